@@ -1,0 +1,3 @@
+"""failover: a multi-carrier failover agent."""
+
+__version__ = "0.1.0"
