@@ -1,0 +1,81 @@
+"""What a link does to a packet, as pure arithmetic: loss, serialisation, delay. No clock, no socket; dice are given.
+
+A lane is one direction of one carrier's link for one family.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The properties of a lane. Seconds, ratios 0-1, bytes, bytes per second (0 = unlimited)."""
+
+    delay: float = 0.015
+    jitter: float = 0.0
+    """Each packet waits up to this much longer (uniform); packets never overtake each other."""
+    loss: float = 0.0
+    """Chance of loss; of entering a burst when `stay` is set."""
+    stay: float = 0.0
+    """Chance that the packet after a lost one is lost too (a Gilbert channel); 0 = losses are independent."""
+    rate: float = 0.0
+    queue: int = 65536
+    """Bytes that may wait for the rate; more are dropped."""
+
+    def changed(self, changes: Mapping[str, float]) -> Shape:
+        """This shape with some properties changed; ValueError on unknown names or values out of range."""
+        unknown = set(changes) - {field.name for field in fields(self)}
+        if unknown or any(value < 0 for value in changes.values()):
+            raise ValueError(f"no such shape: {dict(changes)}")
+        values: dict[str, Any] = dict(changes)
+        return replace(self, **values)
+
+
+class Lane:
+    """Decides for each packet in turn when it leaves the link, or that it never does."""
+
+    def __init__(self, shape: Shape, dice: random.Random) -> None:
+        self.shape = shape
+        self.passed = self.dropped = self.bytes = 0
+        self._dice = dice
+        self._in_burst = False
+        self._free_at = 0.0
+        self._last_due = 0.0
+
+    def admit(self, now: float, size: int) -> float | None:
+        """The moment at which a packet of that size leaves, never before the one ahead of it; None when it is lost."""
+        due = None if self._lost() else self._queued(now, size)
+        if due is None:
+            self.dropped += 1
+            return None
+        due += self.shape.delay
+        if self.shape.jitter:
+            due += self._dice.uniform(0.0, self.shape.jitter)
+        self._last_due = max(self._last_due, due)
+        self.passed += 1
+        self.bytes += size
+        return self._last_due
+
+    def _lost(self) -> bool:
+        shape = self.shape
+        if shape.loss in (0.0, 1.0):
+            self._in_burst = False
+            return shape.loss == 1.0
+        chance = shape.stay if self._in_burst and shape.stay else shape.loss
+        lost = self._dice.random() < chance
+        self._in_burst = lost
+        return lost
+
+    def _queued(self, now: float, size: int) -> float | None:
+        """When the last byte is on the wire, or None when the queue is full."""
+        if not self.shape.rate:
+            return now
+        start = max(now, self._free_at)
+        if (start - now) * self.shape.rate + size > self.shape.queue:
+            return None
+        self._free_at = start + size / self.shape.rate
+        return self._free_at

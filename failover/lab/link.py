@@ -1,0 +1,144 @@
+"""The userspace link, as its own process: it relays frames between cable ends and shapes them (lane.py).
+
+What lives here: sockets, the clock, the control channel. Run by world.py inside the link's namespace as
+`python -m failover.lab.link SEED CARRIER...`; each carrier has two interfaces there, CARRIER-r (to its router) and
+CARRIER-i (to the internet). A packet is judged when it enters; one that is inside already gets out.
+"""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from failover.lab.control import Channel
+from failover.lab.lane import Lane, Shape
+from failover.model import FAMILIES, Family
+
+PACKET_IGNORE_OUTGOING = 23
+SOL_PACKET = 263
+ETH_P_ALL = 3
+BATCH = 64
+DIRECTIONS = ("up", "down")
+ETHERTYPES = {b"\x08\x00": Family.IPV4, b"\x86\xdd": Family.IPV6}
+
+
+def lane_dice(seed: int, carrier: str, direction: str, family: str) -> random.Random:
+    """The dice of one lane: the same seed gives the same losses whatever the other lanes carry."""
+    return random.Random(f"{seed}/{carrier}/{direction}/{family}")
+
+
+def _packet_socket(interface: str) -> socket.socket:
+    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    opened.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    opened.bind((interface, ETH_P_ALL))
+    opened.setblocking(False)
+    return opened
+
+
+class Direction:
+    """One way through one carrier's link: frames in, a lane per family, frames out in the order of their lane."""
+
+    def __init__(self, entry: socket.socket, way_out: socket.socket, lanes: dict[Family, Lane]) -> None:
+        self.entry = entry
+        self.lanes = lanes
+        self._out = way_out
+        self._waiting: dict[Family, deque[tuple[float, bytes]]] = {family: deque() for family in lanes}
+
+    def read(self) -> None:
+        """Take in what has arrived, at most BATCH frames; all but IP is dropped (both ends know each other's MAC)."""
+        for _ in range(BATCH):
+            try:
+                frame = self.entry.recv(65536)
+            except OSError:
+                return
+            family = ETHERTYPES.get(frame[12:14])
+            if family is not None:
+                due = self.lanes[family].admit(time.monotonic(), len(frame) - 14)
+                if due is not None:
+                    self._waiting[family].append((due, frame))
+
+    def write(self, now: float) -> None:
+        """Send what is due."""
+        for waiting in self._waiting.values():
+            while waiting and waiting[0][0] <= now:
+                frame = waiting.popleft()[1]
+                try:
+                    self._out.send(frame)
+                except OSError:
+                    continue  # the cable is down or full: lost, as on any link
+
+    def next_due(self) -> float | None:
+        """When the next frame leaves, None when nothing waits."""
+        return min((waiting[0][0] for waiting in self._waiting.values() if waiting), default=None)
+
+
+class Link:
+    """All carriers' links."""
+
+    def __init__(self, seed: int, carriers: list[str]) -> None:
+        self._ways: dict[tuple[str, str], Direction] = {}
+        for carrier in carriers:
+            router, internet = _packet_socket(f"{carrier}-r"), _packet_socket(f"{carrier}-i")
+            for name, entry, way_out in (("up", router, internet), ("down", internet, router)):
+                lanes = {family: Lane(Shape(), lane_dice(seed, carrier, name, family)) for family in FAMILIES}
+                self._ways[carrier, name] = Direction(entry, way_out, lanes)
+
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """`{"set": [CHANGE...]}`: all between two packets, answered with their monotonic moment; `{"stats": true}`.
+
+        CHANGE: `carrier`, `direction`, `family` (each left out = all of them) and `shape`, some properties of Shape.
+        """
+        if "set" in request:
+            for lane, shape in [
+                (lane, lane.shape.changed(change["shape"]))
+                for change in request["set"]
+                for where, lane in self._lanes()
+                if all(change.get(key, value) == value for key, value in where.items())
+            ]:
+                lane.shape = shape
+            return {"at": time.monotonic()}
+        return {"stats": [
+            {**where, "passed": lane.passed, "dropped": lane.dropped, "bytes": lane.bytes}
+            for where, lane in self._lanes()
+        ]}
+
+    def _lanes(self) -> Iterator[tuple[dict[str, str], Lane]]:
+        """Every lane and where it is."""
+        for (carrier, direction), way in self._ways.items():
+            for family, lane in way.lanes.items():
+                yield {"carrier": carrier, "direction": direction, "family": family}, lane
+
+    def run(self, channel: Channel) -> None:
+        """Relay until the control channel closes. select() and not epoll: its timeout has microseconds."""
+        entries = {way.entry.fileno(): way for way in self._ways.values()}
+        while True:
+            due = min((due for way in entries.values() if (due := way.next_due()) is not None), default=None)
+            timeout = None if due is None else max(0.0, due - time.monotonic())
+            ready = select.select([channel.fileno(), *entries], [], [], timeout)[0]
+            if channel.fileno() in ready and not channel.serve(self.handle):
+                return
+            for fd in ready:
+                if fd in entries:
+                    entries[fd].read()
+            now = time.monotonic()
+            for way in entries.values():
+                way.write(now)
+
+
+def main(arguments: list[str]) -> None:
+    """SEED CARRIER..."""
+    link = Link(int(arguments[0]), arguments[1:])
+    channel = Channel()
+    channel.send({"ready": True})
+    link.run(channel)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

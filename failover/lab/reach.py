@@ -1,0 +1,35 @@
+"""Look from inside a namespace whether something answers over one interface: for the lab's own checks and for tests."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+
+from failover.lab.namespaces import Namespace
+from failover.lab.places import APP, ECHO_PORT
+from failover.model import Family
+
+AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+
+
+def bound_socket(namespace: Namespace, family: Family, kind: int, interface: str, protocol: int = 0) -> socket.socket:
+    """A socket inside that speaks over that interface only."""
+    opened = namespace.socket(AF[family], kind, protocol)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    return opened
+
+
+def udp_echo(namespace: Namespace, family: Family, interface: str, timeout: float = 1.0) -> float | None:
+    """Round trip of a datagram to the app server, seconds; None when no echo comes in time or nothing can be sent."""
+    with bound_socket(namespace, family, socket.SOCK_DGRAM, interface) as opened:
+        started = time.monotonic()
+        try:
+            opened.connect((APP[family], ECHO_PORT))
+            opened.send(b"echo")
+            if not select.select([opened], [], [], timeout)[0]:
+                return None
+            opened.recv(65536)
+        except OSError:
+            return None
+        return time.monotonic() - started

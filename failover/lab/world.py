@@ -1,0 +1,86 @@
+"""The world: the ground (ground.py), its processes, and what can go wrong in it (faults.py).
+
+    with World(seed=1) as world:
+        agent = world.van.popen(["failover", "run"])
+        with world.fault("blackout", "au") as moment: ...
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from failover.lab.control import Helper
+from failover.lab.ground import Ground, lay
+from failover.lab.namespaces import LabError, Namespace, gain_privileges
+from failover.lab.places import CARRIERS
+from failover.lab.reach import udp_echo
+from failover.model import FAMILIES
+
+READY_SECONDS = 5.0
+
+
+class World:
+    """Everything, while entered. Same seed, same losses."""
+
+    def __init__(self, seed: int = 1, delay: float = 0.015, rp_filter: int = 1) -> None:
+        """Delay: seconds per direction of every carrier's link. rp_filter: the van's (1 = strict)."""
+        self._seed = seed
+        self._delay = delay
+        self._rp_filter = rp_filter
+        self._stack = ExitStack()
+
+    def __enter__(self) -> World:
+        gain_privileges()
+        try:
+            self.ground: Ground = lay(self._stack)
+            self._start()
+            self._wait_until_whole()
+        except BaseException:
+            self._stack.close()
+            raise
+        for carrier in CARRIERS:
+            self.van.sysctl(f"ipv4/conf/{carrier.interface}/rp_filter", self._rp_filter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def van(self) -> Namespace:
+        """Where the agent and its user live."""
+        return self.ground.van
+
+    def shape(self, *changes: dict[str, Any]) -> float:
+        """Change the link (see Link.handle), all at one monotonic moment, which is returned."""
+        return float(self.link.ask({"set": list(changes)})["at"])
+
+    def _start(self) -> None:
+        """Start the processes, all at once; ready when all have said so."""
+        ground, names = self.ground, [carrier.name for carrier in CARRIERS]
+        self.link = self._helper(ground.between, "link", str(self._seed), *names)
+        self.servers = self._helper(ground.internet, "servers", "internet")
+        helpers = [self.link, self.servers, self._helper(ground.walled, "servers", "walled")]
+        for carrier in CARRIERS:
+            if carrier.advertised:
+                access = ground.access(carrier.name)
+                arguments = (access.name, access.mac.hex(), carrier.gateway, carrier.networks[1])
+                helpers.append(self._helper(access.namespace, "chatter", *arguments))
+        for helper in helpers:
+            helper.ready()
+        self.shape({"shape": {"delay": self._delay}})
+
+    def _helper(self, namespace: Namespace, module: str, *arguments: str) -> Helper:
+        helper = Helper(namespace, f"failover.lab.{module}", *arguments)
+        self._stack.callback(helper.close)
+        return helper
+
+    def _wait_until_whole(self) -> None:
+        """Every family of every carrier carries an echo; LabError when one does not within READY_SECONDS."""
+        deadline = time.monotonic() + READY_SECONDS
+        for carrier in CARRIERS:
+            for family in FAMILIES:
+                while udp_echo(self.van, family, carrier.interface, timeout=0.1 + 4 * self._delay) is None:
+                    if time.monotonic() > deadline:
+                        raise LabError(f"the lab's {carrier.name} does not carry {family}")
