@@ -1,0 +1,204 @@
+"""The control socket: JSON lines on a unix socket, served in the agent's loop.
+
+What a line may ask is the table in commands.py; what it means is the agent's `Answerer`. Here: who may connect and
+write, and that no client can cost the agent more than 64 KiB, five seconds and one of sixteen places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import grp
+import json
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from failover.export.commands import Spec, parse
+from failover.export.journal import Say
+from failover.model import ControlError
+
+LINE_LIMIT: Final = 64 << 10
+CLIENTS_MAX: Final = 16
+PATIENCE: Final = 5.0
+"""Seconds that a client has to complete a request, and to take the answer."""
+PATH_MAX: Final = 107
+"""Bytes of sun_path less its terminator (unix(7))."""
+READERS_GROUP: Final = "failover"
+WRITERS_GROUP: Final = "failover-admin"
+_SO_PEERGROUPS: Final = 59
+_GROUPS_BYTES: Final = 1024
+"""The most that Python's getsockopt takes: 256 groups; who is in more is judged by the primary group alone."""
+
+Answerer = Callable[[Spec, Mapping[str, object]], Awaitable[Mapping[str, object]]]
+"""Answers a checked request with the fields of its reply, or raises ControlError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who connected, as the kernel noted it at connect time."""
+
+    pid: int
+    uid: int
+    groups: frozenset[int]
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """SO_PEERCRED and SO_PEERGROUPS of a connected unix socket."""
+    pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError:
+        raw = b""
+    return Peer(pid, uid, frozenset((gid, *struct.unpack(f"{len(raw) // 4}I", raw))))
+
+
+def group_id(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def may_write(peer: Peer, agent_uid: int, writers: int | None) -> bool:
+    """Root, the agent's own user, or a member of the writers' group."""
+    return peer.uid in (0, agent_uid) or (writers is not None and writers in peer.groups)
+
+
+class Control:
+    """The server. `start` raises ControlError when the path cannot be had; `stop` takes the socket away again."""
+
+    def __init__(self, path: Path, answer: Answerer, say: Say, writers: int | None = None) -> None:
+        self._path = path
+        self._answer = answer
+        self._say = say
+        self._writers = group_id(WRITERS_GROUP) if writers is None else writers
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+        self._identity: tuple[int, int] | None = None
+
+    async def start(self) -> None:
+        listener = _bind(self._path)
+        found = os.stat(self._path)
+        self._identity = (found.st_dev, found.st_ino)
+        readers = group_id(READERS_GROUP)
+        if readers is not None:
+            try:
+                os.chown(self._path, -1, readers)
+            except OSError as error:
+                self._say("warning", f"{self._path} cannot be given to group {READERS_GROUP}: {error.strerror}")
+        self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=LINE_LIMIT)
+
+    async def stop(self) -> None:
+        if self._server is None:
+            return
+        self._server.close()
+        with contextlib.suppress(OSError):
+            found = os.stat(self._path)
+            if (found.st_dev, found.st_ino) == self._identity:
+                self._path.unlink()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            pass  # gone, too slow, or the agent stops: the connection ends
+        finally:
+            self._clients.discard(task)
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers line by line until the client leaves, is too slow or too long."""
+        if len(self._clients) > CLIENTS_MAX:
+            await _send(writer, _refusal(ControlError(f"{CLIENTS_MAX} clients are connected", "try again")))
+            return
+        peer = peer_of(writer.get_extra_info("socket"))
+        while True:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    line = await reader.readuntil(b"\n")
+            except asyncio.IncompleteReadError:
+                return
+            except asyncio.LimitOverrunError:
+                await _send(writer, _refusal(ControlError(f"the request is longer than {LINE_LIMIT} bytes")))
+                return
+            await _send(writer, await self._reply(peer, line))
+
+    async def _reply(self, peer: Peer, line: bytes) -> dict[str, object]:
+        try:
+            spec, arguments = parse(_decode(line))
+            if spec.writes and not may_write(peer, os.geteuid(), self._writers):
+                hint = f"be root, the agent's user, or a member of group {WRITERS_GROUP}"
+                raise ControlError(f"{spec.name}: user {peer.uid} may only read", hint)
+            return {"ok": True, **await self._answer(spec, arguments)}
+        except ControlError as error:
+            return _refusal(error)
+
+
+def _decode(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ControlError("the request is not a line of JSON", 'as {"command": "status"}') from error
+
+
+def _refusal(error: ControlError) -> dict[str, object]:
+    return {"ok": False, "error": str(error), "hint": error.hint}
+
+
+async def _send(writer: asyncio.StreamWriter, reply: Mapping[str, object]) -> None:
+    """Writes one line and waits until the kernel has all of it; TimeoutError when the client does not read."""
+    writer.transport.set_write_buffer_limits(high=0)
+    writer.write(json.dumps(reply, allow_nan=False).encode() + b"\n")
+    async with asyncio.timeout(PATIENCE):
+        await writer.drain()
+
+
+def _bind(path: Path) -> socket.socket:
+    """A listening socket at `path`, 0660. A stale socket there gives way; a live one, or any other file, does not."""
+    if len(os.fsencode(path)) > PATH_MAX:
+        raise ControlError(f"the socket path {path} is longer than {PATH_MAX} bytes", "choose another with --socket")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    mask = os.umask(0o117)  # no moment in which the world may connect
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
+        listener.bind(str(path))
+        os.chmod(path, 0o660)
+        listener.listen(CLIENTS_MAX)
+    except OSError as error:
+        listener.close()
+        raise ControlError(f"no control socket at {path}: {error.strerror}", "choose another with --socket") from error
+    except ControlError:
+        listener.close()
+        raise
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def _clear(path: Path) -> None:
+    """Unlinks a stale socket at `path`."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ControlError(f"{path} exists and is no socket", "choose another with --socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as knock:
+        code = knock.connect_ex(str(path))
+    if code in (0, errno.EAGAIN):
+        raise ControlError(f"another agent answers at {path}", "stop it first, or choose another with --socket")
+    path.unlink()
