@@ -6,7 +6,7 @@ is kept as long as the uplink is known and is found again in the kernel after a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,3 +55,81 @@ class Uplink:
     metered: bool
     targets: tuple[Target, ...]
     paths: Mapping[Family, Path]
+
+
+def resolve(facts: Facts, config: will.Config, known: Mapping[str, int]) -> tuple[Uplink, ...]:
+    """The uplinks in order of preference.
+
+    `known` is name -> slot of the uplinks so far: they keep their slot, and discovered ones stay listed (last) while
+    their default route is away, so that their history is not lost.
+    """
+    links = {link.name: link for link in facts.links}
+    chosen = config.uplinks or _discovered(facts, known, links)
+    slots = _slots([(u.name, u.interface) for u in chosen], known, facts, links)
+    return tuple(
+        Uplink(
+            name=u.name,
+            interface=u.interface,
+            slot=slots[u.name],
+            index=links[u.interface].index if u.interface in links else None,
+            carrier=u.carrier,
+            metered=u.metered is not None,
+            targets=config.targets if u.targets is None else u.targets,
+            paths={family: _path(facts, links.get(u.interface), family) for family in FAMILIES},
+        )
+        for u in chosen
+        if u.name in slots
+    )
+
+
+def _main_defaults(facts: Facts) -> list[Route]:
+    return [r for r in facts.routes if r.table == TABLE_MAIN and r.kind is RouteKind.UNICAST and r.interface]
+
+
+def _discovered(facts: Facts, known: Mapping[str, int], links: Mapping[str, Link]) -> tuple[will.Uplink, ...]:
+    best: dict[int, int] = {}
+    for route in _main_defaults(facts):
+        assert route.interface is not None
+        best[route.interface] = min(route.metric, best.get(route.interface, route.metric))
+    present = sorted((best[link.index], name) for name, link in links.items() if link.index in best)
+    names = [name for _, name in present]
+    names += [name for name in sorted(known, key=lambda n: known[n]) if name not in set(names)]
+    return tuple(will.Uplink(name=name, interface=name) for name in names[:SLOT_LIMIT])
+
+
+def _slots(
+    chosen: list[tuple[str, str]], known: Mapping[str, int], facts: Facts, links: Mapping[str, Link]
+) -> dict[str, int]:
+    """Kept slots first, then those found in the kernel, then the lowest free ones."""
+    slots = {name: known[name] for name, _ in chosen if name in known}
+    in_kernel = {
+        r.interface: r.table - TABLE_UPLINK
+        for r in facts.routes
+        if r.protocol == PROTOCOL and r.interface and TABLE_UPLINK <= r.table < TABLE_UPLINK + SLOT_LIMIT
+    }
+    for name, interface in chosen:
+        slot = in_kernel.get(links[interface].index) if interface in links else None
+        if name not in slots and slot is not None and slot not in slots.values():
+            slots[name] = slot
+    free = iter(sorted(set(range(SLOT_LIMIT)) - set(slots.values())))
+    for name, _ in chosen:
+        if name not in slots and (slot := next(free, None)) is not None:
+            slots[name] = slot
+    return slots
+
+
+def _path(facts: Facts, link: Link | None, family: Family) -> Path:
+    if link is None:
+        return Path()
+    defaults = [r for r in _main_defaults(facts) if r.interface == link.index and r.family is family]
+    route = min(defaults, key=lambda r: r.metric, default=None)
+    held = [a for a in facts.addresses if a.index == link.index and a.family is family]
+    if not link.up:
+        fault = "interface is down"
+    elif not any(a.usable for a in held):
+        fault = "no address"
+    elif route is None:
+        fault = "no default route"
+    else:
+        fault = "" if link.carrier else "no carrier"
+    return Path(route, tuple(a.address for a in held), fault, certain=fault == "no carrier")

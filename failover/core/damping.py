@@ -1,0 +1,70 @@
+"""When an uplink that was left may carry traffic again: hold-down, doubled by each relapse.
+
+Pure. One Standing per uplink and family; it follows the verdicts and says from when on a return is due.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from failover.model import Verdict
+
+HALF_LIFE: Final = 900.0
+"""Seconds in which half of the relapses are forgiven."""
+LONGEST: Final = 3600.0
+"""Seconds; no failback waits longer."""
+
+_LOST: Final = frozenset((Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL))
+
+
+@dataclass(slots=True)
+class Standing:
+    """Hold-down of one uplink in one family.
+
+    wait: seconds of unbroken health owed before traffic returns; healthy_since: when that health began (None: not
+    healthy); convicted: whether the debt comes from a conviction (failback) or from a doubt (acquittal).
+    """
+
+    wait: float
+    convicted: bool = False
+    healthy_since: float | None = None
+    relapses: float = 0.0
+    _relapsed_at: float = 0.0
+    _chargeable: bool = True
+    """An outage counts once: not again before the uplink was healthy for a while."""
+
+    def turn(self, now: float, verdict: Verdict, failback: float, after_doubt: float) -> None:
+        """The verdict has become `verdict`; `failback` and `after_doubt` are the configured waits in seconds."""
+        if verdict is Verdict.UP:
+            self.healthy_since = now
+            return
+        if self.healthy_since is not None and now - self.healthy_since >= after_doubt:
+            self._chargeable = True
+        if self.until() <= now:
+            self.wait, self.convicted = after_doubt, False
+        self.healthy_since = None
+        if verdict in _LOST:
+            self._convict(now, failback)
+        elif verdict is not Verdict.UNKNOWN:
+            self.wait = max(self.wait, after_doubt)
+
+    def _convict(self, now: float, failback: float) -> None:
+        if self._chargeable:
+            self.relapses = self.relapses_now(now) + 1
+            self._relapsed_at = now
+            self._chargeable = False
+        self.wait = max(self.wait, min(LONGEST, failback * 2 ** max(0.0, self.relapses - 1)))
+        self.convicted = True
+
+    def relapses_now(self, now: float) -> float:
+        """Convictions, each halved every HALF_LIFE seconds (RFC 2439's decay)."""
+        return float(self.relapses * 0.5 ** ((now - self._relapsed_at) / HALF_LIFE))
+
+    def until(self) -> float:
+        """Monotonic time from which traffic may return; inf while the uplink is not healthy."""
+        return float("inf") if self.healthy_since is None else self.healthy_since + self.wait
+
+    def served(self) -> None:
+        """Traffic is back: the debt is paid."""
+        self.wait, self.convicted = 0.0, False

@@ -1,0 +1,136 @@
+"""Actual -> desired as ordered operations, inside our ownership only.
+
+Pure. What is added comes before what is deleted, tables before the rules that point to them, and what another program
+put into our tables or prefs is never written over: `conflicts` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from failover.core.plan import METRIC_CHOSEN, Desired, ours
+from failover.model import (
+    PREFS_OWNED,
+    TABLE_ACTIVE,
+    TABLES_OWNED,
+    Facts,
+    Family,
+    Operation,
+    Route,
+    RouteKind,
+    Rule,
+    Sysctl,
+    Verb,
+)
+
+Key = tuple[Family, int, int]
+EXPIRY_SLACK: Final = 1.5
+"""Seconds: netlink takes lifetimes in whole seconds, and two dumps are not of one instant."""
+EXPIRY_LAG: Final = 0.25
+"""Share of the lifetime by which our copy may fall behind a renewed original before it is written again."""
+
+
+def diff(facts: Facts, desired: Desired) -> tuple[Operation, ...]:
+    """The operations that turn the kernel's state into `desired`; none when it is there already.
+
+    At no point between them does a family lose its default or a table its floor, nor is a copy missing. A switch is one
+    REPLACE, the first of all.
+    """
+    upserts, stale = _routes(facts, desired)
+    have = [rule for rule in facts.rules if ours(rule)]
+    wanted, held = set(desired.rules), set(have)
+    missing = sorted((r for r in dict.fromkeys(desired.rules) if r not in held), key=lambda rule: rule.priority)
+    return (
+        *sorted(upserts, key=lambda operation: not _is_switch(operation)),
+        *_sysctls(facts, desired.sysctls),
+        *(Operation(Verb.ADD, rule) for rule in missing),
+        *_deletions([rule for rule in have if rule not in wanted], stale),
+    )
+
+
+def removal(facts: Facts) -> tuple[Operation, ...]:
+    """The operations that delete all routes and rules of ours and nothing else; sysctls are the state file's affair."""
+    return _deletions([rule for rule in facts.rules if ours(rule)], [route for route in facts.routes if ours(route)])
+
+
+def conflicts(facts: Facts) -> tuple[Route | Rule, ...]:
+    """What others put into our tables and prefs: left alone, even where it stands in our way."""
+    routes = (route for route in facts.routes if route.table in TABLES_OWNED and not ours(route))
+    rules = (rule for rule in facts.rules if rule.priority in PREFS_OWNED and not ours(rule))
+    return (*routes, *rules)
+
+
+def _routes(facts: Facts, desired: Desired) -> tuple[list[Operation], list[Route]]:
+    """Routes to write, in the order of `desired`, and those of ours to delete."""
+    stale: dict[Key, list[Route]] = {}
+    for route in facts.routes:
+        if ours(route):
+            stale.setdefault(_key(route), []).append(route)
+    taken = {_key(route) for route in facts.routes if route.table in TABLES_OWNED and not ours(route)}
+    upserts = []
+    for want in desired.routes:
+        have = stale.pop(_key(want), [])
+        true = next((route for route in have if _same(route, want)), None)
+        if true is not None:
+            stale[_key(want)] = [route for route in have if route is not true]
+        elif _key(want) in taken:
+            stale[_key(want)] = have
+        else:
+            upserts.append(Operation(Verb.REPLACE if have else Verb.ADD, want))
+    return upserts, [route for routes in stale.values() for route in routes]
+
+
+def _key(route: Route) -> Key:
+    """What the kernel holds to be the same route on replace, of two defaults."""
+    return route.family, route.table, _canonical(route).metric
+
+
+def _canonical(route: Route) -> Route:
+    """The kernel's own spelling: metric 0 is 1024 in IPv6, a floor has no way out (IPv6 hangs it on lo), 0 is unset."""
+    unicast = route.kind is RouteKind.UNICAST
+    return replace(
+        route,
+        metric=1024 if route.family is Family.IPV6 and route.metric == 0 else route.metric,
+        interface=route.interface if unicast else None,
+        gateway=route.gateway if unicast else None,
+        mtu=route.mtu or None,
+        advmss=route.advmss or None,
+        hoplimit=route.hoplimit or None,
+        expires=None,
+    )
+
+
+def _same(have: Route, want: Route) -> bool:
+    return _canonical(have) == _canonical(want) and _lasts(have.expires, want.expires)
+
+
+def _lasts(have: float | None, want: float | None) -> bool:
+    """Whether a copy's lifetime follows the original's: never much longer, and renewed well before it ends."""
+    if have is None or want is None:
+        return have is want
+    return want - max(EXPIRY_SLACK, EXPIRY_LAG * want) <= have <= want + EXPIRY_SLACK
+
+
+def _is_switch(operation: Operation) -> bool:
+    """Whether it sets the way of new flows."""
+    item = operation.item
+    return isinstance(item, Route) and item.table == TABLE_ACTIVE and item.metric == METRIC_CHOSEN
+
+
+def _sysctls(facts: Facts, wanted: Iterable[Sysctl]) -> list[Operation]:
+    """Only those that the kernel has: without IPv6 there is nothing to set."""
+    values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
+    return [Operation(Verb.SET, want) for want in wanted if values.get(want.path, want.value) != want.value]
+
+
+def _deletions(rules: Iterable[Rule], routes: Iterable[Route]) -> tuple[Operation, ...]:
+    """Rules before the routes they point to and the catch-all ones first, so that nothing falls into the LAN's gap;
+    a table's floor last."""
+    downwards = sorted(rules, key=lambda rule: -rule.priority)
+    floors_last = sorted(routes, key=lambda route: route.kind is not RouteKind.UNICAST)
+    return (
+        *(Operation(Verb.DELETE, rule) for rule in downwards),
+        *(Operation(Verb.DELETE, route) for route in floors_last),
+    )

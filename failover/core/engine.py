@@ -1,0 +1,208 @@
+"""The brain's dispatch: events in, effects out. Composition only; every judgement lives in the other files of core.
+
+`now` is monotonic seconds and always an argument. Engine never waits, reads no clock and does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import assert_never
+
+from failover.config import Config, Reconfigured
+from failover.core import notices
+from failover.core.fleet import Fleet, moved
+from failover.core.lane import Lane
+from failover.core.operator import expire, obey
+from failover.core.policy import Will, decide, next_due
+from failover.core.prober import Prober
+from failover.core.reconcile import Reconciler
+from failover.model import (
+    FAMILIES,
+    Applied,
+    Asked,
+    Decision,
+    Effect,
+    Family,
+    KernelRead,
+    ProbeNow,
+    ProbeResult,
+    ReadKernel,
+    Resumed,
+    Snapshot,
+    Use,
+    Verdict,
+    WallClock,
+)
+
+Event = KernelRead | Applied | ProbeResult | Resumed | WallClock | Asked | Reconfigured
+
+
+class Engine:
+    """One box: `handle` every event, `wake` at every `deadline`, carry out the effects in order."""
+
+    def __init__(self, config: Config, random: Callable[[], float]) -> None:
+        """`random` gives floats in [0, 1): the only dice."""
+        self.config = config
+        self._fleet = Fleet(config, random)
+        self._kernel = Reconciler()
+        self._will = Will()
+        self._decisions: dict[Family, Decision] = {}
+        self._policy_due = inf
+        self._prober = Prober()
+        self._errors: frozenset[str] = frozenset()
+
+    def handle(self, now: float, event: Event) -> list[Effect]:
+        """Take in one event; returns what to do about it."""
+        match event:
+            case ProbeResult():
+                return self._result(now, event)
+            case KernelRead(facts):
+                self._kernel.read(now, facts)
+                return self._follow(now)
+            case Reconfigured(config):
+                self.config = self._fleet.config = config
+                return self._follow(now)
+            case Applied():
+                errors = notices.failures(event)
+                news = errors.keys() - self._errors
+                self._errors = frozenset(errors)
+                return [errors[key] for key in sorted(news)]
+            case Resumed(seconds):
+                for lane in self._fleet:
+                    lane.health.resumed(now)
+                    lane.schedule.start(now)
+                return [notices.resumed(seconds), *self._turn(now, self._fleet)]
+            case WallClock(_, trusted):
+                self._prober.trusted_clock = trusted
+                return []
+            case Asked():
+                return self._asked(now, event)
+            case _:
+                assert_never(event)
+
+    def wake(self, now: float) -> list[Effect]:
+        """Do what has come due; afterwards `deadline` lies in the future."""
+        effects = self._turn(now, [lane for lane in self._fleet if lane.deadline <= now])
+        if self._kernel.due(now):
+            effects.append(ReadKernel())
+        return effects
+
+    def deadline(self) -> float:
+        """Monotonic time of the next `wake`; inf when nothing is under way."""
+        return min(self._fleet.deadline(), self._policy_due, self._kernel.deadline())
+
+    def snapshot(self) -> Snapshot:
+        """The whole picture, with monotonic times."""
+        will = self._will
+        until = will.until if will.until < inf else None
+        return Snapshot(dict(self._decisions), self._fleet.views(will.drained), will.use, until, will.strict)
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def _follow(self, now: float) -> list[Effect]:
+        """New facts or a new config: everything is looked at again."""
+        effects: list[Effect] = [*self._fleet.follow(now, self._kernel.facts)]
+        self._prober.prune(self._fleet)
+        self._prober.mask = self.config.fwmark_mask
+        if not self._decisions:
+            self._decisions = self._fleet.adopt(now, self._kernel.facts)
+            effects.append(notices.ready(self._decisions.values(), len(self._fleet.uplinks)))
+        return effects + self._turn(now, self._fleet, facts=True)
+
+    def _result(self, now: float, result: ProbeResult) -> list[Effect]:
+        lane = self._prober.close(result.id)
+        if lane is None:
+            return []
+        lane.health.result(now, result)
+        touched = [lane]
+        if lane.health.last_heard == now:
+            lane.schedule.rest()
+            rivals = self._fleet.by_family[lane.family]
+            touched += [rival for rival in rivals if rival is not lane and rival.verdict is Verdict.DOUBTFUL]
+        return self._turn(now, touched)
+
+    def _asked(self, now: float, asked: Asked) -> list[Effect]:
+        lanes = list(self._fleet)
+        self._will, answer = obey(now, asked, self._will, lanes)
+        effects: list[Effect] = [answer]
+        if answer.error:
+            return effects
+        named = [lane for lane in lanes if lane.uplink.name == getattr(asked.command, "name", None)]
+        for lane in named:
+            if isinstance(asked.command, Use):
+                lane.standing.served()
+            elif isinstance(asked.command, ProbeNow):
+                lane.schedule.start(now)
+        if not isinstance(asked.command, ProbeNow):
+            effects.append(notices.operator(answer.text))
+        return effects + self._turn(now, named, willed=True)
+
+    # --- the turn ----------------------------------------------------------------------------------------------------
+
+    def _turn(
+        self, now: float, touched: Iterable[Lane], *, facts: bool = False, willed: bool = False
+    ) -> list[Effect]:
+        """Judge the touched lanes, decide if anything changed, then send what is due."""
+        effects: list[Effect] = []
+        lanes = list(touched)
+        if not self._decisions:
+            return effects
+        changed = facts or willed or self._policy_due <= now
+        for lane in lanes:
+            lane.health.judge(now, self._fleet.rival_heard(lane))
+            if lane.health.suspect:
+                lane.schedule.burst(now)
+            if lane.turned(now, self.config):
+                effects.append(notices.verdict(lane))
+                changed = True
+        if changed:
+            effects += self._decide(now, facts=facts)
+            lanes = list(self._fleet)
+        elif any(lane.verdict is Verdict.UP for lane in lanes) and self._hanging(lanes):
+            effects += self._decide(now, facts=False)
+        for lane in lanes:
+            lane.pace(now, self._decisions[lane.family])
+            effects += self._prober.due(now, lane, self._fleet.by_family[lane.family], self._decisions[lane.family])
+            lane.rearm()
+        return effects
+
+    def _hanging(self, lanes: Iterable[Lane]) -> bool:
+        """A standby was just proven while the active uplink of its family is not well."""
+        active = {decision.active for decision in self._decisions.values()}
+        families = {lane.family for lane in lanes}
+        unwell = (Verdict.DOUBTFUL, Verdict.DEGRADED)
+        return any(o.uplink.name in active and o.verdict in unwell for f in families for o in self._fleet.by_family[f])
+
+    def _decide(self, now: float, *, facts: bool) -> list[Effect]:
+        """Policy for each family, then the kernel."""
+        self._will, effects = self._expire(now)
+        self._policy_due = inf
+        decided = False
+        for family in FAMILIES:
+            candidates = self._fleet.candidates(now, family)
+            before = self._decisions[family]
+            moves = self.config.policy.failback_moves_flows
+            then = decide(now, family, before, candidates, self._will, moves_flows=moves)
+            self._policy_due = min(self._policy_due, next_due(now, then, candidates, self._will))
+            if then is before:
+                continue
+            decided = True
+            self._decisions[family] = then
+            if moved(before, then):
+                effects.append(notices.switch(before, then))
+                self._paid(now, then)
+        self._kernel.want(now, self._fleet.uplinks, self._decisions, self.config.fwmark_mask)
+        if decided or facts:
+            effects = [*self._kernel.apply(now, decided=decided), *effects]
+        return effects
+
+    def _expire(self, now: float) -> tuple[Will, list[Effect]]:
+        will = expire(now, self._will)
+        return will, [] if will is self._will else [notices.operator(f"the time to use {self._will.use} is over")]
+
+    def _paid(self, now: float, decision: Decision) -> None:
+        """An uplink that takes traffic when its hold-down is over owes nothing more."""
+        for lane in self._fleet.by_family[decision.family]:
+            if lane.uplink.name == decision.active and lane.standing.until() <= now:
+                lane.standing.served()

@@ -1,0 +1,132 @@
+"""All uplinks in both families: kept in step with the kernel's facts and the config.
+
+Pure. Holds the lanes and finds out what changed; judging and deciding happen elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import inf
+
+from failover.config import Config
+from failover.core.lane import Lane
+from failover.core.policy import Candidate
+from failover.core.uplinks import Uplink, resolve
+from failover.model import (
+    FAMILIES,
+    PROTOCOL,
+    TABLE_ACTIVE,
+    TABLE_MAIN,
+    TABLE_SETTLED,
+    Decision,
+    Facts,
+    Family,
+    Notice,
+    NoticeKind,
+    RouteKind,
+    UplinkView,
+)
+
+
+class Fleet:
+    """The lanes, by family and in order of preference."""
+
+    def __init__(self, config: Config, random: Callable[[], float]) -> None:
+        self.config = config
+        self.uplinks: tuple[Uplink, ...] = ()
+        self.by_family: dict[Family, list[Lane]] = {family: [] for family in FAMILIES}
+        self._random = random
+
+    def __iter__(self) -> Iterator[Lane]:
+        for family in FAMILIES:
+            yield from self.by_family[family]
+
+    def follow(self, now: float, facts: Facts) -> list[Notice]:
+        """Take over new facts; says which uplinks came and went."""
+        slots = {uplink.name: uplink.slot for uplink in self.uplinks}
+        before = {uplink.name: uplink.interface for uplink in self.uplinks}
+        self.uplinks = resolve(facts, self.config, slots)
+        for family in FAMILIES:
+            known = {lane.uplink.name: lane for lane in self.by_family[family]}
+            self.by_family[family] = [self._lane(now, uplink, family, known) for uplink in self.uplinks]
+        after = {uplink.name: uplink.interface for uplink in self.uplinks}
+        notices = [
+            Notice(NoticeKind.UPLINK, f"{name} found: {interface}", {"uplink": name, "interface": interface})
+            for name, interface in after.items()
+            if name not in before
+        ]
+        gone = [Notice(NoticeKind.UPLINK, f"{name} is gone", {"uplink": name}) for name in before if name not in after]
+        return notices + gone
+
+    def _lane(self, now: float, uplink: Uplink, family: Family, known: dict[str, Lane]) -> Lane:
+        lane = known.get(uplink.name)
+        if lane is None:
+            lane = Lane.open(now, uplink, family, self.config, self._random)
+            lane.follow(now, uplink)
+            lane.verdict = lane.health.verdict
+            return lane
+        lane.health.detection = self.config.detection
+        lane.follow(now, uplink)
+        return lane
+
+    def candidates(self, now: float, family: Family) -> list[Candidate]:
+        return [lane.candidate(now, preference) for preference, lane in enumerate(self.by_family[family])]
+
+    def rival_heard(self, lane: Lane) -> float | None:
+        """When another uplink of the family was last heard."""
+        heard = [other.health.last_heard for other in self.by_family[lane.family] if other is not lane]
+        return max((at for at in heard if at is not None), default=None)
+
+    def adopt(self, now: float, facts: Facts) -> dict[Family, Decision]:
+        """The kernel's present choice: our own tables if a former agent left them, else the best default of main.
+
+        Where a former agent had moved away from a preferred uplink, that one owes the full hold-down again.
+        """
+        decisions = {}
+        for family in FAMILIES:
+            ours = self._chosen(facts, family, TABLE_ACTIVE)
+            active = ours or self._chosen(facts, family, TABLE_MAIN)
+            settled = self._chosen(facts, family, TABLE_SETTLED) or active
+            decisions[family] = Decision(family, active, settled, text="found in the kernel", at=now)
+            for lane in self.by_family[family]:
+                if lane.uplink.name == active:
+                    lane.standing.served()
+                elif ours:
+                    lane.standing.wait = self.config.policy.failback_after
+                    lane.standing.convicted = True
+        return decisions
+
+    def _chosen(self, facts: Facts, family: Family, table: int) -> str | None:
+        names = {uplink.index: uplink.name for uplink in self.uplinks if uplink.index is not None}
+        routes = [
+            route
+            for route in facts.routes
+            if route.table == table and route.family is family and route.kind is RouteKind.UNICAST
+            if route.interface in names and (table == TABLE_MAIN or route.protocol == PROTOCOL)
+        ]
+        best = min(routes, key=lambda route: route.metric, default=None)
+        return names.get(best.interface or 0) if best is not None else None
+
+    def views(self, drained: frozenset[str]) -> tuple[UplinkView, ...]:
+        lanes = {(lane.uplink.name, lane.family): lane for lane in self}
+        return tuple(
+            UplinkView(
+                name=uplink.name,
+                interface=uplink.interface,
+                carrier=uplink.carrier,
+                slot=uplink.slot,
+                metered=uplink.metered,
+                drained=uplink.name in drained,
+                families={family: lanes[uplink.name, family].view() for family in FAMILIES},
+            )
+            for uplink in self.uplinks
+        )
+
+    def deadline(self) -> float:
+        return min((lane.deadline for lane in self), default=inf)
+
+
+def moved(decision: Decision, then: Decision) -> bool:
+    """Whether traffic moves, and not just the fallback order."""
+    return replace(decision, order=then.order) != then

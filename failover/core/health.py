@@ -1,0 +1,313 @@
+"""One uplink in one family as its probes see it: silence, doubt, conviction, brownout -> verdict.
+
+Pure. Evidence goes in (`path`, `sent`, `result`, `judge` at `deadline`), the verdict and its reason stand in the
+attributes. What other uplinks do enters as one number: when the last of them was heard. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from failover.config import Detection
+from failover.core.record import Entry, Record
+from failover.core.uplinks import Path
+from failover.core.verdicts import Sign, after
+from failover.model import Outcome, ProbeKind, ProbeResult, Target, Verdict
+
+THRESHOLD_CAP: Final = 1.0
+"""Seconds: a round-trip time measured in a full queue must not slow the next detection down."""
+BURST_PATIENCE: Final = 0.1
+BURST_RTT_FACTOR: Final = 1.5
+LOST_AFTER: Final = 1.0
+"""Seconds without an answer after which a steady probe counts as lost for now (a request is bad after 1 s)."""
+PENDING_MAX: Final = 400
+"""Open probes remembered: 15 s of patience at the fastest pace, twice."""
+REFUSALS_MIN: Final = 2
+
+_ANSWERS: Final = (Outcome.ANSWERED, Outcome.LATE, Outcome.CLOCK)
+_JUDGED_SILENT: Final = (Verdict.DOUBTFUL, Verdict.DOWN)
+
+
+@dataclass(slots=True)
+class _Pending:
+    target: Target
+    sent: float
+    overdue_at: float
+    steady: bool
+    overdue: bool = False
+    missed: bool = False
+    entry: Entry | None = None
+
+
+class Health:
+    """Verdict of one uplink in one family. Times are monotonic seconds."""
+
+    def __init__(self, detection: Detection, now: float) -> None:
+        self.detection = detection
+        self.verdict = Verdict.UNKNOWN
+        self.text = "not yet probed"
+        self.since = now
+        self.record = Record()
+        self.path = Path()
+        self.last_heard: float | None = None
+        """Last answer of any probe."""
+        self.silent_since: float | None = None
+        """First unanswered send after the last answer."""
+        self._pending: dict[int, _Pending] = {}
+        self._late: dict[str, int] = {}
+        """Overdue probes since the last answer, by target."""
+        self._refused: dict[str, int] = {}
+        self._portals: set[str] = set()
+        self._targets: Sequence[Target] = ()
+        self._judged = now
+
+    # --- evidence ----------------------------------------------------------------------------------------------------
+
+    def aim(self, targets: Sequence[Target]) -> None:
+        """These are the targets from now on; without any, a path that is there counts as up."""
+        self._targets = targets
+        self.record.keep_targets({target.url for target in targets})
+        self._portals &= {target.url for target in targets}
+
+    def follow(self, now: float, path: Path) -> None:
+        """The kernel's facts about the way out have become `path`."""
+        old, self.path = self.path, path
+        if path.fault:
+            self._forget()
+            self._sign(now, Sign.CARRIER_LOST if path.certain else Sign.PATH_LOST, path.fault)
+        elif old.fault or _differs(old, path):
+            self._forget()
+            self.record.clear()
+            self.record.srtt = self.record.baseline = None
+            self.last_heard = None
+            self._sign(now, Sign.PATH_BACK, "not yet probed")
+            self._judge_unaimed(now)
+
+    def resumed(self, now: float) -> None:
+        """The machine slept: open probes are unknown, not lost, and nothing is proven."""
+        self._forget()
+        self.last_heard = None
+        self._sign(now, Sign.RESUME, "the machine slept; not yet probed")
+        self._judge_unaimed(now)
+
+    def sent(self, now: float, probe: int, target: Target, *, steady: bool) -> None:
+        """A probe leaves now; `steady`: by the clock, not in a burst."""
+        if self.silent_since is None:
+            self.silent_since = now
+        patience = self.suspicion_after() if steady else self._burst_patience()
+        if target.kind in (ProbeKind.HTTP, ProbeKind.HTTPS):
+            patience = max(patience, LOST_AFTER)
+        steady = steady and self.verdict not in _JUDGED_SILENT
+        self._pending[probe] = _Pending(target, now, now + patience, steady)
+        if len(self._pending) > PENDING_MAX:
+            del self._pending[next(iter(self._pending))]
+
+    def result(self, now: float, result: ProbeResult) -> Outcome | None:
+        """What came of a probe; returns the outcome as judged (late is judged here), None if the probe is unknown."""
+        pending = self._pending.pop(result.id, None)
+        if pending is None or self.path.fault:
+            return None
+        outcome = result.outcome
+        if outcome is Outcome.ANSWERED and pending.overdue:
+            outcome = Outcome.LATE
+        self.record.heard(pending.target.url, outcome, result.rtt)
+        if outcome in _ANSWERS:
+            self._portals.discard(pending.target.url)
+            self._answered(now, pending, result.rtt)
+        elif outcome is Outcome.PORTAL:
+            self._portals.add(pending.target.url)
+            self._answered(now, pending, result.rtt)
+        elif outcome is Outcome.REFUSED:
+            self._overdue(pending)
+            self._refused[pending.target.url] = self._refused.get(pending.target.url, 0) + 1
+        elif outcome is Outcome.SILENT:
+            self._overdue(pending)
+            self._lost(pending)
+        elif not pending.overdue:
+            self._withdraw()
+        return outcome
+
+    # --- judgement ---------------------------------------------------------------------------------------------------
+
+    def judge(self, now: float, rival_heard: float | None) -> None:
+        """Apply what has come due. `rival_heard`: when another uplink of this family was last heard."""
+        self._judged = now
+        for pending in self._pending.values():
+            if not pending.overdue and pending.overdue_at <= now:
+                self._overdue(pending)
+            if not pending.missed and pending.sent + LOST_AFTER <= now:
+                self._lost(pending)
+        if self.path.fault:
+            return
+        self._judge_refusal(now)
+        self._judge_silence(now, rival_heard)
+        self._judge_service(now)
+
+    def deadline(self) -> float:
+        """When `judge` must be called next, whatever else happens; inf: not before new evidence."""
+        if self.path.fault:
+            return inf
+        due = inf
+        for pending in self._pending.values():
+            if not pending.overdue:
+                due = min(due, pending.overdue_at)
+            if not pending.missed:
+                due = min(due, pending.sent + LOST_AFTER)
+        return min(due, self._silence_deadline())
+
+    @property
+    def suspect(self) -> bool:
+        """A probe to a target that used to answer is overdue: a burst tells whether the link is silent."""
+        return any(not self.record.dead_target(url) for url in self._late)
+
+    @property
+    def refused(self) -> bool:
+        """The carrier refuses, in so many words."""
+        return bool(self._refused)
+
+    def overdue_targets(self) -> set[str]:
+        """Targets that have not answered in time since the last answer."""
+        return set(self._late)
+
+    def silence(self, now: float) -> float:
+        """Seconds since the first unanswered send after the last answer."""
+        return 0.0 if self.silent_since is None else now - self.silent_since
+
+    def proven(self, now: float, within: float) -> bool:
+        """Its newest probe was answered, and that is at most `within` seconds ago."""
+        if not self._targets:
+            return True
+        return self.last_heard is not None and now - self.last_heard <= within and not self.suspect
+
+    def doubt_after(self) -> float:
+        """Seconds of silence that raise doubt: max(fixed, factor x smoothed RTT), capped (DESIGN §3)."""
+        wait = self.detection.doubt
+        if self.record.srtt is None:
+            return wait
+        return max(wait, min(THRESHOLD_CAP, self.detection.rtt_factor * self.record.srtt))
+
+    def suspicion_after(self) -> float:
+        """Seconds after which a steady probe is overdue and a burst begins."""
+        return self.doubt_after() - (self.detection.doubt - self.detection.suspicion)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _burst_patience(self) -> float:
+        return max(BURST_PATIENCE, min(THRESHOLD_CAP, BURST_RTT_FACTOR * (self.record.srtt or 0.0)))
+
+    def _sign(self, now: float, sign: Sign, text: str) -> None:
+        then = after(self.verdict, sign)
+        if then is not self.verdict:
+            self.verdict, self.since, self.text = then, now, text
+        elif sign in (Sign.PATH_LOST, Sign.CARRIER_LOST):
+            self.text = text
+
+    def _judge_unaimed(self, now: float) -> None:
+        if not self._targets:
+            self._sign(now, Sign.ANSWER, "no target in this family: judged by the kernel's facts only")
+
+    def _forget(self) -> None:
+        self._pending.clear()
+        self._late.clear()
+        self._refused.clear()
+        self.silent_since = None
+
+    def _answered(self, now: float, pending: _Pending, rtt: float | None) -> None:
+        if rtt is not None and pending.target.kind is ProbeKind.ICMP:
+            self.record.smooth(rtt)
+        if pending.entry is not None:
+            self.record.repair(pending.entry)
+        elif pending.steady:
+            self.record.add(pending.target.url, lost=False)
+        if pending.steady and rtt is not None and pending.target.kind is ProbeKind.ICMP:
+            self.record.latency(rtt)
+        self.last_heard = now
+        self._late.clear()
+        self._refused.clear()
+        self.silent_since = now if self._waiting() else None
+        self._sign(now, Sign.ANSWER, "answers")
+
+    def _overdue(self, pending: _Pending) -> None:
+        if not pending.overdue:
+            pending.overdue = True
+            self._late[pending.target.url] = self._late.get(pending.target.url, 0) + 1
+
+    def _lost(self, pending: _Pending) -> None:
+        if pending.missed:
+            return
+        pending.missed = True
+        self.record.missed(pending.target.url)
+        if pending.steady and self.verdict not in _JUDGED_SILENT:
+            pending.entry = self.record.add(pending.target.url, lost=True)
+
+    def _withdraw(self) -> None:
+        """A send that never left the box is no evidence."""
+        if not self._late and not self._waiting():
+            self.silent_since = None
+
+    def _waiting(self) -> bool:
+        return any(not pending.overdue for pending in self._pending.values())
+
+    def _enough_targets(self) -> bool:
+        """Two targets unanswered; with one target, that one twice."""
+        needed = min(2, len(self._targets))
+        return len(self._late) >= 2 or (needed < 2 and sum(self._late.values()) >= 2)
+
+    def _silence_deadline(self) -> float:
+        """Doubt or conviction falls by time alone only then; afterwards by new evidence, which is judged at once."""
+        if self.silent_since is None or self.verdict is Verdict.DOWN or not self._enough_targets():
+            return inf
+        doubtful = self.verdict is Verdict.DOUBTFUL
+        due = self.silent_since + (self.detection.conviction if doubtful else self.doubt_after())
+        return due if due > self._judged else inf
+
+    def _judge_refusal(self, now: float) -> None:
+        certain = len(self._refused) >= REFUSALS_MIN or (
+            len(self._targets) == 1 and sum(self._refused.values()) >= REFUSALS_MIN
+        )
+        if certain:
+            self._sign(now, Sign.REFUSAL, f"{len(self._refused)} targets refused by the carrier")
+
+    def _judge_silence(self, now: float, rival_heard: float | None) -> None:
+        since = self.silent_since
+        if since is None or not self._enough_targets():
+            return
+        if self.verdict not in _JUDGED_SILENT and now >= since + self.doubt_after():
+            self._sign(now, Sign.SILENCE, f"silent for {now - since:.2f} s, {len(self._late)} targets unanswered")
+            for pending in self._pending.values():
+                pending.steady = False
+        unanswered = sum(self._late.values())
+        rival = rival_heard is not None and rival_heard >= since
+        if now >= since + self.detection.conviction and unanswered >= self.detection.conviction_sends and rival:
+            self._sign(now, Sign.CONVICTION, f"silent for {now - since:.1f} s, {unanswered} probes unanswered")
+        if self.verdict is Verdict.DOWN:
+            self.record.clear()
+
+    def _judge_service(self, now: float) -> None:
+        """What goes beyond silence: portal and brownout, for a link that answers."""
+        if self._portals:
+            self._sign(now, Sign.PORTAL, "a portal answers in the target's place")
+        elif self.verdict is Verdict.PORTAL:
+            self._sign(now, Sign.PORTAL_OVER, "the portal is gone")
+        self.record.judge()
+        if self.record.brownout:
+            self._sign(now, Sign.BROWNOUT, self._brownout_text())
+        elif self.verdict is Verdict.DEGRADED:
+            self._sign(now, Sign.RECOVERY, "loss and latency are normal again")
+
+    def _brownout_text(self) -> str:
+        lost, count = self.record.loss()
+        rtt, baseline = self.record.rtt() or 0.0, self.record.baseline or 0.0
+        return f"{lost} of {count} probes lost, rtt {rtt * 1000:.0f} ms (usually {baseline * 1000:.0f} ms)"
+
+
+def _differs(old: Path, new: Path) -> bool:
+    """Another way out: what was proven of the old one does not hold."""
+    if old.route is None or new.route is None:
+        return old.route is not new.route
+    return (old.route.interface, old.route.gateway) != (new.route.interface, new.route.gateway) or not (
+        set(old.addresses) & set(new.addresses)
+    )

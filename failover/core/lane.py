@@ -1,0 +1,123 @@
+"""One uplink in one family: its health, its probe schedule and its hold-down, kept together.
+
+Pure. Only what needs two of the three at once lives here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from failover.config import Config
+from failover.core.damping import Standing
+from failover.core.health import Health
+from failover.core.policy import PROOF_AGE, Candidate
+from failover.core.schedule import METERED_FACTOR, STANDBY_FACTOR, Schedule
+from failover.core.uplinks import Uplink
+from failover.model import Decision, Family, FamilyView, Reason, Target, Verdict
+
+WATCHED: Final = 60.0
+"""Seconds for which an uplink that fell silent is probed as if it were active."""
+CHECK_BEFORE_RETURN: Final = 5.0
+"""Seconds before a hold-down ends in which every kind of target is asked once more."""
+
+
+@dataclass(slots=True)
+class Lane:
+    uplink: Uplink
+    family: Family
+    health: Health
+    schedule: Schedule
+    standing: Standing
+    verdict: Verdict = Verdict.UNKNOWN
+    """The verdict last acted upon."""
+    targets: tuple[Target, ...] = ()
+    deadline: float = field(default=0.0)
+
+    @classmethod
+    def open(cls, now: float, uplink: Uplink, family: Family, config: Config, random: Callable[[], float]) -> Lane:
+        """A lane that has seen nothing yet."""
+        standing = Standing(wait=config.detection.return_after)
+        return cls(uplink, family, Health(config.detection, now), Schedule(random()), standing)
+
+    def follow(self, now: float, uplink: Uplink) -> None:
+        """Take over the kernel's facts and the config's targets."""
+        targets = tuple(t for t in uplink.targets if t.family in (None, self.family))
+        before, since = self.health.path, self.health.since
+        self.uplink = uplink
+        if targets != self.targets:
+            self.targets = targets
+            self.health.aim(targets)
+            self.schedule.aim(now, targets)
+        self.health.follow(now, uplink.paths[self.family])
+        if self.health.path.fault:
+            self.schedule.stop()
+        elif before.fault or self.health.since != since:
+            self.schedule.start(now)
+
+    def turned(self, now: float, config: Config) -> bool:
+        """Whether the verdict has changed since this was asked last; the hold-down follows it."""
+        verdict = self.health.verdict
+        if verdict is self.verdict:
+            return False
+        self.verdict = verdict
+        self.standing.turn(now, verdict, config.policy.failback_after, config.detection.return_after)
+        if verdict is Verdict.UP:
+            self.schedule.others_within(now, max(0.0, self.standing.until() - CHECK_BEFORE_RETURN - now))
+        elif verdict is Verdict.DOWN:
+            self.schedule.others_within(now, 0.0)
+        return True
+
+    def pace(self, now: float, decision: Decision) -> None:
+        """Probe in proportion to who would notice."""
+        watched = self.verdict in (Verdict.DOUBTFUL, Verdict.DOWN) and now - self.health.since < WATCHED
+        returning = self.verdict is Verdict.UP and now < self.standing.until() < now + 2 * WATCHED
+        in_use = self.uplink.name in (decision.active, decision.settled)
+        factor = 1.0 if in_use or watched or returning or self.verdict is Verdict.UNKNOWN else STANDBY_FACTOR
+        if self.uplink.metered and self.verdict not in (Verdict.DOUBTFUL, Verdict.UNKNOWN):
+            factor *= METERED_FACTOR
+        self.schedule.pace(now, factor)
+
+    def candidate(self, now: float, preference: int) -> Candidate:
+        health = self.health
+        return Candidate(
+            name=self.uplink.name,
+            preference=preference,
+            verdict=health.verdict,
+            text=health.text,
+            due=self.standing.until(),
+            proven=health.proven(now, PROOF_AGE),
+            heard_ago=now - health.last_heard if health.last_heard is not None else float("inf"),
+            silence=health.silence(now),
+            convicted=self.standing.convicted,
+            cause=self._cause(),
+        )
+
+    def _cause(self) -> Reason:
+        match self.health.verdict:
+            case Verdict.PORTAL:
+                return Reason.PORTAL
+            case Verdict.ABSENT:
+                return Reason.ABSENT
+            case _ if self.health.path.certain:
+                return Reason.LINK_DOWN
+            case _:
+                return Reason.REFUSED if self.health.refused else Reason.CONVICTION
+
+    def rearm(self) -> None:
+        """Work out when this lane must be looked at next."""
+        self.deadline = min(self.health.deadline(), self.schedule.deadline())
+
+    def view(self) -> FamilyView:
+        health, until = self.health, self.standing.until()
+        return FamilyView(
+            verdict=health.verdict,
+            text=health.text,
+            since=health.since,
+            loss_ratio=health.record.loss_ratio(),
+            rtt_seconds=health.record.rtt(),
+            last_proven=health.last_heard,
+            hold_until=until if until != float("inf") else None,
+            targets=health.record.views(),
+        )

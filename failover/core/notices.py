@@ -1,0 +1,71 @@
+"""What the agent says, in words and in fields.
+
+Pure. One line per fact; the text reads by itself, the fields are for machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from failover.core.lane import Lane
+from failover.model import Applied, Decision, Notice, NoticeKind, OperationResult, Route, Rule
+
+
+def switch(before: Decision, then: Decision) -> Notice:
+    """Traffic moves."""
+    if before.active != then.active:
+        text = f"{then.family} {before.active or 'nothing'} -> {then.active or 'nothing'}: {then.reason}: {then.text}"
+    else:
+        text = f"{then.family} open flows {before.settled or 'nothing'} -> {then.settled or 'nothing'}: {then.text}"
+    fields: dict[str, object] = {
+        "family": str(then.family),
+        "from": before.active,
+        "to": then.active,
+        "settled": then.settled,
+        "reason": str(then.reason),
+        **then.numbers,
+    }
+    return Notice(NoticeKind.SWITCH, text, fields)
+
+
+def verdict(lane: Lane) -> Notice:
+    """An uplink is judged anew in one family."""
+    name, family, health = lane.uplink.name, lane.family, lane.health
+    fields = {"uplink": name, "family": str(family), "verdict": str(health.verdict)}
+    return Notice(NoticeKind.VERDICT, f"{name} {family} is {health.verdict}: {health.text}", fields)
+
+
+def ready(decisions: Iterable[Decision], uplinks: int) -> Notice:
+    """The kernel's choice is adopted; probing begins."""
+    ways = ", ".join(f"{d.family} by {d.active}" for d in decisions if d.active) or "no default route yet"
+    return Notice(NoticeKind.READY, f"ready: {uplinks} uplinks, {ways}", {"uplinks": uplinks})
+
+
+def operator(text: str) -> Notice:
+    return Notice(NoticeKind.OPERATOR, text)
+
+
+def resumed(seconds: float) -> Notice:
+    return Notice(NoticeKind.WARNING, f"the machine slept for {seconds:.0f} s; every uplink is probed anew")
+
+
+def failures(applied: Applied) -> dict[str, Notice]:
+    """What the kernel refused, by what it is about."""
+    return {
+        text: Notice(NoticeKind.KERNEL, text, {"error": result.error})
+        for result in applied.results
+        if result.error is not None
+        for text in [_failure(result)]
+    }
+
+
+def _failure(result: OperationResult) -> str:
+    operation = result.operation
+    match operation.item:
+        case Route(family=family, table=table, metric=metric):
+            what = f"{family} default route metric {metric} in table {table}"
+        case Rule(family=family, priority=priority):
+            what = f"{family} rule {priority}"
+        case sysctl:
+            what = f"sysctl {sysctl.path}"
+    return f"cannot {operation.verb} {what}: {result.error}"

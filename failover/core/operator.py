@@ -1,0 +1,72 @@
+"""The operator's commands -> the will in force, or why not.
+
+Pure. `use` and `drain` are wishes that policy honours; nothing is switched here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from math import inf
+from typing import assert_never
+
+from failover.core.lane import Lane
+from failover.core.policy import Will
+from failover.model import Answer, Asked, Auto, Drain, ProbeNow, Undrain, Use, Verdict
+
+_USABLE = (Verdict.UP, Verdict.DEGRADED)
+
+
+def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[Will, Answer]:
+    """The will after the command, and the answer to whoever gave it."""
+    command = asked.command
+    names = list(dict.fromkeys(lane.uplink.name for lane in lanes))
+    if not isinstance(command, Auto) and command.name not in names:
+        return will, _unknown(asked.id, command.name, names)
+    match command:
+        case Use(name, seconds, strict):
+            if name in will.drained:
+                return will, Answer(asked.id, "", f"{name} is drained", f"failover undrain {name}")
+            will = replace(will, use=name, until=now + seconds, strict=strict)
+            return will, Answer(asked.id, f"using {name} for {_span(seconds)}" + (", strictly" if strict else ""))
+        case Auto():
+            return replace(will, use=None, until=inf, strict=False), Answer(asked.id, "choosing by health again")
+        case Drain(name, force):
+            alone = [] if force else _alone(name, lanes, will)
+            if alone:
+                why = f"{name} is the last usable uplink for {' and '.join(alone)}"
+                return will, Answer(asked.id, "", why, "--force drains it all the same")
+            use = None if will.use == name else will.use
+            return replace(will, use=use, drained=will.drained | {name}), Answer(asked.id, f"{name} is drained")
+        case Undrain(name):
+            return replace(will, drained=will.drained - {name}), Answer(asked.id, f"{name} is in use again")
+        case ProbeNow(name):
+            return will, Answer(asked.id, f"probing every target of {name}")
+        case _:
+            assert_never(command)
+
+
+def expire(now: float, will: Will) -> Will:
+    """`use` ends when its time is over."""
+    return replace(will, use=None, until=inf, strict=False) if will.use is not None and will.until <= now else will
+
+
+def _unknown(asked: int, name: str, names: Iterable[str]) -> Answer:
+    close = get_close_matches(name, list(names), 1)
+    hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(names) or 'no uplink'}"
+    return Answer(asked, "", f"no uplink is named {name}", hint)
+
+
+def _alone(name: str, lanes: Sequence[Lane], will: Will) -> list[str]:
+    """Families that nothing else could carry."""
+    usable = [lane for lane in lanes if lane.verdict in _USABLE]
+    mine = {lane.family for lane in usable if lane.uplink.name == name}
+    others = {lane.family for lane in usable if lane.uplink.name != name and lane.uplink.name not in will.drained}
+    return sorted(mine - others)
+
+
+def _span(seconds: float) -> str:
+    whole = round(seconds)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or f"{seconds:g} s"

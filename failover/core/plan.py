@@ -1,0 +1,257 @@
+"""Decision + facts -> the exact routes, rules and sysctls wanted in the kernel.
+
+Pure, and whole each time: nothing is remembered here, and what the kernel holds is compared in `diff`. Only our own
+tables and prefs appear; table main and the rules of others are read, never wanted.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Final
+
+from failover.core.uplinks import Uplink
+from failover.model import (
+    FAMILIES,
+    PREFS_OWNED,
+    PROTOCOL,
+    TABLE_ACTIVE,
+    TABLE_MAIN,
+    TABLE_SETTLED,
+    TABLE_UPLINK,
+    TABLES_OWNED,
+    Decision,
+    Facts,
+    Family,
+    Route,
+    RouteKind,
+    Rule,
+    RuleAction,
+    Sysctl,
+)
+
+PREF_SPECIFIC: Final = 15500
+"""What main knows more exactly than a default route (the LAN) goes before everything of ours."""
+PREF_SOURCE: Final = 15510
+PREF_MARK: Final = 15520
+PREFS_COPY: Final = range(15530, 15580)
+PREF_ACTIVE: Final = 15580
+PREF_SETTLED: Final = 15590
+PREF_MAIN: Final = 32766
+"""The kernel's own rule for table main."""
+
+METRIC_CHOSEN: Final = 1
+METRIC_FALLBACK: Final = 101
+METRIC_FLOOR: Final = 0xFFFFFFFF
+TABLE_DEFAULT: Final = 253
+FRA_GOTO: Final = 4
+"""linux/fib_rules.h: the pref that a goto rule jumps to, in `Rule.extra`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything of ours that the kernel should hold."""
+
+    routes: tuple[Route, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
+    refresh_after: float | None = None
+    """Seconds within which to read the kernel again, so that no copy of an RA default expires before it is renewed."""
+    warnings: tuple[str, ...] = ()
+    """What could not be done truly, for people."""
+
+
+def plan(uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], facts: Facts, mask: int) -> Desired:
+    """DESIGN section 5 for these uplinks. A family in which no uplink has a default route gets no route and no rule."""
+    served = [family for family in FAMILIES if any(_way(uplink, family) for uplink in uplinks)]
+    routes: list[Route] = []
+    rules: list[Rule] = []
+    for family in served:
+        members = [uplink for uplink in uplinks if _takes_part(uplink, family, facts)]
+        routes += _routes(family, members, decisions.get(family))
+        rules += _rules(family, members, _addresses_once(uplinks, family), facts, mask)
+    return Desired(
+        routes=tuple(routes),
+        rules=tuple(rules),
+        sysctls=tuple(_sysctls(uplinks, facts)),
+        refresh_after=_refresh_after(routes),
+        warnings=tuple(_crowded(served, facts)),
+    )
+
+
+def ours(item: Route | Rule) -> bool:
+    """Whether we made it: our tag, inside our range."""
+    where = item.table in TABLES_OWNED if isinstance(item, Route) else item.priority in PREFS_OWNED
+    return item.protocol == PROTOCOL and where
+
+
+def table_of(slot: int) -> int:
+    return TABLE_UPLINK + slot
+
+
+def mark_of(slot: int, mask: int) -> int:
+    """The fwmark value of a slot inside `mask` (contiguous bits, not 0)."""
+    return (slot + 1) * (mask & -mask)
+
+
+def shared_addresses(uplinks: Iterable[Uplink], family: Family) -> frozenset[str]:
+    """Addresses that more than one uplink holds (two HiLink dongles): no rule can tell their open flows apart."""
+    held = Counter(address for uplink in uplinks for address in set(uplink.paths[family].addresses))
+    return frozenset(address for address, holders in held.items() if holders > 1)
+
+
+def _way(uplink: Uplink, family: Family) -> Route | None:
+    """The uplink's default in main. The kernel's collector leaves an expired route listed for up to 30 s."""
+    route = uplink.paths[family].route
+    return None if route is None or (route.expires is not None and route.expires <= 0) else route
+
+
+def _takes_part(uplink: Uplink, family: Family, facts: Facts) -> bool:
+    """An uplink has tables and rules in a family from its first default route on.
+
+    Not before: a LAN port with an address but without a default of its own keeps the box's ways. Not only while it has
+    the route: its open flows would leave by another uplink with the wrong source.
+    """
+    table = table_of(uplink.slot)
+    return _way(uplink, family) is not None or any(
+        rule.family is family and rule.table == table and ours(rule) for rule in facts.rules
+    )
+
+
+def _routes(family: Family, members: Sequence[Uplink], decision: Decision | None) -> list[Route]:
+    floors = [Route(family, table_of(uplink.slot), METRIC_FLOOR, kind=RouteKind.UNREACHABLE) for uplink in members]
+    ways = {uplink.name: way for uplink in members if (way := _way(uplink, family))}
+    own = [_copy(ways[u.name], table_of(u.slot), METRIC_CHOSEN) for u in members if u.name in ways]
+    will = decision or Decision(family, active=None, settled=None, order=tuple(ways))
+    return [
+        *floors,
+        *own,
+        *_defaults(TABLE_ACTIVE, ways, will.active, will.order),
+        *_defaults(TABLE_SETTLED, ways, will.settled, will.order),
+    ]
+
+
+def _defaults(table: int, ways: Mapping[str, Route], chosen: str | None, order: Sequence[str]) -> list[Route]:
+    """The chosen way, then every way by rank, so that the kernel fails over by itself. No floor: it fails open."""
+    ranked = [(chosen or "", METRIC_CHOSEN), *((name, METRIC_FALLBACK + rank) for rank, name in enumerate(order))]
+    return [_copy(ways[name], table, metric) for name, metric in ranked if name in ways]
+
+
+def _copy(way: Route, table: int, metric: int) -> Route:
+    """The same way out in our table. Netlink takes a lifetime in whole seconds, so it is rounded up."""
+    expires = None if way.expires is None else float(ceil(way.expires))
+    return replace(way, table=table, metric=metric, protocol=PROTOCOL, expires=expires, dead=False)
+
+
+def _refresh_after(routes: Iterable[Route]) -> float | None:
+    """A third of the shortest lifetime: `diff` lets a copy fall behind by a quarter of it before it is renewed."""
+    lifetimes = [route.expires for route in routes if route.expires is not None]
+    return max(1.0, min(lifetimes) / 3) if lifetimes else None
+
+
+def _addresses_once(uplinks: Iterable[Uplink], family: Family) -> list[tuple[str, int]]:
+    """(address, slot) for each address that exactly one uplink holds."""
+    listed = tuple(uplinks)
+    shared = shared_addresses(listed, family)
+    return [(a, u.slot) for u in listed for a in dict.fromkeys(u.paths[family].addresses) if a not in shared]
+
+
+def _rules(
+    family: Family, members: Sequence[Uplink], addresses: Iterable[tuple[str, int]], facts: Facts, mask: int
+) -> list[Rule]:
+    length = 32 if family is Family.IPV4 else 128
+    slots = [uplink.slot for uplink in members]
+    return [
+        Rule(family, PREF_SPECIFIC, table=TABLE_MAIN, suppress_prefix_length=0),
+        *(Rule(family, PREF_SOURCE, table=table_of(s), source=f"{a}/{length}") for a, s in addresses if s in slots),
+        *(Rule(family, PREF_MARK, table=table_of(s), fwmark=mark_of(s, mask), fwmask=mask) for s in slots),
+        *_copies(family, facts),
+        Rule(family, PREF_ACTIVE, table=TABLE_ACTIVE, iif="lo"),
+        Rule(family, PREF_SETTLED, table=TABLE_SETTLED),
+    ]
+
+
+def _foreign(family: Family, facts: Facts) -> list[Rule]:
+    """The rules of others that have a say after ours and before main, in order.
+
+    A plain lookup of main ends the list: a default route is there, so nothing behind it is ever asked.
+    """
+    found = []
+    between = [rule for rule in facts.rules if rule.family is family and PREFS_OWNED[-1] < rule.priority < PREF_MAIN]
+    for rule in sorted(between, key=lambda rule: rule.priority):
+        plain = rule == Rule(family, rule.priority, table=rule.table, protocol=rule.protocol)
+        if plain and rule.table == TABLE_MAIN:
+            break
+        if not (plain and rule.table == TABLE_DEFAULT):
+            found.append(rule)
+    return found
+
+
+def _copies(family: Family, facts: Facts) -> list[Rule]:
+    foreign = _foreign(family, facts)
+    places = [PREFS_COPY[min(rank, len(PREFS_COPY) - 1)] for rank in range(len(foreign))]
+    copies = []
+    for rule, place in zip(foreign, places, strict=True):
+        copy = replace(rule, priority=place, protocol=PROTOCOL)
+        if rule.action is RuleAction.GOTO:
+            copy = _landing(copy, foreign, places, {r.priority for r in facts.rules if r.family is family})
+        copies.append(copy)
+    return copies
+
+
+def _landing(goto: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: set[int]) -> Rule:
+    """The goto among the copies: it lands where its original does.
+
+    It keeps its own target, and so goes on among the originals, where that lies behind main, is not there (the kernel
+    passes over such a rule), or has a copy that shares its pref with others before it.
+    """
+    target = _target(goto)
+    if target is None or target > PREF_MAIN or target not in prefs:
+        return goto
+    rank = next((rank for rank, rule in enumerate(foreign) if rule.priority >= target), None)
+    if rank is None:
+        return _aimed(goto, PREF_ACTIVE)
+    return _aimed(goto, places[rank]) if places.index(places[rank]) == rank else goto
+
+
+def _target(goto: Rule) -> int | None:
+    payload = dict(goto.extra).get(FRA_GOTO, b"")
+    return struct.unpack("=I", payload)[0] if len(payload) == 4 else None
+
+
+def _aimed(goto: Rule, target: int) -> Rule:
+    others = ((kind, payload) for kind, payload in goto.extra if kind != FRA_GOTO)
+    return replace(goto, extra=tuple(sorted((*others, (FRA_GOTO, struct.pack("=I", target))))))
+
+
+def _crowded(served: Iterable[Family], facts: Facts) -> list[str]:
+    counts = {family: len(_foreign(family, facts)) for family in served}
+    text = f"foreign rules between ours and main, {len(PREFS_COPY)} places for copies: the last share one pref"
+    return [f"{count} {family} {text}" for family, count in counts.items() if count > len(PREFS_COPY)]
+
+
+def _sysctls(uplinks: Iterable[Uplink], facts: Facts) -> list[Sysctl]:
+    listed = tuple(uplinks)
+    present = [uplink for uplink in listed if uplink.index is not None]
+    shared = shared_addresses(listed, Family.IPV4)
+    values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
+    twins = [uplink for uplink in present if shared.intersection(uplink.paths[Family.IPV4].addresses)]
+    return [
+        *(Sysctl(f"net/{f}/conf/{u.interface}/ignore_routes_with_linkdown", "1") for u in present for f in FAMILIES),
+        *(Sysctl(_rp_filter(u.interface), "2") for u in twins if _filtered(u.interface, values)),
+    ]
+
+
+def _filtered(interface: str, values: Mapping[str, str]) -> bool:
+    """Whether the reverse path is checked on this device: the kernel takes the greater value of `all` and its own.
+
+    Strict (1) drops what arrives by the twin that the address's route does not point to; loose (2) takes it.
+    """
+    return any(values.get(_rp_filter(name), "0") != "0" for name in ("all", interface))
+
+
+def _rp_filter(interface: str) -> str:
+    return f"net/ipv4/conf/{interface}/rp_filter"

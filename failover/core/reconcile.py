@@ -1,0 +1,67 @@
+"""Desired state against the kernel's facts -> operations, not too often.
+
+Pure. A decision is carried out at once. A repair is immediate too, until there were REPAIRS of them in WINDOW seconds:
+then somebody is at work against us (`wg-quick down` deletes by selector until nothing matches), and we go slowly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Final
+
+from failover.core.diff import diff
+from failover.core.plan import Desired, plan
+from failover.core.uplinks import Uplink
+from failover.model import Apply, Decision, Facts, Family
+
+REPAIRS: Final = 10
+WINDOW: Final = 10.0
+SLOWLY: Final = 1.0
+PERIOD: Final = 60.0
+"""Seconds between two reads of the kernel when nothing is heard of it."""
+
+
+class Reconciler:
+    """What the kernel held when it was last read, and what is to be done about it."""
+
+    def __init__(self) -> None:
+        self.facts = Facts()
+        self.desired = Desired()
+        self._repairs: deque[float] = deque(maxlen=REPAIRS)
+        self._retry_at = inf
+        self._read_at = inf
+
+    def read(self, now: float, facts: Facts) -> None:
+        self.facts = facts
+        self._retry_at, self._read_at = inf, now + PERIOD
+
+    def want(self, now: float, uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], mask: int) -> None:
+        """Plan anew."""
+        self.desired = plan(uplinks, decisions, self.facts, mask)
+        if self.desired.refresh_after is not None:
+            self._read_at = min(self._read_at, now + self.desired.refresh_after)
+
+    def apply(self, now: float, *, decided: bool) -> list[Apply]:
+        """The operations due now: none, or one batch."""
+        operations = diff(self.facts, self.desired)
+        if not operations:
+            return []
+        if not decided:
+            busy = len(self._repairs) == REPAIRS and now - self._repairs[0] < WINDOW
+            if busy and now - self._repairs[-1] < SLOWLY:
+                self._retry_at = self._repairs[-1] + SLOWLY
+                return []
+            self._repairs.append(now)
+        return [Apply(operations)]
+
+    def due(self, now: float) -> bool:
+        """Whether the kernel should be read again; asks once."""
+        if now < self.deadline():
+            return False
+        self._retry_at, self._read_at = inf, now + PERIOD
+        return True
+
+    def deadline(self) -> float:
+        return min(self._retry_at, self._read_at)

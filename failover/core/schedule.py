@@ -1,0 +1,139 @@
+"""Which target of one uplink and family is probed when, and why.
+
+Pure. Steady probes by the clock, a burst when one is overdue. What a probe brings is judged in health.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from failover.model import ProbeKind, Target
+
+INTERVALS: Final = {
+    ProbeKind.ICMP: 1.0,
+    ProbeKind.DNS: 30.0,
+    ProbeKind.TCP: 300.0,
+    ProbeKind.HTTP: 300.0,
+    ProbeKind.HTTPS: 300.0,
+}
+"""Seconds between two probes of a kind on the active, unmetered uplink; ICMP over all its targets together."""
+STANDBY_FACTOR: Final = 5.0
+METERED_FACTOR: Final = 5.0
+PORTAL_INTERVAL: Final = 30.0
+"""Seconds between two looks at a portal: has somebody logged in?"""
+LEAD_INTERVAL: Final = 5.0
+"""Seconds between probes of the cheapest kind where a family has no ICMP target."""
+BURST_INTERVAL: Final = 0.1
+BURST_LENGTH: Final = 1.5
+
+_WEB: Final = (ProbeKind.HTTP, ProbeKind.HTTPS)
+_LEAD_ORDER: Final = (ProbeKind.ICMP, ProbeKind.DNS, ProbeKind.TCP, ProbeKind.HTTP, ProbeKind.HTTPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A probe to send now. `partner`: the same target on the standby too, so that a dead target is not mistaken for
+    a dead link."""
+
+    target: Target
+    steady: bool
+    partner: bool = False
+
+
+class Schedule:
+    """Times are monotonic seconds; `phase` in [0, 1) staggers the uplinks."""
+
+    def __init__(self, phase: float) -> None:
+        self._phase = phase
+        self._factor = 1.0
+        self._lead: tuple[Target, ...] = ()
+        self._lead_interval = 1.0
+        self._lead_due = inf
+        self._turn = 0
+        self._others: dict[Target, float] = {}
+        self._burst_began: float | None = None
+        self._burst_due = inf
+        self._burst_step = 0
+
+    def aim(self, now: float, targets: Sequence[Target]) -> None:
+        """These are the targets from now on; all of them are due soon."""
+        kinds = {target.kind for target in targets}
+        lead = next((kind for kind in _LEAD_ORDER if kind in kinds), None)
+        self._lead = tuple(target for target in targets if target.kind is lead)
+        self._lead_interval = INTERVALS[ProbeKind.ICMP] if lead is ProbeKind.ICMP else LEAD_INTERVAL
+        self._others = {target: inf for target in targets if target.kind is not lead}
+        self.start(now)
+
+    def start(self, now: float) -> None:
+        """Link-up, a new address, waking up: everything at once, then steadily."""
+        self.rest()
+        self._lead_due = now if self._lead else inf
+        self._others = dict.fromkeys(self._others, now)
+
+    def stop(self) -> None:
+        """No way out: nothing to send."""
+        self.rest()
+        self._lead_due = inf
+        self._others = dict.fromkeys(self._others, inf)
+
+    def pace(self, now: float, factor: float) -> None:
+        """Stretch every interval by `factor` from now on."""
+        if factor == self._factor:
+            return
+        if self._lead_due < inf:
+            self._lead_due = min(self._lead_due, now + self._lead_interval * factor * (0.5 + self._phase / 2))
+        for target, due in self._others.items():
+            if due < inf:
+                self._others[target] = min(due, now + INTERVALS[target.kind] * factor)
+        self._factor = factor
+
+    def others_within(self, now: float, seconds: float) -> None:
+        """Have every other kind probed at most `seconds` from now."""
+        for target, due in self._others.items():
+            if now + seconds < due < inf:
+                self._others[target] = now + seconds
+
+    def burst(self, now: float) -> None:
+        """Begin a burst, unless this silence has had one."""
+        if self._burst_began is None:
+            self._burst_began, self._burst_due, self._burst_step = now, now, 0
+
+    def rest(self) -> None:
+        """The burst is over: something answered, or there is no way out."""
+        self._burst_began, self._burst_due = None, inf
+
+    def deadline(self) -> float:
+        return min(self._lead_due, self._burst_due, min(self._others.values(), default=inf))
+
+    def due(self, now: float, *, overdue: frozenset[str] | set[str] = frozenset()) -> list[Due]:
+        """What to send now; `overdue`: targets whose probe is out already and needs no second one in the burst."""
+        sends = []
+        if self._lead_due <= now:
+            sends.append(Due(self._next_lead(), steady=True))
+            interval = self._lead_interval * self._factor
+            self._lead_due = max(self._lead_due + interval, now + interval / 2)
+        for target, due in self._others.items():
+            if due <= now:
+                sends.append(Due(target, steady=True))
+                self._others[target] = now + INTERVALS[target.kind] * self._factor
+        if self._burst_due <= now:
+            sends += self._burst(now, overdue)
+        return sends
+
+    def _next_lead(self) -> Target:
+        self._turn += 1
+        return self._lead[self._turn % len(self._lead)]
+
+    def _burst(self, now: float, overdue: frozenset[str] | set[str]) -> list[Due]:
+        assert self._burst_began is not None
+        step, self._burst_step = self._burst_step, self._burst_step + 1
+        self._burst_due = now + BURST_INTERVAL
+        if self._burst_due > self._burst_began + BURST_LENGTH:
+            self._burst_due = inf
+        if step > 0:
+            return [Due(self._next_lead(), steady=False, partner=True)]
+        rest = [t for t in (*self._lead, *self._others) if t.url not in overdue and t.kind not in _WEB]
+        return [Due(target, steady=False) for target in rest or self._lead]
