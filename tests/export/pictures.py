@@ -1,0 +1,53 @@
+"""A snapshot to draw from: two uplinks, of which the second carries IPv4."""
+
+from __future__ import annotations
+
+from failover.model import (
+    Decision,
+    Family,
+    FamilyView,
+    Outcome,
+    Reason,
+    Snapshot,
+    TargetView,
+    UplinkView,
+    Verdict,
+)
+
+NOW = 1000.0
+TARGET = TargetView("icmp://1.1.1.1", 0.25, 0.03, Outcome.ANSWERED)
+
+
+def family(verdict: Verdict, *, proven: float | None = 999.5, hold: float | None = None) -> FamilyView:
+    return FamilyView(
+        verdict=verdict,
+        text="because",
+        since=940.0,
+        loss_ratio=0.25,
+        rtt_seconds=0.0301234567,
+        last_proven=proven,
+        hold_until=hold,
+        targets=(TARGET,),
+    )
+
+
+def uplink(name: str, ipv4: FamilyView, ipv6: FamilyView, *, carrier: str = "") -> UplinkView:
+    families = {Family.IPV4: ipv4, Family.IPV6: ipv6}
+    return UplinkView(name, f"wwan-{name}", carrier, 0, metered=True, drained=False, families=families)
+
+
+def snapshot() -> Snapshot:
+    decision = Decision(
+        Family.IPV4, "docomo", "au", ("docomo", "au"), Reason.DOUBT, "silent", {"silence_seconds": 0.36}, 990.0
+    )
+    nothing = Decision(Family.IPV6, None, None)
+    return Snapshot(
+        decisions={Family.IPV4: decision, Family.IPV6: nothing},
+        uplinks=(
+            uplink("au", family(Verdict.DOUBTFUL, hold=1010.0), family(Verdict.ABSENT, proven=None), carrier="KDDI"),
+            uplink("docomo", family(Verdict.UP, hold=999.0), family(Verdict.UNKNOWN, proven=None)),
+        ),
+        use="docomo",
+        use_until=4600.0,
+        use_strict=False,
+    )

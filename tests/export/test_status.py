@@ -1,0 +1,70 @@
+"""`status --json`: the contract's names and units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from failover.export.status import document, is_usable
+from failover.model import Decision, Family, Snapshot, Verdict
+from tests.export.pictures import NOW, family, snapshot, uplink
+
+
+def told(picture: Snapshot) -> Mapping[str, Any]:
+    return document(picture, NOW)
+
+
+def test_the_contract() -> None:
+    found = told(snapshot())
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["active"] == {"ipv4": "docomo", "ipv6": None}
+    assert found["settled"] == {"ipv4": "au", "ipv6": None}
+    assert found["use"] == {"name": "docomo", "remaining_seconds": 3600.0, "strict": False}
+    au, docomo = found["uplinks"]
+    assert {key: au[key] for key in ("name", "interface", "carrier", "metered", "drained")} == {
+        "name": "au",
+        "interface": "wwan-au",
+        "carrier": "KDDI",
+        "metered": True,
+        "drained": False,
+    }
+    assert au["families"]["ipv4"] == {
+        "verdict": "doubtful",
+        "text": "because",
+        "loss_ratio": 0.25,
+        "rtt_seconds": 0.030123,
+        "since_seconds": 60.0,
+        "last_proven_seconds": 0.5,
+        "hold_remaining_seconds": 10.0,
+        "targets": [{"url": "icmp://1.1.1.1", "loss_ratio": 0.25, "rtt_seconds": 0.03, "last_outcome": "answered"}],
+    }
+    assert au["families"]["ipv6"]["last_proven_seconds"] is None
+    assert docomo["families"]["ipv4"]["hold_remaining_seconds"] is None
+    assert found["decisions"]["ipv4"] == {
+        "reason": "doubt",
+        "text": "silent",
+        "numbers": {"silence_seconds": 0.36},
+        "order": ["docomo", "au"],
+        "since_seconds": 10.0,
+    }
+
+
+def test_before_the_first_decision() -> None:
+    found = told(Snapshot({}, (), None, None, False))
+    assert found["active"] == {"ipv4": None, "ipv6": None}
+    assert found["uplinks"] == []
+    assert found["usable"] is False
+
+
+def test_infinity_is_no_number() -> None:
+    decision = Decision(Family.IPV4, "au", "au", numbers={"hold_seconds": float("inf"), "odd": float("nan")})
+    found = told(replace(snapshot(), decisions={Family.IPV4: decision}))
+    assert found["decisions"]["ipv4"]["numbers"] == {"hold_seconds": None, "odd": None}
+
+
+def test_usable_is_seen_to_carry_packets_and_not_convicted() -> None:
+    for verdict in Verdict:
+        expected = verdict in (Verdict.UP, Verdict.DEGRADED, Verdict.DOUBTFUL)
+        assert is_usable([uplink("au", family(Verdict.ABSENT), family(verdict))]) is expected
