@@ -1,7 +1,6 @@
-"""The operator's will as one frozen tree.
+"""The operator's will as one frozen tree, and the error that says what is wrong with one.
 
-The tree is what the core reads. Reading it from YAML, with every problem reported at once, is `load` at the end;
-the libraries that takes are imported there only.
+The tree is what the core reads, so nothing heavy is imported here. Reading it from YAML is `config_reading`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,41 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from failover.model import Target
+from failover.model import FailoverError, Family, ProbeKind, Target
+
+CONFIG_PATH: Final = "/etc/failover/failover.yaml"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong (or, as a warning, doubtful) in a file; `str` is one line for people."""
+
+    source: str
+    line: int
+    """1-based; 0: the file as a whole."""
+    column: int
+    path: str
+    """As `uplinks[1].metered.budget`; empty: the file as a whole."""
+    message: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}" if self.line else self.source
+        parts = (where, self.path, self.message + (f"; {self.mend}" if self.mend else ""))
+        return ": ".join(part for part in parts if part)
+
+
+class ConfigError(FailoverError):
+    """The operator's file cannot be used: every problem at once, in order of lines."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(describe_problems(self)))
+
+
+def describe_problems(error: ConfigError) -> list[str]:
+    """One line per problem, as `failover.yaml:7: uplinks[1].metred: unknown key; did you mean 'metered'?`."""
+    return [str(problem) for problem in error.problems]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +92,29 @@ class Metrics:
     """None: not served."""
 
 
+DEFAULT_TARGETS: Final = (
+    Target(ProbeKind.ICMP, "1.1.1.1", family=Family.IPV4, url="icmp://1.1.1.1"),
+    Target(ProbeKind.ICMP, "8.8.8.8", family=Family.IPV4, url="icmp://8.8.8.8"),
+    Target(ProbeKind.ICMP, "2606:4700:4700::1111", family=Family.IPV6, url="icmp://[2606:4700:4700::1111]"),
+    Target(ProbeKind.ICMP, "2001:4860:4860::8888", family=Family.IPV6, url="icmp://[2001:4860:4860::8888]"),
+    Target(ProbeKind.DNS, "9.9.9.9", 53, "example.com", family=Family.IPV4, url="dns://9.9.9.9/example.com"),
+    Target(ProbeKind.DNS, "2620:fe::fe", 53, "example.com", family=Family.IPV6, url="dns://[2620:fe::fe]/example.com"),
+    Target(
+        ProbeKind.HTTP,
+        "connectivitycheck.gstatic.com",
+        80,
+        "/generate_204",
+        url="http://connectivitycheck.gstatic.com/generate_204",
+    ),
+)
+"""As `targets.parse_target` reads them; spelled out so that a `Config()` costs no parsing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     uplinks: tuple[Uplink, ...] = ()
     """Empty: discovered from the default routes of table main."""
-    targets: tuple[Target, ...] = ()
+    targets: tuple[Target, ...] = DEFAULT_TARGETS
     detection: Detection = field(default_factory=Detection)
     policy: Policy = field(default_factory=Policy)
     metrics: Metrics = field(default_factory=Metrics)

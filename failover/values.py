@@ -1,0 +1,175 @@
+"""The small written forms an operator uses, in the config and on the command line: text -> value.
+
+Pure functions of one text each. A text that is not the value raises `WrongValueError`, whose hint is the mend.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+
+from failover.model import FailoverError, clean
+
+MASK_BITS_MIN: Final = 3
+"""Below that the fwmark mask has no room for a handful of uplinks."""
+
+_MEASURE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)( *)([A-Za-z]*)")
+_NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
+_WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_MASK: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_INTERFACE_BYTES: Final = 15
+"""IFNAMSIZ - 1, linux/if.h."""
+_CARRIER_LENGTH: Final = 64
+
+
+class WrongValueError(FailoverError):
+    """A text that is not the value it should be."""
+
+
+def quoted(text: str) -> str:
+    """A text from outside, short and printable, as messages show it."""
+    return f"'{clean(text, 60)}'"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `1.5s`, `250ms`, `10m`, `2h`."""
+    number, unit = _measure(text, "a duration", tuple(_SECONDS), "1.5s")
+    return float(number) / 1000 if unit == "ms" else float(number) * _SECONDS[unit]
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `30MB`, `5GB`; the units are decimal (1 MB = 10^6 B)."""
+    number, unit = _measure(text, "a size", tuple(_BYTES), "30MB")
+    return round(float(number) * _BYTES[unit])
+
+
+def parse_budget(text: str) -> int:
+    """Bytes a month of `30MB/month`."""
+    size, slash, period = text.partition("/")
+    amount = parse_size(size)
+    if not slash:
+        raise WrongValueError(f"{quoted(text)} names no period", f"write {size}/month")
+    if period != "month":
+        raise WrongValueError(
+            f"{quoted(text)} is counted per {quoted(period)}", f"a budget is per month, as {size}/month"
+        )
+    return amount
+
+
+def _measure(text: str, what: str, units: tuple[str, ...], example: str) -> tuple[str, str]:
+    """Number and unit, or an error that says which of the two is wrong."""
+    known = ", ".join(units)
+    match = _MEASURE.fullmatch(text)
+    if match is None:
+        raise WrongValueError(f"{quoted(text)} is not {what}", f"write one number and one unit, as {example}")
+    number, space, unit = match.groups()
+    if not unit:
+        raise WrongValueError(f"{quoted(text)} has no unit", f"write {number}{units[1]} (units: {known})")
+    if unit not in units:
+        raise WrongValueError(f"{quoted(text)} has an unknown unit", f"units: {known}")
+    if space:
+        raise WrongValueError(f"{quoted(text)} has a blank in it", f"write {number}{unit}")
+    return number, unit
+
+
+def format_duration(seconds: float) -> str:
+    """As `parse_duration` reads it."""
+    for unit, length in (("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
+
+
+def format_size(size: int) -> str:
+    """As `parse_size` reads it."""
+    unit, length = next(((u, n) for u, n in reversed(_BYTES.items()) if size >= n and size % n == 0), ("B", 1))
+    return f"{size // length}{unit}"
+
+
+def parse_number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise WrongValueError(f"{quoted(text)} is not a number", "write it as 2.5")
+    return float(text)
+
+
+def parse_whole(text: str) -> int:
+    """A whole number; with no leading zero, which YAML 1.1 would take for octal."""
+    if not _WHOLE.fullmatch(text):
+        raise WrongValueError(f"{quoted(text)} is not a whole number", "write it in decimal, as 6")
+    return int(text)
+
+
+def parse_name(text: str) -> str:
+    """An uplink's name."""
+    if not _NAME.fullmatch(text):
+        raise WrongValueError(f"{quoted(text)} is not a name", "use 1 to 32 of A-Z a-z 0-9 _ . -")
+    return text
+
+
+def parse_interface(text: str) -> str:
+    """A name that the kernel takes for an interface (dev_valid_name, net/core/dev.c) and that can be an uplink."""
+    if text == "lo":
+        raise WrongValueError("'lo' is the loopback", "name the interface that leads to the carrier, as wwan0")
+    if len(text.encode(errors="replace")) > _INTERFACE_BYTES:
+        raise WrongValueError(f"{quoted(text)} is too long for an interface", "Linux allows 15 bytes; see `ip link`")
+    if text in ("", ".", "..") or any(c in "/:" or c.isspace() or not c.isprintable() for c in text):
+        raise WrongValueError(f"{quoted(text)} is not an interface name", "see `ip link`")
+    return text
+
+
+def parse_carrier(text: str) -> str:
+    """A label for people."""
+    if len(text) > _CARRIER_LENGTH or clean(text) != text:
+        raise WrongValueError(f"{quoted(text)} is not a label", f"use at most {_CARRIER_LENGTH} printable characters")
+    return text
+
+
+def parse_port(text: str) -> int:
+    if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
+        raise WrongValueError(f"{quoted(text)} is not a port", "a port is a number from 1 to 65535")
+    return int(text)
+
+
+def parse_listen(text: str) -> str | None:
+    """`ADDRESS:PORT` in canonical form; None of `none`."""
+    if text == "none":
+        return None
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise WrongValueError(f"{quoted(text)} is not ADDRESS:PORT", "as 127.0.0.1:9109, or none")
+    if not host:
+        raise WrongValueError(
+            f"{quoted(text)} has no address", f"for every address write 0.0.0.0:{port} or '[::]:{port}'"
+        )
+    bracketed = host.startswith("[") and host.endswith("]") and "%" not in host
+    if ":" in host and not bracketed:
+        raise WrongValueError(f"{quoted(text)} has an IPv6 address without brackets", f"write '[{host}]:{port}'")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        raise WrongValueError(f"{quoted(host)} is not an address", "as 127.0.0.1, or '[::1]'") from None
+    shown = f"[{address}]" if address.version == 6 else str(address)
+    return f"{shown}:{parse_port(port)}"
+
+
+def parse_mask(text: str) -> int:
+    """A fwmark mask: hexadecimal, contiguous bits, at least MASK_BITS_MIN of them."""
+    if not _MASK.fullmatch(text):
+        raise WrongValueError(f"{quoted(text)} is not a mask", "write it in hexadecimal, as 0x3f000000")
+    mask = int(text, 16)
+    lowest = mask & -mask
+    if mask == 0 or (mask + lowest) & mask:
+        raise WrongValueError(f"{quoted(text)} has a gap or no bits", "use contiguous bits, as 0x3f000000")
+    if mask.bit_count() < MASK_BITS_MIN:
+        raise WrongValueError(f"{quoted(text)} has too few bits", f"use at least {MASK_BITS_MIN}, as 0x3f000000")
+    return mask
+
+
+def mask_room(mask: int) -> int:
+    """How many uplinks a mask can tell apart (zero means: unmarked)."""
+    return (1 << mask.bit_count()) - 1

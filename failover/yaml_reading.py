@@ -1,0 +1,194 @@
+"""A YAML tree -> values: readers that note every problem with its place and go on.
+
+Knows no key of any file; those are in the module that names them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from failover.config import Problem
+from failover.model import clean
+from failover.values import WrongValueError, quoted
+from failover.yaml_tree import Entries, Items, Scalar, Value
+
+_WORDS: Final = {"str": "text", "bool": "boolean", "int": "number", "float": "number", "timestamp": "date"}
+"""What YAML 1.1 takes a plain scalar for, in people's words."""
+
+T = TypeVar("T")
+N = TypeVar("N", int, float)
+
+
+@dataclass(slots=True)
+class Notes:
+    """What was noticed while a file was read."""
+
+    source: str
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A value, the path that led to it, and where to note what is wrong with it."""
+
+    value: Value
+    path: str
+    notes: Notes
+
+    def child(self, step: str, value: Value) -> Place:
+        return Place(value, f"{self.path}{step}".removeprefix("."), self.notes)
+
+    def problem(self, message: str, mend: str = "") -> None:
+        self.notes.problems.append(self._at(message, mend))
+
+    def warning(self, message: str, mend: str = "") -> None:
+        self.notes.warnings.append(self._at(message, mend))
+
+    def _at(self, message: str, mend: str) -> Problem:
+        return Problem(self.notes.source, self.value.line, self.value.column, self.path, message, mend)
+
+
+Reader = Callable[[Place], T]
+"""Reads the value at a place. Raises WrongValueError about the place itself; notes what is wrong below it."""
+
+
+def attempt(reader: Reader[T], place: Place) -> tuple[T, ...]:
+    """The one value that the reader makes of the place; or none, and a problem noted."""
+    try:
+        if place.value.tag:
+            raise WrongValueError(f"tag {quoted(place.value.tag)} has no meaning here", "remove it")
+        if isinstance(place.value, Scalar) and place.value.kind == "null":
+            raise WrongValueError("no value", "give it one, or remove the line")
+        return (reader(place),)
+    except WrongValueError as error:
+        place.problem(str(error), error.hint)
+        return ()
+
+
+def read_keys(place: Place, readers: Mapping[str, Reader[Any]], homes: Mapping[str, str]) -> dict[str, Any]:
+    """What could be read of a mapping. `homes` tells of a key that is unknown here where it belongs."""
+    known = ", ".join(readers)
+    if not isinstance(place.value, Entries):
+        raise WrongValueError(f"{describe(place)} where a mapping should be", f"its keys: {known}")
+    values: dict[str, Any] = {}
+    first: dict[str, Scalar] = {}
+    for key, value in place.value.pairs:
+        if not isinstance(key, Scalar):
+            place.child("", key).problem(f"{describe(place.child('', key))} where a key should be", f"keys: {known}")
+        elif key.text in first:
+            message = f"the key is there twice, first in line {first[key.text].line}"
+            place.child(f".{clean(key.text, 40)}", key).problem(message, "keep one")
+        elif key.text not in readers:
+            place.child(f".{clean(key.text, 40)}", key).problem("unknown key", _key_mend(key.text, readers, homes))
+        else:
+            for read in attempt(readers[key.text], place.child(f".{key.text}", value)):
+                values[key.text] = read
+        if isinstance(key, Scalar):
+            first.setdefault(key.text, key)
+    return values
+
+
+def _key_mend(key: str, known: Mapping[str, object], homes: Mapping[str, str]) -> str:
+    if key == "<<":
+        return "merge keys are not read; write the keys out"
+    if key in homes:
+        return f"it belongs in '{homes[key]}'"
+    return suggest(key, known) or f"keys: {', '.join(known)}"
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or nothing when no known word is near."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1)
+    return f"did you mean '{close[0]}'?" if close else ""
+
+
+def read_items(place: Place, reader: Reader[T], limit: int) -> list[T]:
+    """What could be read of a list."""
+    return [value for item in items(place, limit) for value in attempt(reader, item)]
+
+
+def items(place: Place, limit: int) -> list[Place]:
+    """The places of a list."""
+    if not isinstance(place.value, Items):
+        raise WrongValueError(f"{describe(place)} where a list should be", "put each item on a line after '- '")
+    if len(place.value.values) > limit:
+        raise WrongValueError(f"a list of {len(place.value.values)}", f"at most {limit} are read")
+    return [place.child(f"[{index}]", value) for index, value in enumerate(place.value.values)]
+
+
+def find(place: Place, key: str) -> Place | None:
+    """The place of a mapping's key, when it is there."""
+    pairs = place.value.pairs if isinstance(place.value, Entries) else ()
+    found = (value for name, value in pairs if isinstance(name, Scalar) and name.text == key)
+    return next((place.child(f".{key}", value) for value in found), None)
+
+
+def describe(place: Place) -> str:
+    match place.value:
+        case Items():
+            return "a list"
+        case Entries():
+            return "a mapping"
+        case Scalar(text=text, kind=kind):
+            return f"the {_WORDS.get(kind, 'word')} {quoted(text)}"
+
+
+def text(what: str) -> Reader[str]:
+    """Any scalar, as it is written."""
+
+    def read(place: Place) -> str:
+        if not isinstance(place.value, Scalar):
+            raise WrongValueError(f"{describe(place)} where {what} should be")
+        return place.value.text
+
+    return read
+
+
+def label(what: str, parse: Callable[[str], T]) -> Reader[T]:
+    """Text that is text to every reader of YAML: a plain `no` or `1:30` is not."""
+
+    def read(place: Place) -> T:
+        written = text(what)(place)
+        if isinstance(place.value, Scalar) and place.value.kind != "str":
+            kind = _WORDS.get(place.value.kind, "special word")
+            raise WrongValueError(f"YAML takes {quoted(written)} for a {kind}", f"quote it: '{written}'")
+        return parse(written)
+
+    return read
+
+
+def boolean(place: Place) -> bool:
+    written = text("true or false")(place).lower()
+    if written in ("true", "yes", "on"):
+        return True
+    if written in ("false", "no", "off"):
+        return False
+    raise WrongValueError(f"{quoted(written)} is not true or false", suggest(written, ("true", "false")))
+
+
+def choice(what: str, known: Iterable[str]) -> Reader[str]:
+    def read(place: Place) -> str:
+        written = text(what)(place)
+        if written not in known:
+            mend = suggest(written, known) or f"known: {', '.join(known)}"
+            raise WrongValueError(f"{quoted(written)} is not {what}", mend)
+        return written
+
+    return read
+
+
+def bounded(what: str, parse: Callable[[str], N], low: N, high: N, show: Callable[[N], str]) -> Reader[N]:
+    """A quantity from `low` to `high`, which `show` writes as the operator would."""
+
+    def read(place: Place) -> N:
+        written = text(what)(place)
+        amount = parse(written)
+        if not low <= amount <= high:
+            raise WrongValueError(f"{quoted(written)} is out of range", f"from {show(low)} to {show(high)}")
+        return amount
+
+    return read

@@ -1,0 +1,184 @@
+"""A YAML file -> a tree that knows its places.
+
+Bounded in bytes, depth and values. Scalars stay text: what a plain `no` or `010` means is for the reader of that key to
+say. Only PyYAML's events are used, never its constructors: nothing is built because a file asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import yaml
+
+from failover.config import ConfigError, Problem
+from failover.model import clean
+from failover.values import quoted
+
+BYTES_MAX: Final = 1 << 20
+DEPTH_MAX: Final = 16
+NODES_MAX: Final = 10_000
+"""Counted with aliases expanded."""
+
+_LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What YAML 1.1 counts as the end of a line."""
+_MENDS: Final = (
+    (r"'\\t'", "indent with blanks, not tabs"),
+    (r"character '[@`%]'", "quote the text"),
+    ("mapping values are not allowed", "check the indentation; a text with ': ' in it needs quotes"),
+    ("could not find expected ':'", "write 'key: value', with a blank after the colon"),
+    ("expected <block end>", "check the indentation"),
+    ("expected ',' or '[]}]'", "close the bracket; in brackets, quote a text that has [ ] { } or ','"),
+    ("unexpected end of stream", "close the quote"),
+)
+"""(in PyYAML's words, the mend)."""
+_BORDERS: Final = (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    text: str
+    kind: str
+    """What YAML 1.1 takes it for: str bool int float null timestamp merge value; a quoted one is always str."""
+    line: int
+    column: int
+    tag: str = ""
+    """As written in the file, `!name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    values: tuple[Value, ...]
+    line: int
+    column: int
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    pairs: tuple[tuple[Value, Value], ...]
+    """In file order; the same key may be there twice."""
+    line: int
+    column: int
+    tag: str = ""
+
+
+Value = Scalar | Items | Entries
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file, a byte order mark taken off. Raises ConfigError."""
+    source = clean(os.fspath(path), 200)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError((Problem(source, 0, 0, "", f"cannot be read: {reason}"),)) from None
+    if len(data) > BYTES_MAX:
+        raise ConfigError((Problem(source, 0, 0, "", "too large", f"at most {BYTES_MAX} bytes are read"),))
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = len(data[: error.start].splitlines()) or 1
+        message = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        raise ConfigError((Problem(source, line, 0, "", message, "save the file as UTF-8"),)) from None
+
+
+def compose(text: str, source: str) -> Value | None:
+    """The one document of a text; None when it is empty. Raises ConfigError with one problem when it is not YAML."""
+    text = text.removeprefix("\ufeff")
+    composer = _Composer(text, source)
+    try:
+        return composer.document(yaml.parse(text, Loader=yaml.SafeLoader))
+    except yaml.reader.ReaderError as error:
+        before = _LINE_BREAK.split(text[: error.position])
+        message = f"character U+{ord(text[error.position]):04X} cannot be in a text"
+        raise ConfigError((Problem(source, len(before), len(before[-1]) + 1, "", message, "remove it"),)) from None
+    except yaml.MarkedYAMLError as error:
+        words = error.problem or error.context or "unreadable"
+        mend = next((mend for pattern, mend in _MENDS if re.search(pattern, words)), "")
+        raise composer.error(clean(f"not YAML: {words}"), mend, error.problem_mark or error.context_mark) from None
+
+
+class _Mark(Protocol):
+    """Of PyYAML's two classes of that name."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+
+
+class _Composer:
+    """Events -> tree, bounded in depth and in nodes."""
+
+    def __init__(self, text: str, source: str) -> None:
+        lines = _LINE_BREAK.split(text)
+        self._last_line = len(lines) - (len(lines) > 1 and not lines[-1])
+        self._source = source
+        self._resolver: Any = yaml.resolver.Resolver()
+        self._anchors: dict[str, tuple[Value, int]] = {}
+        """The value, and how many nodes it has."""
+        self._nodes = 0
+        self._events: Iterator[yaml.Event] = iter(())
+
+    def error(self, message: str, mend: str, mark: _Mark | None) -> ConfigError:
+        line, column = self._place(mark)
+        return ConfigError((Problem(self._source, line, column, "", message, mend),))
+
+    def _place(self, mark: _Mark | None) -> tuple[int, int]:
+        """1-based line, the end of the file being on its last one, and column."""
+        return (min(mark.line + 1, self._last_line), mark.column + 1) if mark else (1, 1)
+
+    def document(self, events: Iterator[yaml.Event]) -> Value | None:
+        self._events = (event for event in events if not isinstance(event, _BORDERS))
+        first = next(self._events, None)
+        if first is None:
+            return None
+        value = self._value(first, 1)
+        if (second := next(self._events, None)) is not None:
+            raise self.error("a second document starts here", "keep one; remove the '---'", second.start_mark)
+        return value
+
+    def _value(self, event: yaml.Event, depth: int) -> Value:
+        before = self._nodes
+        self._nodes += 1
+        if depth > DEPTH_MAX:
+            raise self.error("nested too deeply", f"at most {DEPTH_MAX} levels are read", event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            value = self._alias(event)
+        else:
+            value = self._node(event, depth)
+            if isinstance(event, yaml.NodeEvent) and event.anchor:
+                self._anchors[event.anchor] = value, self._nodes - before
+        if self._nodes > NODES_MAX:
+            raise self.error("too many values", f"at most {NODES_MAX} are read, aliases expanded", event.start_mark)
+        return value
+
+    def _alias(self, event: yaml.AliasEvent) -> Value:
+        name = event.anchor or ""
+        if name not in self._anchors:
+            raise self.error(f"alias {quoted('*' + name)} has no anchor above it", "write the value", event.start_mark)
+        value, nodes = self._anchors[name]
+        self._nodes += nodes
+        return value
+
+    def _node(self, event: yaml.Event, depth: int) -> Value:
+        line, column = self._place(event.start_mark)
+        if isinstance(event, yaml.ScalarEvent):
+            plain = event.style is None
+            kind = self._resolver.resolve(yaml.ScalarNode, event.value, (plain, not plain)).rpartition(":")[2]
+            return Scalar(event.value, kind, line, column, event.tag or "")
+        if isinstance(event, yaml.SequenceStartEvent):
+            return Items(tuple(self._until(yaml.SequenceEndEvent, depth + 1)), line, column, event.tag or "")
+        assert isinstance(event, yaml.MappingStartEvent)
+        flat = tuple(self._until(yaml.MappingEndEvent, depth + 1))
+        return Entries(tuple(zip(flat[::2], flat[1::2], strict=True)), line, column, event.tag or "")
+
+    def _until(self, end: type[yaml.Event], depth: int) -> Iterator[Value]:
+        while not isinstance(event := next(self._events), end):
+            yield self._value(event, depth)
