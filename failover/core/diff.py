@@ -7,7 +7,6 @@ put into our tables or prefs is never written over: `conflicts` names it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from failover.core.plan import METRIC_CHOSEN, Desired, ours
@@ -83,27 +82,22 @@ def _routes(facts: Facts, desired: Desired) -> tuple[list[Operation], list[Route
 
 
 def _key(route: Route) -> Key:
-    """What the kernel holds to be the same route on replace, of two defaults."""
-    return route.family, route.table, _canonical(route).metric
-
-
-def _canonical(route: Route) -> Route:
-    """The kernel's own spelling: metric 0 is 1024 in IPv6, a floor has no way out (IPv6 hangs it on lo), 0 is unset."""
-    unicast = route.kind is RouteKind.UNICAST
-    return replace(
-        route,
-        metric=1024 if route.family is Family.IPV6 and route.metric == 0 else route.metric,
-        interface=route.interface if unicast else None,
-        gateway=route.gateway if unicast else None,
-        mtu=route.mtu or None,
-        advmss=route.advmss or None,
-        hoplimit=route.hoplimit or None,
-        expires=None,
-    )
+    """What the kernel holds to be the same route on replace, of two defaults. It spells IPv6's metric 0 as 1024."""
+    metric = 1024 if route.family is Family.IPV6 and route.metric == 0 else route.metric
+    return route.family, route.table, metric
 
 
 def _same(have: Route, want: Route) -> bool:
-    return _canonical(have) == _canonical(want) and _lasts(have.expires, want.expires)
+    """Whether two routes with one key do the same."""
+    return have == want or (_way(have) == _way(want) and _lasts(have.expires, want.expires))
+
+
+def _way(route: Route) -> tuple[object, ...]:
+    """All but the key and the lifetime, in the kernel's spelling: a floor has no way out (IPv6 hangs it on lo), 0 is
+    unset."""
+    out = (route.interface, route.gateway) if route.kind is RouteKind.UNICAST else ()
+    metrics = (route.mtu or None, route.advmss or None, route.hoplimit or None)
+    return route.kind, out, metrics, route.source, route.onlink, route.protocol
 
 
 def _lasts(have: float | None, want: float | None) -> bool:
