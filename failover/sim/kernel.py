@@ -30,7 +30,6 @@ from failover.model import (
     Verb,
 )
 from failover.sim.matching import (
-    LOOPBACK,
     Flow,
     answers,
     canonical,
@@ -42,8 +41,9 @@ from failover.sim.matching import (
     without_source,
 )
 
+LOOPBACK: Final = 1
 COLLECTED_AFTER: Final = 30.0
-"""Seconds for which an expired IPv6 route is still listed, unused (net.ipv6.route.gc_interval)."""
+"""Seconds for which an expired IPv6 route is still listed, unused (at most: net.ipv6.route.gc_interval)."""
 PER_LINK: Final = (
     "net/ipv4/conf/{}/ignore_routes_with_linkdown",
     "net/ipv6/conf/{}/ignore_routes_with_linkdown",
@@ -129,7 +129,7 @@ class VirtualKernel:
 
     def _shown(self, held: _Held, now: float) -> Route:
         link = self._link_of(held.route)
-        expires = None if held.ends == inf else held.ends - now
+        expires = None if held.ends == inf else max(0.0, held.ends - now)
         return replace(held.route, expires=expires, dead=link is not None and not link.carrier)
 
     def apply(self, operations: Iterable[Operation]) -> tuple[OperationResult, ...]:

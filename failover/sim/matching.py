@@ -10,7 +10,6 @@ from typing import Final
 
 from failover.model import Address, Family, Route, RouteKind, Rule
 
-LOOPBACK: Final = 1
 FRA_GOTO: Final = 4
 
 
@@ -26,12 +25,11 @@ class Flow:
 
 
 def canonical(route: Route) -> Route:
-    """As the kernel shows it: IPv6 has no metric 0, and hangs a route that goes nowhere on the loopback."""
-    nowhere = None if route.family is Family.IPV4 else LOOPBACK
+    """As the reader shows it: IPv6 has no metric 0, and a route that goes nowhere no device."""
     return replace(
         route,
         metric=1024 if route.family is Family.IPV6 and route.metric == 0 else route.metric,
-        interface=route.interface if route.kind is RouteKind.UNICAST else nowhere,
+        interface=route.interface if route.kind is RouteKind.UNICAST else None,
         dead=False,
     )
 
