@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from failover.config import PROFILES, Config, ConfigError, Detection, Metered, Metrics, Policy, Problem, Uplink
-from failover.model import FAMILIES, SLOTS_MAX, Target
+from failover.model import FAMILIES, SLOTS_MAX, Target, clean
 from failover.targets import parse_target
 from failover.values import (
     WrongValueError,
@@ -40,7 +40,6 @@ from failover.yaml_reading import (
     find,
     items,
     label,
-    read_items,
     read_keys,
     text,
 )
@@ -58,7 +57,7 @@ def load(path: str | os.PathLike[str]) -> Config:
 
 def load_with_warnings(path: str | os.PathLike[str]) -> tuple[Config, tuple[Problem, ...]]:
     """As `load`, and what is allowed but doubtful."""
-    return parse(read_text(path), os.fspath(path))
+    return parse(read_text(path), clean(os.fspath(path), 200))
 
 
 def parse(content: str, source: str) -> tuple[Config, tuple[Problem, ...]]:
@@ -108,7 +107,7 @@ def _uplinks(place: Place) -> tuple[Uplink, ...]:
     places = items(place, SLOTS_MAX)
     for key in ("name", "interface"):
         _unique(key, (child for item in places if (child := find(item, key)) is not None))
-    return tuple(read_items(place, _uplink, SLOTS_MAX))
+    return tuple(uplink for item in places for uplink in attempt(_uplink, item))
 
 
 def _uplink(place: Place) -> Uplink:
@@ -165,7 +164,7 @@ def _targets(place: Place) -> tuple[Target, ...]:
 
 
 def _target(place: Place) -> Target:
-    return parse_target(text("a URL")(place))
+    return parse_target(text("a URL", "icmp://1.1.1.1")(place))
 
 
 def _warn_of_few(place: Place, targets: Iterable[Target]) -> None:
@@ -180,7 +179,7 @@ def _warn_of_few(place: Place, targets: Iterable[Target]) -> None:
 
 # --- detection -------------------------------------------------------------------------------------------------------
 
-_profile = choice("a detection profile", PROFILES)
+_profile = choice("a detection profile", tuple(PROFILES))
 
 
 def _detection(place: Place) -> Detection:
@@ -221,9 +220,9 @@ SECTIONS: Final[Mapping[str, Keys]] = {
     },
     "probes": {"targets": _targets},
     "uplinks[]": {
-        "name": label("a name", parse_name),
-        "interface": label("an interface", parse_interface),
-        "carrier": label("a label", parse_carrier),
+        "name": label("a name", "au", parse_name),
+        "interface": label("an interface", "wwan0", parse_interface),
+        "carrier": label("a label", "au", parse_carrier),
         "metered": _metered,
         "targets": _targets,
         "modem": _modem,
@@ -244,10 +243,14 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         "failback_after": _duration("1s", "1h"),
         "failback_moves_flows": boolean,
     },
-    "metrics": {"listen": lambda place: parse_listen(text("ADDRESS:PORT")(place))},
-    "kernel": {"fwmark_mask": lambda place: parse_mask(text("a mask")(place))},
+    "metrics": {"listen": lambda place: parse_listen(text("ADDRESS:PORT", "127.0.0.1:9109")(place))},
+    "kernel": {"fwmark_mask": lambda place: parse_mask(text("a mask", "0x3f000000")(place))},
 }
 """Section -> key -> reader. `[]` stands for each item of a list."""
 
-HOMES: Final = {key: section or "the top level" for section in reversed(tuple(SECTIONS)) for key in SECTIONS[section]}
-"""Key -> the section it belongs in, the outermost where there are two."""
+HOMES: Final = {
+    key: f"in '{section}'" if section else "at the top level"
+    for section in reversed(tuple(SECTIONS))
+    for key in SECTIONS[section]
+}
+"""Key -> where it belongs, the outermost place where there are two."""

@@ -60,7 +60,7 @@ def parse_target(text: str) -> Target:
     if kind in _WEB:
         return _web_target(kind, host, address, port, path or "/", query)
     if query:
-        raise WrongValueError(f"'?' has no meaning in a {kind} target", f"write it as {_EXAMPLES[kind]}")
+        raise WrongValueError(f"'?' has no meaning with {kind}", f"write it as {_EXAMPLES[kind]}")
     assert address is not None
     return _plain_target(kind, host, address, port, path)
 
@@ -103,7 +103,7 @@ def _split_port(kind: ProbeKind, authority: str) -> tuple[str, str | None]:
             raise WrongValueError(f"{quoted(authority)} is not '[IPV6]' or '[IPV6]:PORT'", "check the brackets")
         return host, rest[1:] if rest else None
     if authority.count(":") > 1:
-        raise WrongValueError("an IPv6 address without brackets", f"write {kind}://[{authority}]")
+        raise WrongValueError("an IPv6 address without brackets", f"write it as {kind}://[2606:4700:4700::1111]")
     host, colon, port = authority.partition(":")
     return host, port if colon else None
 
@@ -124,12 +124,12 @@ def _address(host: str) -> _Address | None:
 def _unreachable(address: _Address) -> str:
     """Why no uplink leads to this address; empty when one may."""
     faults = {
+        "an IPv4 address written as IPv6": address.version == 6 and address.ipv4_mapped is not None,
         "the unspecified address": address.is_unspecified or (address.version == 4 and address.packed[0] == 0),
         "a loopback address": address.is_loopback,
         "a multicast address": address.is_multicast,
         "a link-local address": address.is_link_local,
         "a reserved address": address.version == 4 and address.is_reserved,
-        "an IPv4 address written as IPv6": address.version == 6 and address.ipv4_mapped is not None,
     }
     return next((fault for fault, found in faults.items() if found), "")
 
@@ -152,7 +152,7 @@ def _plain_target(kind: ProbeKind, host: str, address: _Address, port: int | Non
             raise WrongValueError("no name to ask for", f"write it as {_EXAMPLES[kind]}")
         name = _dns_name(path[1:], "a DNS")
     elif path:
-        raise WrongValueError(f"{quoted(path)} has no meaning in a {kind} target", f"write it as {_EXAMPLES[kind]}")
+        raise WrongValueError(f"{quoted(path)} has no meaning with {kind}", f"write it as {_EXAMPLES[kind]}")
     url = f"{kind}://{_shown(kind, address, host, port)}" + (f"/{name}" if name else "")
     return Target(kind, host, port, name, family=_family(address), url=url)
 

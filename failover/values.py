@@ -14,7 +14,7 @@ from failover.model import FailoverError, clean
 MASK_BITS_MIN: Final = 3
 """Below that the fwmark mask has no room for a handful of uplinks."""
 
-_MEASURE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)( *)([A-Za-z]*)")
+_MEASURE: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)( *)([A-Za-z]*)")
 _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -31,9 +31,13 @@ class WrongValueError(FailoverError):
     """A text that is not the value it should be."""
 
 
+def shown(text: str) -> str:
+    """A text from outside, short and printable."""
+    return clean(text[:61], 60)
+
+
 def quoted(text: str) -> str:
-    """A text from outside, short and printable, as messages show it."""
-    return f"'{clean(text, 60)}'"
+    return f"'{shown(text)}'"
 
 
 def parse_duration(text: str) -> float:
@@ -51,14 +55,11 @@ def parse_size(text: str) -> int:
 def parse_budget(text: str) -> int:
     """Bytes a month of `30MB/month`."""
     size, slash, period = text.partition("/")
-    amount = parse_size(size)
     if not slash:
-        raise WrongValueError(f"{quoted(text)} names no period", f"write {size}/month")
+        raise WrongValueError(f"{quoted(text)} names no period", "a budget is per month, as 30MB/month")
     if period != "month":
-        raise WrongValueError(
-            f"{quoted(text)} is counted per {quoted(period)}", f"a budget is per month, as {size}/month"
-        )
-    return amount
+        raise WrongValueError(f"{quoted(period)} is not a period", "a budget is per month, as 30MB/month")
+    return parse_size(size)
 
 
 def _measure(text: str, what: str, units: tuple[str, ...], example: str) -> tuple[str, str]:
@@ -82,7 +83,7 @@ def format_duration(seconds: float) -> str:
     for unit, length in (("h", 3600), ("m", 60)):
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:g}{unit}"
-    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
+    return f"{seconds:.10g}s" if seconds >= 1 else f"{seconds * 1000:.10g}ms"
 
 
 def format_size(size: int) -> str:
@@ -141,20 +142,19 @@ def parse_listen(text: str) -> str | None:
         return None
     host, colon, port = text.rpartition(":")
     if not colon:
-        raise WrongValueError(f"{quoted(text)} is not ADDRESS:PORT", "as 127.0.0.1:9109, or none")
+        raise WrongValueError(f"{quoted(text)} is not ADDRESS:PORT", "for example 127.0.0.1:9109, or none")
     if not host:
         raise WrongValueError(
             f"{quoted(text)} has no address", f"for every address write 0.0.0.0:{port} or '[::]:{port}'"
         )
-    bracketed = host.startswith("[") and host.endswith("]") and "%" not in host
-    if ":" in host and not bracketed:
-        raise WrongValueError(f"{quoted(text)} has an IPv6 address without brackets", f"write '[{host}]:{port}'")
+    literal = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        address = ipaddress.ip_address(literal)
     except ValueError:
-        raise WrongValueError(f"{quoted(host)} is not an address", "as 127.0.0.1, or '[::1]'") from None
-    shown = f"[{address}]" if address.version == 6 else str(address)
-    return f"{shown}:{parse_port(port)}"
+        raise WrongValueError(f"{quoted(host)} is not an address", "for example 127.0.0.1, or '[::1]'") from None
+    if "%" in literal or (address.version == 6) != (literal != host):
+        raise WrongValueError(f"{quoted(host)} is not an address here", "IPv6, and only that, in brackets; no zone")
+    return f"{f'[{address}]' if address.version == 6 else address}:{parse_port(port)}"
 
 
 def parse_mask(text: str) -> int:
@@ -164,7 +164,7 @@ def parse_mask(text: str) -> int:
     mask = int(text, 16)
     lowest = mask & -mask
     if mask == 0 or (mask + lowest) & mask:
-        raise WrongValueError(f"{quoted(text)} has a gap or no bits", "use contiguous bits, as 0x3f000000")
+        raise WrongValueError(f"{quoted(text)} is not one run of bits", "for example 0x3f000000")
     if mask.bit_count() < MASK_BITS_MIN:
         raise WrongValueError(f"{quoted(text)} has too few bits", f"use at least {MASK_BITS_MIN}, as 0x3f000000")
     return mask

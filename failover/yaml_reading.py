@@ -6,13 +6,12 @@ Knows no key of any file; those are in the module that names them.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from failover.config import Problem
-from failover.model import clean
-from failover.values import WrongValueError, quoted
+from failover.values import WrongValueError, quoted, shown
 from failover.yaml_tree import Entries, Items, Scalar, Value
 
 _WORDS: Final = {"str": "text", "bool": "boolean", "int": "number", "float": "number", "timestamp": "date"}
@@ -59,8 +58,8 @@ Reader = Callable[[Place], T]
 def attempt(reader: Reader[T], place: Place) -> tuple[T, ...]:
     """The one value that the reader makes of the place; or none, and a problem noted."""
     try:
-        if place.value.tag:
-            raise WrongValueError(f"tag {quoted(place.value.tag)} has no meaning here", "remove it")
+        if tag := place.value.tag.replace("tag:yaml.org,2002:", "!!"):
+            raise WrongValueError(f"tag {quoted(tag)} has no meaning here", "remove it")
         if isinstance(place.value, Scalar) and place.value.kind == "null":
             raise WrongValueError("no value", "give it one, or remove the line")
         return (reader(place),)
@@ -78,17 +77,18 @@ def read_keys(place: Place, readers: Mapping[str, Reader[Any]], homes: Mapping[s
     first: dict[str, Scalar] = {}
     for key, value in place.value.pairs:
         if not isinstance(key, Scalar):
-            place.child("", key).problem(f"{describe(place.child('', key))} where a key should be", f"keys: {known}")
-        elif key.text in first:
-            message = f"the key is there twice, first in line {first[key.text].line}"
-            place.child(f".{clean(key.text, 40)}", key).problem(message, "keep one")
+            at_key = place.child("", key)
+            at_key.problem(f"{describe(at_key)} where a key should be", f"keys: {known}")
+            continue
+        at_key = place.child(f".{shown(key.text) or quoted('')}", key)
+        if key.text in first:
+            at_key.problem(f"the key is there twice, first in line {first[key.text].line}", "keep one")
         elif key.text not in readers:
-            place.child(f".{clean(key.text, 40)}", key).problem("unknown key", _key_mend(key.text, readers, homes))
+            at_key.problem("unknown key", _key_mend(key.text, readers, homes))
         else:
             for read in attempt(readers[key.text], place.child(f".{key.text}", value)):
                 values[key.text] = read
-        if isinstance(key, Scalar):
-            first.setdefault(key.text, key)
+        first.setdefault(key.text, key)
     return values
 
 
@@ -96,19 +96,14 @@ def _key_mend(key: str, known: Mapping[str, object], homes: Mapping[str, str]) -
     if key == "<<":
         return "merge keys are not read; write the keys out"
     if key in homes:
-        return f"it belongs in '{homes[key]}'"
+        return f"it belongs {homes[key]}"
     return suggest(key, known) or f"keys: {', '.join(known)}"
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?`, or nothing when no known word is near."""
-    close = difflib.get_close_matches(word.lower(), list(known), n=1)
+    close = difflib.get_close_matches(word[:64].lower(), list(known), n=1)
     return f"did you mean '{close[0]}'?" if close else ""
-
-
-def read_items(place: Place, reader: Reader[T], limit: int) -> list[T]:
-    """What could be read of a list."""
-    return [value for item in items(place, limit) for value in attempt(reader, item)]
 
 
 def items(place: Place, limit: int) -> list[Place]:
@@ -137,22 +132,22 @@ def describe(place: Place) -> str:
             return f"the {_WORDS.get(kind, 'word')} {quoted(text)}"
 
 
-def text(what: str) -> Reader[str]:
+def text(what: str, example: str) -> Reader[str]:
     """Any scalar, as it is written."""
 
     def read(place: Place) -> str:
         if not isinstance(place.value, Scalar):
-            raise WrongValueError(f"{describe(place)} where {what} should be")
+            raise WrongValueError(f"{describe(place)} where {what} should be", f"for example {example}")
         return place.value.text
 
     return read
 
 
-def label(what: str, parse: Callable[[str], T]) -> Reader[T]:
+def label(what: str, example: str, parse: Callable[[str], T]) -> Reader[T]:
     """Text that is text to every reader of YAML: a plain `no` or `1:30` is not."""
 
     def read(place: Place) -> T:
-        written = text(what)(place)
+        written = text(what, example)(place)
         if isinstance(place.value, Scalar) and place.value.kind != "str":
             kind = _WORDS.get(place.value.kind, "special word")
             raise WrongValueError(f"YAML takes {quoted(written)} for a {kind}", f"quote it: '{written}'")
@@ -162,17 +157,19 @@ def label(what: str, parse: Callable[[str], T]) -> Reader[T]:
 
 
 def boolean(place: Place) -> bool:
-    written = text("true or false")(place).lower()
+    written = text("true or false", "true")(place).lower()
     if written in ("true", "yes", "on"):
         return True
     if written in ("false", "no", "off"):
         return False
-    raise WrongValueError(f"{quoted(written)} is not true or false", suggest(written, ("true", "false")))
+    raise WrongValueError(
+        f"{quoted(written)} is not true or false", suggest(written, ("true", "false")) or "write one of them"
+    )
 
 
-def choice(what: str, known: Iterable[str]) -> Reader[str]:
+def choice(what: str, known: Sequence[str]) -> Reader[str]:
     def read(place: Place) -> str:
-        written = text(what)(place)
+        written = text(what, known[0])(place)
         if written not in known:
             mend = suggest(written, known) or f"known: {', '.join(known)}"
             raise WrongValueError(f"{quoted(written)} is not {what}", mend)
@@ -185,7 +182,7 @@ def bounded(what: str, parse: Callable[[str], N], low: N, high: N, show: Callabl
     """A quantity from `low` to `high`, which `show` writes as the operator would."""
 
     def read(place: Place) -> N:
-        written = text(what)(place)
+        written = text(what, show(low))(place)
         amount = parse(written)
         if not low <= amount <= high:
             raise WrongValueError(f"{quoted(written)} is out of range", f"from {show(low)} to {show(high)}")

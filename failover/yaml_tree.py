@@ -26,15 +26,20 @@ NODES_MAX: Final = 10_000
 _LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What YAML 1.1 counts as the end of a line."""
 _MENDS: Final = (
-    (r"'\\t'", "indent with blanks, not tabs"),
-    (r"character '[@`%]'", "quote the text"),
-    ("mapping values are not allowed", "check the indentation; a text with ': ' in it needs quotes"),
-    ("could not find expected ':'", "write 'key: value', with a blank after the colon"),
-    ("expected <block end>", "check the indentation"),
-    ("expected ',' or '[]}]'", "close the bracket; in brackets, quote a text that has [ ] { } or ','"),
-    ("unexpected end of stream", "close the quote"),
+    (r"'\\t'", "indent with blanks, not tabs", False),
+    (r"character '[@`%]'", "quote the text", False),
+    (
+        "mapping values are not allowed",
+        "check this line and the one above: 'key: value' has a blank after the colon, a text with ': ' needs quotes",
+        False,
+    ),
+    ("could not find expected ':'", "write 'key: value', with a blank after the colon", True),
+    ("expected ',' or", "close the bracket; between brackets, a text with any of [ ] { } , in it needs quotes", True),
+    ("unexpected end of stream", "close the quote", True),
+    ("YAML document", "remove the line with %YAML", False),
+    ("", "check indentation, quotes and brackets", False),
 )
-"""(in PyYAML's words, the mend)."""
+"""(in PyYAML's words, the mend, whether the fault lies where the construct began)."""
 _BORDERS: Final = (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent)
 
 
@@ -70,20 +75,27 @@ Value = Scalar | Items | Entries
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a file, a byte order mark taken off. Raises ConfigError."""
+    """The text of a file. Raises ConfigError."""
     source = clean(os.fspath(path), 200)
     try:
         with open(path, "rb") as file:
             data = file.read(BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError((Problem(source, 0, 0, "", f"cannot be read: {reason}"),)) from None
+        raise ConfigError(
+            (Problem(source, 0, 0, "", f"cannot be read: {reason}", "name a file that this user may read"),)
+        ) from None
+    return decode(data, source)
+
+
+def decode(data: bytes, source: str) -> str:
+    """The text of a file's bytes, a byte order mark taken off. Raises ConfigError."""
     if len(data) > BYTES_MAX:
         raise ConfigError((Problem(source, 0, 0, "", "too large", f"at most {BYTES_MAX} bytes are read"),))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = len(data[: error.start].splitlines()) or 1
+        line = data[: error.start].count(b"\n") + 1
         message = f"byte 0x{data[error.start]:02x} is not UTF-8"
         raise ConfigError((Problem(source, line, 0, "", message, "save the file as UTF-8"),)) from None
 
@@ -91,17 +103,30 @@ def read_text(path: str | os.PathLike[str]) -> str:
 def compose(text: str, source: str) -> Value | None:
     """The one document of a text; None when it is empty. Raises ConfigError with one problem when it is not YAML."""
     text = text.removeprefix("\ufeff")
-    composer = _Composer(text, source)
     try:
-        return composer.document(yaml.parse(text, Loader=yaml.SafeLoader))
+        loader: Any = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
         before = _LINE_BREAK.split(text[: error.position])
         message = f"character U+{ord(text[error.position]):04X} cannot be in a text"
         raise ConfigError((Problem(source, len(before), len(before[-1]) + 1, "", message, "remove it"),)) from None
+    composer = _Composer(text, source, loader)
+    try:
+        return composer.document()
     except yaml.MarkedYAMLError as error:
         words = error.problem or error.context or "unreadable"
-        mend = next((mend for pattern, mend in _MENDS if re.search(pattern, words)), "")
-        raise composer.error(clean(f"not YAML: {words}"), mend, error.problem_mark or error.context_mark) from None
+        mend, at_start = next((mend, at_start) for pattern, mend, at_start in _MENDS if re.search(pattern, words))
+        mark = (error.context_mark if at_start else None) or error.problem_mark
+        raise composer.error(clean(f"not YAML: {words}"), mend, mark) from None
+    except (ValueError, OverflowError):
+        # PyYAML passes the digits of an escape or of %YAML to chr() and int() unchecked.
+        raise composer.error(
+            "not YAML: a number out of range", "remove the escape, or %YAML", loader.get_mark()
+        ) from None
+
+
+def _events(loader: Any) -> Iterator[yaml.Event]:
+    while loader.check_event():
+        yield loader.get_event()
 
 
 class _Mark(Protocol):
@@ -116,7 +141,7 @@ class _Mark(Protocol):
 class _Composer:
     """Events -> tree, bounded in depth and in nodes."""
 
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, text: str, source: str, loader: Any) -> None:
         lines = _LINE_BREAK.split(text)
         self._last_line = len(lines) - (len(lines) > 1 and not lines[-1])
         self._source = source
@@ -124,7 +149,7 @@ class _Composer:
         self._anchors: dict[str, tuple[Value, int]] = {}
         """The value, and how many nodes it has."""
         self._nodes = 0
-        self._events: Iterator[yaml.Event] = iter(())
+        self._events = (event for event in _events(loader) if not isinstance(event, _BORDERS))
 
     def error(self, message: str, mend: str, mark: _Mark | None) -> ConfigError:
         line, column = self._place(mark)
@@ -134,8 +159,7 @@ class _Composer:
         """1-based line, the end of the file being on its last one, and column."""
         return (min(mark.line + 1, self._last_line), mark.column + 1) if mark else (1, 1)
 
-    def document(self, events: Iterator[yaml.Event]) -> Value | None:
-        self._events = (event for event in events if not isinstance(event, _BORDERS))
+    def document(self) -> Value | None:
         first = next(self._events, None)
         if first is None:
             return None

@@ -1,0 +1,165 @@
+"""Every file in good/ gives exactly this tree and these warnings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from failover.config import (
+    DEFAULT_TARGETS,
+    PROFILES,
+    Config,
+    Detection,
+    Metered,
+    Metrics,
+    Policy,
+    Uplink,
+)
+from failover.config_reading import load, load_with_warnings
+from failover.model import Family, ProbeKind, Target
+from failover.targets import parse_target
+
+GOOD = Path(__file__).parent / "good"
+
+
+def icmp(address: str) -> Target:
+    return Target(ProbeKind.ICMP, address, family=Family.IPV4, url=f"icmp://{address}")
+
+
+KERNEL_ONLY = "that family is judged by kernel facts only"
+ONE_HOST = "a dead target cannot be told from a dead link; name a second host"
+APN = (icmp("10.1.1.1"), icmp("10.1.1.2"))
+
+TREES: dict[str, Config] = {
+    "aliases": Config(
+        uplinks=(
+            Uplink("au", "wwan0", metered=Metered(10_000_000), targets=APN),
+            Uplink("docomo", "wwan1", metered=Metered(10_000_000), targets=APN),
+        )
+    ),
+    "booleans": Config(
+        uplinks=(Uplink("a", "eth0", metered=Metered()), Uplink("b", "eth1"), Uplink("c", "eth2", metered=Metered())),
+        policy=Policy(failback_moves_flows=True),
+    ),
+    "byte-order-mark": Config(detection=PROFILES["fast"]),
+    "comments": Config(),
+    "contract": Config(
+        uplinks=(
+            Uplink("au", "wwan0", "au", Metered(30_000_000)),
+            Uplink("docomo", "wwan1", metered=Metered(), targets=(icmp("10.1.1.1"),)),
+            Uplink("depot", "wlan0"),
+        ),
+    ),
+    "crlf": Config(detection=PROFILES["fast"], metrics=Metrics(None)),
+    "detection-numbers": Config(detection=Detection(suspicion=0.4, doubt=1.0, conviction=120.0)),
+    "detection-overrides": Config(
+        detection=replace(PROFILES["fast"], doubt=0.3, return_after=60.0, conviction_sends=8, rtt_factor=3.0)
+    ),
+    "detection-profile": Config(detection=PROFILES["frugal"]),
+    "durations": Config(policy=Policy(failback_after=1800.0)),
+    "empty": Config(),
+    "json": Config(uplinks=(Uplink("au", "wwan0", metered=Metered(5_000_000_000)),), metrics=Metrics(None)),
+    "mask-full": Config(uplinks=tuple(Uplink(f"u{i}", f"eth{i}") for i in range(1, 8)), fwmark_mask=0x700000),
+    "mask-wide": Config(fwmark_mask=0xFFFFFFFF),
+    "metrics-ipv6": Config(metrics=Metrics("[::1]:9110")),
+    "odd-names": Config(
+        uplinks=(
+            Uplink("-_.", "en*o@1"),
+            Uplink("abcdefghijklmnopqrstuvwxyzABCDEF", "enx001122334455", "ドコモ"),
+        )
+    ),
+    "quoted-names": Config(uplinks=(Uplink("no", "1", "3"), Uplink("null", "on", "7"))),
+    "separator": Config(),
+    "targets": Config(
+        targets=(
+            icmp("8.8.4.4"),
+            Target(ProbeKind.ICMP, "2001:4860:4860::8844", family=Family.IPV6, url="icmp://[2001:4860:4860::8844]"),
+            Target(ProbeKind.TCP, "1.1.1.1", 443, family=Family.IPV4, url="tcp://1.1.1.1:443"),
+            Target(
+                ProbeKind.TCP, "2606:4700:4700::1111", 53, family=Family.IPV6, url="tcp://[2606:4700:4700::1111]:53"
+            ),
+            Target(ProbeKind.DNS, "9.9.9.9", 53, "example.com", family=Family.IPV4, url="dns://9.9.9.9/example.com"),
+            Target(
+                ProbeKind.DNS,
+                "9.9.9.9",
+                5353,
+                "_dns.resolver.arpa",
+                family=Family.IPV4,
+                url="dns://9.9.9.9:5353/_dns.resolver.arpa",
+            ),
+            Target(ProbeKind.HTTP, "example.com", 80, "/", url="http://example.com/"),
+            Target(ProbeKind.HTTP, "example.com", 80, "/generate_204", url="http://example.com/generate_204"),
+            Target(
+                ProbeKind.HTTP,
+                "example.com",
+                8080,
+                "/a%20b?x=1&y=2",
+                200,
+                url="http://example.com:8080/a%20b?x=1&y=2&status=200",
+            ),
+            Target(
+                ProbeKind.HTTPS,
+                "2001:db8::1",
+                443,
+                "/health",
+                403,
+                Family.IPV6,
+                "https://[2001:db8::1]/health?status=403",
+            ),
+            Target(ProbeKind.HTTPS, "192.0.2.1", 443, "/", family=Family.IPV4, url="https://192.0.2.1/"),
+        )
+    ),
+    "targets-none": Config(uplinks=(Uplink("au", "wwan0", targets=()),), targets=()),
+    "targets-one-family": Config(
+        uplinks=(Uplink("au", "wwan0", targets=(parse_target("http://example.com/"),)),),
+        targets=(icmp("1.1.1.1"), parse_target("tcp://1.1.1.1:443")),
+    ),
+}
+
+WARNINGS: dict[str, list[str]] = {
+    "contract": [
+        f"9: uplinks[1].targets: no IPv6 target; {KERNEL_ONLY}",
+        f"9: uplinks[1].targets: one IPv4 host; {ONE_HOST}",
+    ],
+    "aliases": [
+        f"5: uplinks[0].targets: no IPv6 target; {KERNEL_ONLY}",
+        f"5: uplinks[1].targets: no IPv6 target; {KERNEL_ONLY}",
+    ],
+    "targets-none": [
+        f"1: probes.targets: no IPv4 target; {KERNEL_ONLY}",
+        f"1: probes.targets: no IPv6 target; {KERNEL_ONLY}",
+        f"5: uplinks[0].targets: no IPv4 target; {KERNEL_ONLY}",
+        f"5: uplinks[0].targets: no IPv6 target; {KERNEL_ONLY}",
+    ],
+    "targets-one-family": [
+        f"3: probes.targets: no IPv6 target; {KERNEL_ONLY}",
+        f"3: probes.targets: one IPv4 host; {ONE_HOST}",
+        f"8: uplinks[0].targets: one IPv4 host; {ONE_HOST}",
+        f"8: uplinks[0].targets: one IPv6 host; {ONE_HOST}",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOOD.glob("*.yaml")))
+def test_good_file(name: str) -> None:
+    path = GOOD / f"{name}.yaml"
+    config, warnings = load_with_warnings(path)
+    assert config == TREES[name]
+    assert load(path) == config
+    assert [str(w).removeprefix(f"{path}:") for w in warnings] == WARNINGS.get(name, [])
+
+
+def test_every_tree_has_its_file() -> None:
+    assert {path.stem for path in GOOD.glob("*.yaml")} == set(TREES)
+
+
+@pytest.mark.parametrize("target", DEFAULT_TARGETS, ids=lambda target: target.url)
+def test_the_default_targets_are_as_parsed(target: Target) -> None:
+    assert parse_target(target.url) == target
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_profiles_ascend(profile: Detection) -> None:
+    assert profile.suspicion < profile.doubt < profile.conviction

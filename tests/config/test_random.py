@@ -1,0 +1,227 @@
+"""Any tree survives a trip through YAML; any bytes give a Config or a ConfigError that points into the file."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import string
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from failover.config import (
+    DEFAULT_TARGETS,
+    Config,
+    ConfigError,
+    Detection,
+    Metered,
+    Metrics,
+    Policy,
+    Uplink,
+)
+from failover.config_reading import parse
+from failover.model import Target
+from failover.targets import parse_target
+from failover.values import (
+    WrongValueError,
+    format_duration,
+    format_size,
+    mask_room,
+    parse_duration,
+    parse_size,
+)
+from failover.yaml_tree import decode
+
+unhurried = settings(deadline=None)
+"""Time is not the matter here, and this machine may be busy."""
+CORPUS = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.yaml"))]
+
+# --- trees -----------------------------------------------------------------------------------------------------------
+
+
+def seconds(low: int, high: int) -> st.SearchStrategy[float]:
+    """Milliseconds from `low` to `high`, as seconds."""
+    return st.integers(low, high).map(lambda ms: ms / 1000)
+
+
+WORD = string.ascii_letters + string.digits
+NAMES = st.text(WORD + "_.-", min_size=1, max_size=32) | st.sampled_from(
+    ["no", "on", "null", "1", "010", "1.5", "2026-01-31"]
+)
+INTERFACES = st.text(WORD + "_.-@%*", min_size=1, max_size=15).filter(lambda name: name not in (".", "..", "lo"))
+ADDRESSES = st.one_of(
+    st.integers(0x0B000000, 0x7E000000).map(ipaddress.IPv4Address),
+    st.integers(0x2000 << 112, (0x3000 << 112) - 1).map(ipaddress.IPv6Address),
+)
+HOSTS = ADDRESSES.map(lambda address: f"[{address}]" if address.version == 6 else str(address))
+DNS_NAMES = st.lists(st.from_regex(r"[a-z]([a-z0-9_-]{0,8}[a-z0-9])?", fullmatch=True), min_size=1, max_size=4).map(
+    ".".join
+)
+PORTS = st.integers(1, 65535)
+URLS = st.one_of(
+    HOSTS.map(lambda host: f"icmp://{host}"),
+    st.tuples(HOSTS, PORTS).map(lambda t: f"tcp://{t[0]}:{t[1]}"),
+    st.tuples(HOSTS, PORTS, DNS_NAMES).map(lambda t: f"dns://{t[0]}:{t[1]}/{t[2]}"),
+    st.tuples(
+        st.sampled_from(["http", "https"]),
+        st.one_of(HOSTS, DNS_NAMES),
+        PORTS,
+        st.from_regex(r"(/[A-Za-z0-9._~-]{0,5}){1,3}", fullmatch=True),
+        st.sampled_from(["", "?a=1", "?status=200", "?a=1&status=404&b"]),
+    ).map(lambda t: f"{t[0]}://{t[1]}:{t[2]}{t[3]}{t[4]}"),
+)
+TARGETS = URLS.map(parse_target)
+TARGET_LISTS = st.lists(TARGETS, max_size=6, unique_by=lambda target: target.url).map(tuple)
+
+
+@st.composite
+def detections(draw: st.DrawFn) -> Detection:
+    suspicion = draw(seconds(50, 9_000))
+    doubt = draw(seconds(max(100, round(suspicion * 1000) + 1), 29_000))
+    conviction = draw(seconds(max(500, round(doubt * 1000) + 1), 120_000))
+    rtt_factor = draw(st.integers(10, 100)) / 10
+    return Detection(
+        suspicion, doubt, conviction, draw(seconds(1000, 3_600_000)), draw(st.integers(2, 100)), rtt_factor
+    )
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    bits = draw(st.integers(3, 32))
+    mask = ((1 << bits) - 1) << draw(st.integers(0, 32 - bits))
+    names = draw(st.lists(NAMES, max_size=min(8, mask_room(mask)), unique=True))
+    interfaces = draw(st.lists(INTERFACES, min_size=len(names), max_size=len(names), unique=True))
+    metered = st.none() | st.builds(Metered, st.none() | st.integers(10**6, 10**12))
+    uplinks = tuple(
+        Uplink(
+            name, interface, draw(st.text(WORD + " é/:#", max_size=64)), draw(metered), draw(st.none() | TARGET_LISTS)
+        )
+        for name, interface in zip(names, interfaces, strict=True)
+    )
+    listen = st.none() | st.tuples(HOSTS, PORTS).map(lambda t: f"{t[0]}:{t[1]}")
+    return Config(
+        uplinks,
+        draw(TARGET_LISTS),
+        draw(detections()),
+        Policy(draw(seconds(1000, 3_600_000)), draw(st.booleans())),
+        Metrics(draw(listen)),
+        mask,
+    )
+
+
+def written(config: Config) -> dict[str, Any]:
+    """The tree as an operator would write it, every key said."""
+    detection = config.detection
+    return {
+        "uplinks": [written_uplink(uplink) for uplink in config.uplinks],
+        "probes": {"targets": [target.url for target in config.targets]},
+        "detection": {
+            **{k: format_duration(getattr(detection, k)) for k in ("suspicion", "doubt", "conviction", "return_after")},
+            "conviction_sends": detection.conviction_sends,
+            "rtt_factor": detection.rtt_factor,
+        },
+        "policy": {
+            "failback_after": format_duration(config.policy.failback_after),
+            "failback_moves_flows": config.policy.failback_moves_flows,
+        },
+        "metrics": {"listen": config.metrics.listen or "none"},
+        "kernel": {"fwmark_mask": f"{config.fwmark_mask:#x}"},
+    }
+
+
+def written_uplink(uplink: Uplink) -> dict[str, Any]:
+    budget = None if uplink.metered is None else uplink.metered.budget
+    return {
+        "name": uplink.name,
+        "interface": uplink.interface,
+        "carrier": uplink.carrier,
+        "metered": uplink.metered is not None if budget is None else {"budget": f"{format_size(budget)}/month"},
+        **({} if uplink.targets is None else {"targets": [target.url for target in uplink.targets]}),
+    }
+
+
+@unhurried
+@given(configs(), st.booleans())
+@example(Config(targets=DEFAULT_TARGETS), True)
+def test_a_tree_survives_yaml(config: Config, flow: bool) -> None:
+    text = yaml.safe_dump(written(config), allow_unicode=True, default_flow_style=flow)
+    assert parse(text, "f.yaml")[0] == config
+
+
+@unhurried
+@given(URLS)
+def test_canonical_urls_are_stable(url: str) -> None:
+    target: Target = parse_target(url)
+    assert parse_target(target.url) == target
+
+
+@unhurried
+@given(st.integers(1, 10**8))
+def test_durations_and_sizes_are_read_as_written(number: int) -> None:
+    assert parse_duration(format_duration(number / 1000)) == number / 1000
+    assert parse_size(format_size(number)) == number
+
+
+# --- noise -----------------------------------------------------------------------------------------------------------
+
+
+def check(data: bytes) -> None:
+    """Reads the bytes; whatever is found lies within them, in lines that can be printed."""
+    try:
+        _, found = parse(decode(data, "f.yaml"), "f.yaml")
+    except ConfigError as error:
+        found = error.problems
+        assert found
+    last = len(re.split("\r\n|[\n\r\x85\u2028\u2029]", data.decode("utf-8-sig", "replace")))
+    for problem in found:
+        assert 1 <= problem.line <= last
+        assert str(problem).isprintable()
+
+
+@unhurried
+@given(st.binary(max_size=300))
+@example(b"")
+@example(b"\xff\xfe")
+@example(b"a\n\xff")
+@example(b"\xef\xbb\xbf")
+@example(b'"\\uD800": "\\UFFFFFFFF"')
+def test_bytes(data: bytes) -> None:
+    check(data)
+
+
+@unhurried
+@given(st.text(alphabet=st.sampled_from("abn:-?,[]{}&*!|>'\"%@`#~<. \t\n\r\\\u2028019"), max_size=200))
+def test_punctuation(text: str) -> None:
+    check(text.encode())
+
+
+@unhurried
+@given(st.data())
+def test_a_corpus_file_with_a_piece_of_another(data: st.DataObject) -> None:
+    """A slice of one file, or noise, over a slice of another."""
+    host = data.draw(st.sampled_from(CORPUS).filter(lambda content: len(content) < 3000))
+    guest = data.draw(st.sampled_from(CORPUS).filter(lambda content: len(content) < 3000) | st.binary(max_size=10))
+    start, end = (data.draw(st.integers(0, len(host))) for _ in range(2))
+    first, last = (data.draw(st.integers(0, len(guest))) for _ in range(2))
+    check(host[:start] + guest[first:last] + host[end:])
+
+
+@unhurried
+@given(st.text(max_size=60) | URLS.flatmap(lambda url: st.integers(0, len(url)).map(lambda n: url[:n] + url[n + 1 :])))
+@example("http://[")
+@example("tcp://1.1.1.1:²")
+@example("icmp://①.1.1.1")
+def test_a_text_is_a_target_or_a_wrong_value(text: str) -> None:
+    hint = ""
+    target: Target | None
+    try:
+        target = parse_target(text)
+    except WrongValueError as error:
+        target, hint = None, error.hint
+    if target is None:
+        assert hint
+    else:
+        assert parse_target(target.url) == target
