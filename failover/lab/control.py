@@ -64,18 +64,28 @@ class Helper:
 
     def ready(self) -> Message:
         """Wait for its first line; LabError when it does not come within 10 s."""
-        return self._answer(10.0)
+        return self.take(10.0)
 
     def ask(self, request: Message, timeout: float = 5.0) -> Message:
         """Send a request, wait for the answer; LabError when the process fails, refuses or takes too long (seconds)."""
+        self.post(request)
+        return self.take(timeout)
+
+    def post(self, request: Message) -> None:
+        """Send a request whose answer is taken later."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError as error:
             raise LabError(f"the lab's {self._name} has died") from error
-        return self._answer(timeout)
 
-    def _answer(self, timeout: float) -> Message:
+    def fileno(self) -> int:
+        """Readable when an answer may be taken."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def take(self, timeout: float) -> Message:
+        """The answer to the oldest request still open; LabError as for ask()."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + timeout
         while b"\n" not in self._pending:

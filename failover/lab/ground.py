@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from failover.lab.namespaces import Namespace
-from failover.lab.places import CARRIERS, GATEWAY6, Carrier, internet_addresses
-from failover.lab.rtnl import LOCAL, RTPROT_DHCP, RTPROT_STATIC, Route, Rule
+from failover.lab.places import CARRIERS, GATEWAY6, Carrier, Pairs, internet_addresses
+from failover.lab.reach import AF
+from failover.lab.rtnl import RT_TABLE_MAIN, RTPROT_DHCP, RTPROT_STATIC, Route, Rule
 from failover.lab.wire import End, cable
 from failover.model import Family
 
@@ -21,8 +21,6 @@ LOCAL_TABLE = 255
 LOCAL_PRIORITY = 100
 """Where `lookup local` stands in the routers and in the internet: faults may come before it."""
 WALLED_TABLE = 80
-AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
-EVERYTHING = {socket.AF_INET: "0.0.0.0/0", socket.AF_INET6: "::/0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,16 @@ class Ground:
     def access(self, carrier: str) -> End:
         """The router's end of the van's cable."""
         return End(self.routers[carrier], "access", 2)
+
+    def plug(self, carrier: str) -> None:
+        """Set the router's end up; the kernel forgets a link-local address whenever it goes down."""
+        access = self.access(carrier)
+        access.up()
+        access.namespace.rtnl.add_address(access.index, f"{GATEWAY6}/64")
+
+    def unplug(self, carrier: str) -> None:
+        """Set the router's end down: the van loses its carrier."""
+        self.access(carrier).down()
 
 
 def lay(stack: ExitStack) -> Ground:
@@ -72,21 +80,19 @@ def _quiet(namespace: Namespace) -> Namespace:
 
 
 def _prepare_internet(ground: Ground) -> None:
-    for address in internet_addresses():
-        ground.internet.rtnl.add_address(1, f"{address}/{128 if ':' in address else 32}")
+    """The walled garden answers in the name of every server of the internet."""
+    for namespace in (ground.internet, ground.walled):
+        for address in internet_addresses():
+            namespace.rtnl.add_address(1, f"{address}/{128 if ':' in address else 32}")
     _move_local_rule(ground.internet)
-    for family, everything in EVERYTHING.items():
-        ground.walled.rtnl.add_route(Route(everything, 1, family=family, table=WALLED_TABLE, kind=LOCAL))
 
 
 def _prepare_router(router: Namespace) -> None:
-    """A router that answers every forbidden packet (no ICMP rate limit) and keeps its addresses over a link-down."""
+    """It forwards, and keeps its addresses over a link-down."""
     router.sysctl("ipv6/conf/default/addr_gen_mode", 1)
     router.sysctl("ipv6/conf/default/keep_addr_on_down", 1)
     router.sysctl("ipv4/ip_forward", 1)
     router.sysctl("ipv6/conf/all/forwarding", 1)
-    router.sysctl("ipv4/icmp_ratelimit", 0)
-    router.sysctl("ipv6/icmp/ratelimit", 0)
     _move_local_rule(router)
 
 
@@ -94,12 +100,6 @@ def _move_local_rule(namespace: Namespace) -> None:
     for family in AF.values():
         namespace.rtnl.add_rule(Rule(LOCAL_PRIORITY, family, table=LOCAL_TABLE))
         namespace.rtnl.remove_rule(Rule(0, family, table=LOCAL_TABLE))
-
-
-def _connect(one: End, other: End) -> None:
-    cable(one, other)
-    one.up()
-    other.up()
 
 
 def _connect_van(ground: Ground, carrier: Carrier) -> None:
@@ -110,8 +110,8 @@ def _connect_van(ground: Ground, carrier: Carrier) -> None:
         van.sysctl("ipv6", "accept_ra", 1)
         van.sysctl("ipv6", "ra_defrtr_metric", carrier.metric)
     van.up()
-    access.up()
-    for address in (f"{carrier.gateway}/24", f"{carrier.networks[1].replace('/', '1/')}", f"{GATEWAY6}/64"):
+    ground.plug(carrier.name)
+    for address in (f"{carrier.gateway}/24", carrier.networks[1].replace("::/", "::1/")):
         access.namespace.rtnl.add_address(access.index, address)
     kernel, metric = ground.van.rtnl, carrier.metric
     kernel.add_address(van.index, f"{carrier.address[Family.IPV4]}/24")
@@ -122,29 +122,32 @@ def _connect_van(ground: Ground, carrier: Carrier) -> None:
 
 
 def _connect_internet(ground: Ground, carrier: Carrier) -> None:
-    """Router - link - internet. Both know each other's MAC, so that a cut is silent and not a failed ARP."""
-    router, between = ground.routers[carrier.name], ground.between
-    core, far = End(router, "core", 3), End(ground.internet, carrier.name, 10 + carrier.number)
-    _connect(core, End(between, f"{carrier.name}-r", 20 + carrier.number))
-    _connect(End(between, f"{carrier.name}-i", 40 + carrier.number), far)
-    for (ours, theirs), length, network in zip(carrier.core, (30, 126), carrier.networks, strict=True):
-        router.rtnl.add_address(core.index, f"{ours}/{length}")
-        ground.internet.rtnl.add_address(far.index, f"{theirs}/{length}")
-        router.rtnl.add_neighbour(core.index, theirs, far.mac)
-        ground.internet.rtnl.add_neighbour(far.index, ours, core.mac)
-        router.rtnl.add_route(Route("default", core.index, theirs))
-        ground.internet.rtnl.add_route(Route(network, far.index, ours))
+    """Router - link - internet."""
+    between, number = ground.between, carrier.number
+    core, far = End(ground.routers[carrier.name], "core", 3), End(ground.internet, carrier.name, 10 + number)
+    _plug_in(core, End(between, f"{carrier.name}-r", 20 + number))
+    _plug_in(End(between, f"{carrier.name}-i", 40 + number), far)
+    _route(core, far, carrier.core, carrier.networks, RT_TABLE_MAIN)
 
 
 def _connect_walled(ground: Ground, carrier: Carrier) -> None:
-    """Router - walled garden, where every address is local. A router sends nothing there until a portal fault does."""
-    router, walled = ground.routers[carrier.name], ground.walled
-    door, garden = End(router, "walled", 4), End(walled, carrier.name, 10 + carrier.number)
-    _connect(door, garden)
-    for (ours, theirs), length, network in zip(carrier.garden, (30, 126), carrier.networks, strict=True):
-        router.rtnl.add_address(door.index, f"{ours}/{length}")
-        walled.rtnl.add_address(garden.index, f"{theirs}/{length}")
-        router.rtnl.add_route(Route("default", door.index, theirs, table=WALLED_TABLE))
-        walled.rtnl.add_route(Route(network, garden.index, ours))
-    for family in AF.values():
-        walled.rtnl.add_rule(Rule(LOCAL_PRIORITY + carrier.number, family, input=garden.name, table=WALLED_TABLE))
+    """Router - walled garden. A router sends nothing there until a portal fault does."""
+    door, garden = End(ground.routers[carrier.name], "walled", 4), End(ground.walled, carrier.name, 10 + carrier.number)
+    _plug_in(door, garden)
+    _route(door, garden, carrier.garden, carrier.networks, WALLED_TABLE)
+
+
+def _plug_in(one: End, other: End) -> None:
+    cable(one, other)
+    one.up()
+    other.up()
+
+
+def _route(router: End, server: End, addresses: Pairs, networks: tuple[str, str], table: int) -> None:
+    """A default there and a way back. Both know each other's MAC, so that a cut is silent and not a failed ARP."""
+    for (ours, theirs), length, network in zip(addresses, (30, 126), networks, strict=True):
+        for end, address, other, neighbour in ((router, ours, server, theirs), (server, theirs, router, ours)):
+            end.namespace.rtnl.add_address(end.index, f"{address}/{length}")
+            end.namespace.rtnl.add_neighbour(end.index, neighbour, other.mac)
+        router.namespace.rtnl.add_route(Route("default", router.index, theirs, table=table))
+        server.namespace.rtnl.add_route(Route(network, server.index, ours))

@@ -25,6 +25,8 @@ class Shape:
     rate: float = 0.0
     queue: int = 65536
     """Bytes that may wait for the rate; more are dropped."""
+    refuse: bool = False
+    """Answer a lost packet with ICMP "administratively prohibited"."""
 
     def changed(self, changes: Mapping[str, float]) -> Shape:
         """This shape with some properties changed; ValueError on unknown names or values out of range."""

@@ -1,12 +1,13 @@
 """The userspace link, as its own process: it relays frames between cable ends and shapes them (lane.py).
 
 What lives here: sockets, the clock, the control channel. Run by world.py inside the link's namespace as
-`python -m failover.lab.link SEED CARRIER...`; each carrier has two interfaces there, CARRIER-r (to its router) and
-CARRIER-i (to the internet). A packet is judged when it enters; one that is inside already gets out.
+`python -m failover.lab.link SEED`; each carrier has two interfaces there, CARRIER-r (to its router) and CARRIER-i (to
+the internet). A packet is judged when it enters; one that is inside already gets out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import select
 import socket
@@ -17,12 +18,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from failover.lab.control import Channel
+from failover.lab.frames import ETHERNET, refusal
 from failover.lab.lane import Lane, Shape
+from failover.lab.places import CARRIERS
 from failover.model import FAMILIES, Family
 
 PACKET_IGNORE_OUTGOING = 23
 SOL_PACKET = 263
 ETH_P_ALL = 3
+SO_RCVBUFFORCE = 33
+RECEIVE_BUFFER = 4 << 20
 BATCH = 64
 DIRECTIONS = ("up", "down")
 ETHERTYPES = {b"\x08\x00": Family.IPV4, b"\x86\xdd": Family.IPV6}
@@ -36,19 +41,31 @@ def lane_dice(seed: int, carrier: str, direction: str, family: str) -> random.Ra
 def _packet_socket(interface: str) -> socket.socket:
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     opened.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except PermissionError:  # an ordinary user gets what net.core.rmem_max allows, some 150 packets
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     opened.bind((interface, ETH_P_ALL))
     opened.setblocking(False)
     return opened
 
 
+def _send(way_out: socket.socket, frame: bytes) -> None:
+    with contextlib.suppress(OSError):  # the cable is down or full: lost, as on any link
+        way_out.send(frame)
+
+
 class Direction:
     """One way through one carrier's link: frames in, a lane per family, frames out in the order of their lane."""
 
-    def __init__(self, entry: socket.socket, way_out: socket.socket, lanes: dict[Family, Lane]) -> None:
+    def __init__(
+        self, entry: socket.socket, way_out: socket.socket, lanes: dict[Family, Lane], refusers: dict[Family, str]
+    ) -> None:
+        """Refusers: the addresses in whose name packets are refused."""
         self.entry = entry
         self.lanes = lanes
         self._out = way_out
+        self._refusers = refusers
         self._waiting: dict[Family, deque[tuple[float, bytes]]] = {family: deque() for family in lanes}
 
     def read(self) -> None:
@@ -60,19 +77,21 @@ class Direction:
                 return
             family = ETHERTYPES.get(frame[12:14])
             if family is not None:
-                due = self.lanes[family].admit(time.monotonic(), len(frame) - 14)
-                if due is not None:
-                    self._waiting[family].append((due, frame))
+                self._take(family, frame)
+
+    def _take(self, family: Family, frame: bytes) -> None:
+        lane = self.lanes[family]
+        due = lane.admit(time.monotonic(), len(frame) - ETHERNET)
+        if due is not None:
+            self._waiting[family].append((due, frame))
+        elif lane.shape.refuse and (answer := refusal(frame, self._refusers[family])):
+            _send(self.entry, answer)
 
     def write(self, now: float) -> None:
         """Send what is due."""
         for waiting in self._waiting.values():
             while waiting and waiting[0][0] <= now:
-                frame = waiting.popleft()[1]
-                try:
-                    self._out.send(frame)
-                except OSError:
-                    continue  # the cable is down or full: lost, as on any link
+                _send(self._out, waiting.popleft()[1])
 
     def next_due(self) -> float | None:
         """When the next frame leaves, None when nothing waits."""
@@ -82,13 +101,14 @@ class Direction:
 class Link:
     """All carriers' links."""
 
-    def __init__(self, seed: int, carriers: list[str]) -> None:
+    def __init__(self, seed: int) -> None:
         self._ways: dict[tuple[str, str], Direction] = {}
-        for carrier in carriers:
-            router, internet = _packet_socket(f"{carrier}-r"), _packet_socket(f"{carrier}-i")
+        for carrier in CARRIERS:
+            router, internet = _packet_socket(f"{carrier.name}-r"), _packet_socket(f"{carrier.name}-i")
+            refusers = {family: pair[1] for family, pair in zip(FAMILIES, carrier.core, strict=True)}
             for name, entry, way_out in (("up", router, internet), ("down", internet, router)):
-                lanes = {family: Lane(Shape(), lane_dice(seed, carrier, name, family)) for family in FAMILIES}
-                self._ways[carrier, name] = Direction(entry, way_out, lanes)
+                lanes = {family: Lane(Shape(), lane_dice(seed, carrier.name, name, family)) for family in FAMILIES}
+                self._ways[carrier.name, name] = Direction(entry, way_out, lanes, refusers)
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
         """`{"set": [CHANGE...]}`: all between two packets, answered with their monotonic moment; `{"stats": true}`.
@@ -133,8 +153,8 @@ class Link:
 
 
 def main(arguments: list[str]) -> None:
-    """SEED CARRIER..."""
-    link = Link(int(arguments[0]), arguments[1:])
+    """SEED"""
+    link = Link(int(arguments[0]))
     channel = Channel()
     channel.send({"ready": True})
     link.run(channel)

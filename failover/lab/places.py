@@ -25,6 +25,10 @@ NAMES: Final = {
 """What the internet's DNS knows."""
 
 
+Pairs = tuple[tuple[str, str], tuple[str, str]]
+"""Per family (IPv4, IPv6) two addresses of one wire."""
+
+
 @dataclass(frozen=True, slots=True)
 class Carrier:
     """One uplink of the van and the router behind it. The number makes its addresses."""
@@ -52,13 +56,13 @@ class Carrier:
         return f"10.{self.number}.1.0/24", f"2001:db8:{self.number}::/64"
 
     @property
-    def core(self) -> tuple[tuple[str, str], tuple[str, str]]:
+    def core(self) -> Pairs:
         """Addresses on the wire to the internet, per family: the router's, the internet's."""
         number = self.number
         return (f"100.64.{number}.1", f"100.64.{number}.2"), (f"fd00:{number}::1", f"fd00:{number}::2")
 
     @property
-    def garden(self) -> tuple[tuple[str, str], tuple[str, str]]:
+    def garden(self) -> Pairs:
         """The same on the wire to the walled garden."""
         number = self.number
         return (f"100.65.{number}.1", f"100.65.{number}.2"), (f"fd01:{number}::1", f"fd01:{number}::2")

@@ -13,41 +13,38 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 from typing import Protocol
 
-RTM_NEWLINK, RTM_GETLINK, RTM_DELLINK = 16, 18, 17
+RTM_NEWLINK = 16
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 RTM_NEWNEIGH = 28
 RTM_NEWRULE, RTM_DELRULE = 32, 33
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x100, 0x200, 0x400
-NLMSG_ERROR = 2
 IFF_UP = 1
 IFA_F_NODAD = 2
 NUD_PERMANENT = 0x80
 RT_TABLE_MAIN = 254
+RTN_UNICAST = 1
 RTPROT_STATIC, RTPROT_DHCP = 4, 16
-UNICAST, LOCAL, BLACKHOLE, UNREACHABLE, PROHIBIT = 1, 2, 6, 7, 8  # route types; rule actions have the same last three
-RULE_LOOKUP = 1
+RULE_LOOKUP, BLACKHOLE = 1, 6
 
 Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route; destination "default" or a prefix; the family is the destination's or the gateway's."""
+    """One unicast route through a gateway; destination "default" or a prefix; the gateway tells the family."""
 
     destination: str
-    device: int = 0
-    gateway: str = ""
-    family: int = socket.AF_INET
+    device: int
+    gateway: str
     metric: int = 0
     table: int = RT_TABLE_MAIN
     protocol: int = RTPROT_STATIC
-    kind: int = UNICAST
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One policy rule; empty selectors match everything; the action is RULE_LOOKUP, BLACKHOLE or PROHIBIT."""
+    """One policy rule; empty selectors match everything; the action is RULE_LOOKUP or BLACKHOLE."""
 
     priority: int
     family: int = socket.AF_INET
@@ -95,26 +92,15 @@ class Rtnl:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._sequence = 0
 
-    def _request(self, what: str, kind: int, flags: int, body: bytes) -> bytes:
-        """Send one request, return the first reply's payload (empty for a mere acknowledgement)."""
+    def _request(self, what: str, kind: int, flags: int, body: bytes) -> None:
+        """Send one request and wait for its acknowledgement."""
         self._sequence += 1
         header = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, self._sequence, 0)
         self._socket.send(header + body)
-        answer = b""
-        while True:
-            data = self._socket.recv(65536)
-            while len(data) >= 16:
-                length, answered, _, sequence, _ = struct.unpack_from("=IHHII", data)
-                payload, data = data[16:length], data[(length + 3) & ~3 :]
-                if sequence != self._sequence:
-                    continue
-                if answered != NLMSG_ERROR:
-                    answer = payload
-                    continue
-                (error,) = struct.unpack_from("=i", payload)
-                if error:
-                    raise OSError(-error, f"{os.strerror(-error)} ({what})")
-                return answer
+        answer = self._socket.recv(65536)
+        (error,) = struct.unpack_from("=i", answer, 16)
+        if error:
+            raise OSError(-error, f"{os.strerror(-error)} ({what})")
 
     def veth(self, one: VethEnd, other: VethEnd, other_namespace: int) -> None:
         """A cable: one end here, the other in the namespace of that file descriptor. Both ends are down."""
@@ -122,11 +108,6 @@ class Rtnl:
         information = attribute(1, b"veth") + attribute(2, attribute(1, peer))
         body = _veth_end(one) + attribute(18, information)
         self._request(f"veth {one.name} - {other.name}", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
-
-    def index(self, name: str) -> int:
-        """The interface index of that name."""
-        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + attribute(3, name.encode() + b"\0")
-        return int(struct.unpack_from("=BxHi", self._request(f"index of {name}", RTM_GETLINK, 0, body))[2])
 
     def link_up(self, index: int) -> None:
         """Set the link up."""
@@ -162,21 +143,16 @@ class Rtnl:
         self._route(RTM_DELROUTE, 0, route)
 
     def _route(self, kind: int, flags: int, route: Route) -> None:
-        family, length, attributes = route.family, 0, attribute(15, _u32(route.table))
+        gateway, length = ip_address(route.gateway), 0
+        attributes = attribute(15, _u32(route.table)) + attribute(5, gateway.packed) + attribute(4, _u32(route.device))
         if route.destination != "default":
             network = ip_network(route.destination)
-            family, length = _family(network.network_address), network.prefixlen
+            length = network.prefixlen
             attributes += attribute(1, network.network_address.packed)
-        if route.gateway:
-            gateway = ip_address(route.gateway)
-            family, attributes = _family(gateway), attributes + attribute(5, gateway.packed)
-        if route.device:
-            attributes += attribute(4, _u32(route.device))
         if route.metric:
             attributes += attribute(6, _u32(route.metric))
-        scope = 254 if route.kind == LOCAL and family == socket.AF_INET else 0
         small = route.table if route.table < 256 else 0
-        head = struct.pack("=BBBBBBBBI", family, length, 0, 0, small, route.protocol, scope, route.kind, 0)
+        head = struct.pack("=BBBBBBBBI", _family(gateway), length, 0, 0, small, route.protocol, 0, RTN_UNICAST, 0)
         self._request(f"route {route.destination}", kind, flags, head + attributes)
 
     def add_neighbour(self, index: int, address: str, mac: bytes) -> None:

@@ -95,6 +95,8 @@ def _closing(talk: Handler) -> Handler:
             await talk(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
+        except asyncio.CancelledError:  # the servers end, and asyncio 3.11 would report it for every open connection
+            pass
         finally:
             writer.close()
 

@@ -2,17 +2,19 @@
 
     with World(seed=1) as world:
         agent = world.van.popen(["failover", "run"])
-        with world.fault("blackout", "au") as moment: ...
+        with faults.blackout(world, "au") as moment: ...
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import Any
 
 from failover.lab.control import Helper
 from failover.lab.ground import Ground, lay
+from failover.lab.lane import Shape
 from failover.lab.namespaces import LabError, Namespace, gain_privileges
 from failover.lab.places import CARRIERS
 from failover.lab.reach import udp_echo
@@ -27,22 +29,28 @@ class World:
     def __init__(self, seed: int = 1, delay: float = 0.015, rp_filter: int = 1) -> None:
         """Delay: seconds per direction of every carrier's link. rp_filter: the van's (1 = strict)."""
         self._seed = seed
-        self._delay = delay
+        self.shape_of_health = asdict(Shape(delay=delay))
         self._rp_filter = rp_filter
         self._stack = ExitStack()
 
     def __enter__(self) -> World:
         gain_privileges()
         try:
-            self.ground: Ground = lay(self._stack)
-            self._start()
-            self._wait_until_whole()
+            self._build()
+        except OSError as error:
+            self._stack.close()
+            raise LabError(f"this machine cannot build the lab: {error}", "see failover/lab/README.md") from error
         except BaseException:
             self._stack.close()
             raise
+        return self
+
+    def _build(self) -> None:
+        self.ground: Ground = lay(self._stack)
+        self._start()
+        self._wait_until_whole()
         for carrier in CARRIERS:
             self.van.sysctl(f"ipv4/conf/{carrier.interface}/rp_filter", self._rp_filter)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -58,8 +66,8 @@ class World:
 
     def _start(self) -> None:
         """Start the processes, all at once; ready when all have said so."""
-        ground, names = self.ground, [carrier.name for carrier in CARRIERS]
-        self.link = self._helper(ground.between, "link", str(self._seed), *names)
+        ground = self.ground
+        self.link = self._helper(ground.between, "link", str(self._seed))
         self.servers = self._helper(ground.internet, "servers", "internet")
         helpers = [self.link, self.servers, self._helper(ground.walled, "servers", "walled")]
         for carrier in CARRIERS:
@@ -69,7 +77,7 @@ class World:
                 helpers.append(self._helper(access.namespace, "chatter", *arguments))
         for helper in helpers:
             helper.ready()
-        self.shape({"shape": {"delay": self._delay}})
+        self.shape({"shape": self.shape_of_health})
 
     def _helper(self, namespace: Namespace, module: str, *arguments: str) -> Helper:
         helper = Helper(namespace, f"failover.lab.{module}", *arguments)
@@ -79,8 +87,9 @@ class World:
     def _wait_until_whole(self) -> None:
         """Every family of every carrier carries an echo; LabError when one does not within READY_SECONDS."""
         deadline = time.monotonic() + READY_SECONDS
+        patience = 0.1 + 4 * self.shape_of_health["delay"]
         for carrier in CARRIERS:
             for family in FAMILIES:
-                while udp_echo(self.van, family, carrier.interface, timeout=0.1 + 4 * self._delay) is None:
+                while udp_echo(self.van, family, carrier.interface, timeout=patience) is None:
                     if time.monotonic() > deadline:
                         raise LabError(f"the lab's {carrier.name} does not carry {family}")
