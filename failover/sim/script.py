@@ -69,6 +69,9 @@ class Phase:
     text: str = ""
     """The phase as its author wrote it, for the log."""
 
+    def end(self, start: float) -> float:
+        return self.until if self.until is not None else start + (self.lasts or 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
@@ -141,8 +144,8 @@ class Actor:
 class Script:
     title: str
     actors: tuple[Actor, ...]
-    families: tuple[Family, ...]
     length: float
+    families: tuple[Family, ...] = (Family.IPV4,)
     acts: tuple[tuple[float, Act], ...] = ()
     settle: float = 120.0
     """Seconds of everyday weather before the script's zero, not measured; 0: a cold boot."""
@@ -190,14 +193,10 @@ def _announcements(actor: Actor) -> list[tuple[float, Act]]:
     at = 0.0
     for phase in actor.phases:
         found.append((at, Played(f"{actor.name}: {phase.text}")))
-        at = _end(phase, at)
+        at = phase.end(at)
     if actor.phases:
         found.append((at, Played(f"{actor.name}: as every day")))
     return found
-
-
-def _end(phase: Phase, start: float) -> float:
-    return phase.until if phase.until is not None else start + (phase.lasts or 0.0)
 
 
 def _flatten(actor: Actor, family: Family, script: Script) -> list[_Span]:
@@ -205,7 +204,7 @@ def _flatten(actor: Actor, family: Family, script: Script) -> list[_Span]:
     spans = [_Span(-script.settle, 0.0, actor.everyday)]
     at = 0.0
     for phase in actor.phases:
-        end = min(_end(phase, at), script.length)
+        end = min(phase.end(at), script.length)
         spans += _phase_spans(phase, family, actor.everyday, at, end)
         at = max(at, end)
     spans.append(_Span(at, script.length, actor.everyday))
@@ -222,7 +221,7 @@ def _phase_spans(phase: Phase, family: Family, everyday: Weather, start: float, 
     at = start
     while at < end:
         for part in phase.cycle:
-            stop = min(end, _end(part, at))
+            stop = min(end, part.end(at))
             spans += _phase_spans(part, family, weather, at, stop)
             at = stop
     return spans
@@ -264,7 +263,7 @@ def _ramp(span: _Span) -> list[tuple[float, Conditions]]:
 
 
 def _conditions(weather: Weather, loss: float, end: float) -> Conditions:
-    gone = weather.one_way or not weather.registered
+    gone = weather.one_way or not (weather.registered and weather.link and weather.address)
     return Conditions(
         rtt=weather.rtt,
         factor=weather.rtt_factor,

@@ -1,0 +1,96 @@
+"""What a run cost and what it brought: the user's traffic per family, switches, convictions, probe bytes.
+
+Watches the agent's snapshots; decides nothing. Uplinks are named by their place in order of preference. What lies
+before the script's zero (the settling) is not counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from failover.model import Family, Reason, Snapshot, Verdict
+from failover.sim.traffic import Meter, Requests
+
+
+@dataclass(slots=True)
+class Bytes:
+    """IP bytes of the probes of one uplink in one family."""
+
+    active: int = 0
+    """Sent and received for probes that left while new flows went this way."""
+    standby: int = 0
+
+
+@dataclass(slots=True)
+class Account:
+    uplinks: Sequence[str]
+    meters: Mapping[Family, Meter]
+    requests: Mapping[Family, Requests] = field(default_factory=dict)
+    """Empty where the ticks come from elsewhere (a trace's rows)."""
+    moves_flows: bool = False
+    """Open flows come along at a failback."""
+    active: dict[Family, int | None] = field(default_factory=dict)
+    """The kernel's way of new flows."""
+    switches: Counter[Reason] = field(default_factory=Counter)
+    """Changes of the way of new flows that the agent decided, by reason."""
+    downs: Counter[str] = field(default_factory=Counter)
+    """Convictions per uplink, whether it carried anything or not."""
+    bytes: dict[tuple[int, Family], Bytes] = field(default_factory=dict)
+    counting: bool = False
+
+    def __post_init__(self) -> None:
+        self.bytes = {(place, family): Bytes() for place in range(len(self.uplinks)) for family in self.meters}
+
+    def play(self, until: float) -> None:
+        """The user's packets up to now go as the kernel has sent them so far."""
+        for family, requests in self.requests.items():
+            requests.play(until, self.active.get(family))
+
+    def sleep(self, until: float) -> None:
+        for requests in self.requests.values():
+            requests.skip(until)
+
+    def probed(self, uplink: int, family: Family, weight: int) -> None:
+        if not self.counting:
+            return
+        spent = self.bytes[uplink, family]
+        if self.active.get(family) == uplink:
+            spent.active += weight
+        else:
+            spent.standby += weight
+
+    def decided(self, now: float, before: Snapshot | None, after: Snapshot) -> None:
+        """The agent's picture has changed; the packets up to now have been played."""
+        if not self.counting or before is None:
+            return
+        for family in self.meters:
+            self._switched(family, before, after)
+            for uplink, verdict, was in _turns(family, before, after):
+                self._turned(now, family, uplink, verdict, was)
+
+    def _switched(self, family: Family, before: Snapshot, after: Snapshot) -> None:
+        old, new = before.decisions.get(family), after.decisions.get(family)
+        if old is None or new is None:
+            return
+        if old.active != new.active:
+            self.switches[new.reason] += 1
+        if self.moves_flows and new.reason is Reason.FAILBACK and old.settled in self.uplinks:
+            self.meters[family].broke(self.uplinks.index(old.settled or ""))
+
+    def _turned(self, now: float, family: Family, uplink: str, verdict: Verdict, was: Verdict | None) -> None:
+        if verdict is was or uplink not in self.uplinks:
+            return
+        place = self.uplinks.index(uplink)
+        if verdict is Verdict.DOWN:
+            self.downs[uplink] += 1
+            self.meters[family].convicted(place, now)
+        elif verdict in (Verdict.ABSENT, Verdict.PORTAL):
+            self.meters[family].broke(place)
+
+
+def _turns(family: Family, before: Snapshot, after: Snapshot) -> Iterable[tuple[str, Verdict, Verdict | None]]:
+    """(uplink, verdict, verdict before) of every uplink."""
+    old = {view.name: view.families[family].verdict for view in before.uplinks}
+    return [(view.name, view.families[family].verdict, old.get(view.name)) for view in after.uplinks]

@@ -1,0 +1,148 @@
+"""The virtual kernel as the world uses it: a van's uplinks laid out on it, and plain questions about where packets go.
+
+Thin on purpose: the kernel's behaviour is `kernel.py`'s. Answers that are asked for again and again are kept until the
+kernel changes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from typing import Final
+
+from failover.model import (
+    PREFS_OWNED,
+    PROTOCOL,
+    TABLE_MAIN,
+    TABLES_OWNED,
+    Facts,
+    Family,
+    Link,
+    Operation,
+    OperationResult,
+    Route,
+    RouteKind,
+)
+from failover.sim.kernel import VirtualKernel
+
+FIRST_METRIC: Final = 100
+DHCP: Final = 16
+"""rtnetlink protocol of a default that came with a lease (RTPROT_DHCP)."""
+
+
+class Ground:
+    """A kernel with one interface per uplink, most preferred first, each with an address and a default in main."""
+
+    def __init__(self, kernel: VirtualKernel, interfaces: Iterable[str], families: Iterable[Family]) -> None:
+        self.kernel = kernel
+        self._metrics = {name: FIRST_METRIC + place for place, name in enumerate(interfaces)}
+        self._indexes = {name: kernel.add_link(name) for name in self._metrics}
+        for name in self._metrics:
+            for family in families:
+                self.lease(name, family, held=True)
+        self._seen = -1
+        self._ways: dict[Family, bool] = {}
+        self._carrying: dict[tuple[str, Family], bool] = {}
+
+    # --- what happens to the van -------------------------------------------------------------------------------------
+
+    def carrier(self, interface: str, up: bool) -> None:
+        self.kernel.set_carrier(interface, up)
+
+    def lease(self, interface: str, family: Family, *, held: bool) -> None:
+        """The uplink's address and default route come or go."""
+        place = self._metrics[interface] - FIRST_METRIC + 1
+        own = f"10.{place}.0.2" if family is Family.IPV4 else f"2001:db8:{place}::2"
+        if held:
+            self.kernel.add_address(interface, own + ("/24" if family is Family.IPV4 else "/64"))
+            gateway = f"10.{place}.0.1" if family is Family.IPV4 else f"2001:db8:{place}::1"
+            metric, index = self._metrics[interface], self._indexes[interface]
+            self.kernel.add_route(Route(family, TABLE_MAIN, metric, interface=index, gateway=gateway, protocol=DHCP))
+        else:
+            self.kernel.withdraw_default(interface, family)
+            self.kernel.remove_address(interface, own)
+
+    # --- what the agent does -----------------------------------------------------------------------------------------
+
+    @property
+    def changes(self) -> int:
+        """Grows with every change, whoever made it."""
+        return self.kernel.changes
+
+    def facts(self) -> Facts:
+        return self.kernel.facts()
+
+    def apply(self, operation: Operation) -> OperationResult:
+        return self.kernel.apply((operation,))[0]
+
+    # --- where packets go --------------------------------------------------------------------------------------------
+
+    def new_way(self, family: Family) -> str | None:
+        """Interface by which a new flow of the box leaves."""
+        return self.kernel.lookup(family)
+
+    def settled_way(self, family: Family) -> str | None:
+        """Interface by which everything else leaves."""
+        return self.kernel.lookup(family, iif_lo=False)
+
+    def marked_way(self, family: Family, mark: int) -> str | None:
+        return self.kernel.lookup(family, mark=mark)
+
+    def sourced_way(self, family: Family, address: str) -> str | None:
+        return self.kernel.lookup(family, source=address)
+
+    def probe_way(self, family: Family, mark: int, interface: str) -> str | None:
+        """Interface by which a socket bound to device and mark sends; None: the kernel refuses."""
+        return self.kernel.lookup(family, mark=mark, oif=interface)
+
+    def plugged(self, interface: str) -> bool:
+        return self.carries(interface, None)
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    def has_way(self, family: Family) -> bool:
+        """Some link with a carrier and an address has a default route of this family."""
+        self._refresh()
+        return self._ways.get(family, False)
+
+    def carries(self, interface: str, family: Family | None) -> bool:
+        """The interface has a carrier; with a family, an address and a default route of it as well."""
+        self._refresh()
+        if family is None:
+            return any(link.name == interface and _live(link) for link in self.facts().links)
+        return self._carrying.get((interface, family), False)
+
+    def addresses(self, interface: str, family: Family) -> list[tuple[str, bool]]:
+        """The interface's addresses, and whether another one holds the same."""
+        facts = self.facts()
+        holders = Counter(address.address for address in facts.addresses)
+        index = self._indexes[interface]
+        held = [a.address for a in facts.addresses if a.index == index and a.family is family]
+        return [(address, holders[address] > 1) for address in held]
+
+    def foreign(self) -> Hashable:
+        """Everything that is not the agent's: its routes and rules, and all addresses and links."""
+        facts = self.facts()
+        routes = [r for r in facts.routes if r.table not in TABLES_OWNED or r.protocol != PROTOCOL]
+        rules = [r for r in facts.rules if r.priority not in PREFS_OWNED or r.protocol != PROTOCOL]
+        rules.sort(key=lambda rule: rule.family)
+        return tuple(routes), tuple(rules), facts.addresses, facts.links
+
+    def _refresh(self) -> None:
+        if self._seen == self.changes:
+            return
+        facts = self.facts()
+        names = {link.index: link.name for link in facts.links if _live(link)}
+        held = {(a.index, a.family) for a in facts.addresses if a.usable}
+        self._carrying = {
+            (names[route.interface], route.family): True
+            for route in facts.routes
+            if route.table == TABLE_MAIN and route.kind is RouteKind.UNICAST
+            if route.interface in names and (route.interface, route.family) in held
+        }
+        self._ways = {family: True for _, family in self._carrying}
+        self._seen = self.changes
+
+
+def _live(link: Link) -> bool:
+    return link.up and link.carrier

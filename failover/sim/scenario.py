@@ -1,0 +1,387 @@
+"""Scenario files: YAML -> `Script`, every problem at once with its line, and the scenarios that ship with the agent.
+
+Only the shape on disk lives here; `SECTIONS` is that shape, README.md says it for people, `script.py` what it means.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from failover.config import ConfigError
+from failover.model import Auto, Drain, FailoverError, Family, ProbeNow, Undrain, Use, clean
+from failover.sim.links import Bursts, Rtt
+from failover.sim.script import (
+    Act,
+    Actor,
+    ClockJump,
+    Crash,
+    Gaps,
+    Operator,
+    Phase,
+    Script,
+    Suspend,
+    TargetDead,
+    Weather,
+)
+from failover.values import WrongValueError, format_duration, parse_duration, parse_name, parse_number, quoted
+from failover.yaml_reading import (
+    Notes,
+    Place,
+    Reader,
+    attempt,
+    boolean,
+    bounded,
+    choice,
+    describe,
+    find,
+    items,
+    label,
+    read_keys,
+    suggest,
+    text,
+)
+from failover.yaml_tree import Entries, Items, Scalar, compose, read_text
+
+SHIPPED: Final = Path(__file__).parent / "scenarios"
+UPLINKS_MAX: Final = 16
+ITEMS_MAX: Final = 500
+
+Keys = Mapping[str, Reader[Any]]
+T = TypeVar("T")
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the scenarios that come with the agent."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+
+
+def find_script(name: str) -> Script:
+    """The script in a file, or the shipped one of that name. Raises ConfigError, FailoverError for an unknown name."""
+    if Path(name).is_file():
+        return load(name)
+    known = shipped()
+    if name in known:
+        return load(SHIPPED / f"{name}.yaml")
+    mend = suggest(name, known) or f"shipped scenarios: {', '.join(known)}"
+    raise FailoverError(f"no scenario {quoted(name)}: neither a file nor a shipped one", mend)
+
+
+def load(path: str | os.PathLike[str]) -> Script:
+    return parse(read_text(path), os.fspath(path))
+
+
+def parse(content: str, source: str) -> Script:
+    """The script in a text. Raises ConfigError with every problem."""
+    notes = Notes(source)
+    value = compose(content, source)
+    read = attempt(_script, Place(value or Entries((), 1, 1), "", notes))
+    if notes.problems or not read:
+        raise ConfigError(tuple(notes.problems))
+    return read[0]
+
+
+def _script(place: Place) -> Script:
+    values = read_keys(place, SECTIONS[""], HOMES)
+    for key in ("title", "length", "uplinks"):
+        if find(place, key) is None:
+            place.problem(f"no {key}", f"a scenario has {', '.join(SECTIONS[''])}")
+    events = values.pop("events", [])
+    whole: dict[str, Any] = {"title": "", "length": 0.0, "actors": values.pop("uplinks", ())} | values
+    script = Script(acts=tuple(act for event in events for act in event), **whole)
+    if not place.notes.problems:
+        _check_phases(script, _items_of(place, "uplinks"))
+        _check_events(script, events, _items_of(place, "events"))
+    return script
+
+
+# --- what must hold between keys -------------------------------------------------------------------------------------
+
+
+def _check_phases(script: Script, uplinks: list[Place]) -> None:
+    """Names are there once; phases follow one another and end within the script."""
+    names: set[str] = set()
+    for actor, item in zip(script.actors, uplinks, strict=True):
+        if actor.name in names:
+            item.problem(f"uplink {quoted(actor.name)} is there twice", "each name is there once")
+        names.add(actor.name)
+        at = 0.0
+        for phase, here in zip(actor.phases, _items_of(item, "phases"), strict=True):
+            end = phase.end(at)
+            if end <= at:
+                here.problem(f"ends at {format_duration(end)}, the phase before at {format_duration(at)}")
+            if end > script.length:
+                here.problem(f"ends at {format_duration(end)}, the scenario at {format_duration(script.length)}")
+            at = end
+
+
+def _check_events(script: Script, events: list[tuple[tuple[float, Act], ...]], places: list[Place]) -> None:
+    """Events come within the script and name uplinks that are in it."""
+    names = [actor.name for actor in script.actors]
+    for ((at, act), *_), here in zip(events, places, strict=True):
+        if at > script.length:
+            here.problem(f"comes at {format_duration(at)}, the scenario ends at {format_duration(script.length)}")
+        named = getattr(act.command, "name", None) if isinstance(act, Operator) else None
+        if named is not None and named not in names:
+            here.problem(f"no uplink {quoted(named)}", suggest(named, names) or f"there is {', '.join(names)}")
+
+
+def _each(place: Place, reader: Reader[T], limit: int) -> list[T]:
+    """What could be read of a list."""
+    return [value for item in items(place, limit) for value in attempt(reader, item)]
+
+
+def _items_of(place: Place, key: str) -> list[Place]:
+    found = find(place, key)
+    return items(found, ITEMS_MAX) if found is not None and isinstance(found.value, Items) else []
+
+
+# --- uplinks and phases ----------------------------------------------------------------------------------------------
+
+
+def _uplinks(place: Place) -> tuple[Actor, ...]:
+    return tuple(_each(place, _uplink, UPLINKS_MAX))
+
+
+def _uplink(place: Place) -> Actor:
+    values = read_keys(place, SECTIONS["uplinks[]"], HOMES)
+    if find(place, "name") is None:
+        place.problem("no name", "add one, as 'name: au'")
+    everyday = values.get("everyday", {})
+    phases = tuple(values.get("phases", ()))
+    return Actor(values.get("name", ""), values.get("metered", False), Weather(**everyday), phases)
+
+
+def _everyday(place: Place) -> dict[str, Any]:
+    return read_keys(place, WEATHER, HOMES)
+
+
+def _phases(place: Place) -> list[Phase]:
+    return _each(place, _phase, ITEMS_MAX)
+
+
+def _phase(place: Place) -> Phase:
+    values = read_keys(place, SECTIONS["phase"], HOMES)
+    until, lasts = values.pop("until", None), values.pop("for", None)
+    if (find(place, "until") is None) == (find(place, "for") is None):
+        place.problem("when does it end?", "give either until (from the scenario's start) or for (a length)")
+    values.pop("note", None)
+    cycle, families = tuple(values.pop("cycle", ())), values.pop("families", None)
+    return Phase(until, lasts, values, families, cycle, _written(place))
+
+
+def _cycle(place: Place) -> tuple[Phase, ...]:
+    """The parts of a loop: lengths, not moments."""
+    parts = _each(place, _phase, ITEMS_MAX)
+    for item in items(place, ITEMS_MAX):
+        if (until := find(item, "until")) is not None:
+            until.problem("a loop has no moments", "write for and a length")
+    if parts and sum(part.lasts or 0.0 for part in parts) < 1.0:
+        raise WrongValueError("the loop takes no second", "give its parts lengths, as 'for: 20s'")
+    return tuple(parts)
+
+
+def _written(place: Place) -> str:
+    """A phase as its author wrote it, on one line."""
+    pairs = place.value.pairs if isinstance(place.value, Entries) else ()
+    kept = [(k.text, v) for k, v in pairs if isinstance(k, Scalar) and k.text not in ("until", "for", "note")]
+    note = find(place, "note")
+    words = [note.value.text] if note is not None and isinstance(note.value, Scalar) else []
+    return clean("; ".join([*words, *(f"{key} {_flat(value)}" for key, value in kept)]) or "as every day", 200)
+
+
+def _flat(value: object) -> str:
+    match value:
+        case Scalar(text=written):
+            return written
+        case Items(values=values):
+            return " / ".join(_flat(item) for item in values)
+        case Entries(pairs=pairs):
+            return ", ".join(f"{_flat(key)} {_flat(item)}" for key, item in pairs)
+        case _:
+            return ""
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def _span(parse: Callable[[str], float], what: str, example: str) -> Reader[tuple[float, float]]:
+    """`A` or `A..B`, the smaller one first or not."""
+
+    def read(place: Place) -> tuple[float, float]:
+        low, dots, high = text(what, example)(place).partition("..")
+        return parse(low), parse(high if dots else low)
+
+    return read
+
+
+_duration_span = _span(parse_duration, "a duration", "1s..3s")
+
+
+def _rtt(place: Place) -> Rtt:
+    if isinstance(place.value, Entries):
+        steps = read_keys(place, SECTIONS["rtt"], HOMES)
+        if len(steps) < len(SECTIONS["rtt"]) or not 0 < steps["p50"] <= steps["p90"] <= steps["p99"]:
+            raise WrongValueError("no ladder of round trips", "as {p50: 60ms, p90: 95ms, p99: 240ms}, growing")
+        return Rtt.around(**steps)
+    low, high = _ordered(place, _duration_span)
+    return Rtt.around(low) if low == high else Rtt.between(low, high)
+
+
+def _gaps(place: Place) -> Gaps:
+    values = read_keys(place, SECTIONS["holes"], HOMES)
+    if len(values) < len(SECTIONS["holes"]):
+        raise WrongValueError("how often, and how long?", "as {every: 4s..7s, last: 1s..3s}")
+    return Gaps(**values)
+
+
+def _gap(place: Place) -> Rtt:
+    low, high = _ordered(place, _duration_span)
+    if low < 0.1:
+        raise WrongValueError(f"{describe(place)} is too short", "at least 100ms")
+    return Rtt.between(low, high)
+
+
+def _ordered(place: Place, reader: Reader[tuple[float, float]]) -> tuple[float, float]:
+    low, high = reader(place)
+    if not 0 < low <= high:
+        raise WrongValueError(f"{describe(place)} is no range", "as 1s..3s, the smaller one first")
+    return low, high
+
+
+def _loss(place: Place) -> tuple[float, float]:
+    first, last = _span(parse_number, "a loss", "0.05..0.2")(place)
+    if not (0 <= first <= 1 and 0 <= last <= 1):
+        raise WrongValueError(f"{describe(place)} is no loss", "a ratio from 0 to 1, or two: 0.05..0.2")
+    return first, last
+
+
+def _bursts(place: Place) -> Bursts:
+    values = read_keys(place, SECTIONS["bursts"], HOMES)
+    if len(values) < 2 or not 0 < values["enter"] < values["stay"] < 1:
+        raise WrongValueError("no burst process", "as {enter: 0.0027, stay: 0.64}, 0 < enter < stay < 1")
+    return Bursts(**values)
+
+
+def _families(place: Place) -> tuple[Family, ...]:
+    known = choice("a family", tuple(Family))
+    return tuple(dict.fromkeys(Family(name) for name in _each(place, known, 2)))
+
+
+def _length(low: str, high: str) -> Reader[float]:
+    return bounded("a duration", parse_duration, parse_duration(low), parse_duration(high), format_duration)
+
+
+def _ratio(low: float, high: float) -> Reader[float]:
+    return bounded("a number", parse_number, low, high, lambda ratio: f"{ratio:g}")
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+def _events(place: Place) -> list[tuple[tuple[float, Act], ...]]:
+    return _each(place, _event, ITEMS_MAX)
+
+
+def _event(place: Place) -> tuple[tuple[float, Act], ...]:
+    values = read_keys(place, SECTIONS["events[]"], HOMES)
+    at, lasts = values.pop("at", None), values.pop("for", None)
+    if find(place, "at") is None:
+        place.problem("no moment", "add it, as 'at: 10m'")
+    if len(values) != 1 or at is None:
+        raise WrongValueError("one thing happens in an event", f"one of {', '.join(ACTS)}")
+    ((key, value),) = values.items()
+    if key == "dead_target":
+        back = () if lasts is None else ((at + lasts, TargetDead(value, False)),)
+        return ((at, TargetDead(value, True)), *back)
+    if lasts is not None and key != "use":
+        raise WrongValueError(f"'for' says nothing about {key}", "it goes with use and dead_target")
+    return ((at, _act(key, value, lasts)),)
+
+
+def _act(key: str, value: Any, lasts: float | None) -> Act:
+    match key:
+        case "use":
+            return Operator(Use(value) if lasts is None else Use(value, lasts))
+        case "auto":
+            return Operator(Auto())
+        case "drain":
+            return Operator(Drain(value))
+        case "undrain":
+            return Operator(Undrain(value))
+        case "probe":
+            return Operator(ProbeNow(value))
+        case "crash":
+            return Crash(value)
+        case "suspend":
+            return Suspend(value)
+        case _:
+            return ClockJump(value)
+
+
+# --- the shape -------------------------------------------------------------------------------------------------------
+
+_name = label("a name", "au", parse_name)
+_text = text("a text", "what happened")
+
+WEATHER: Final[Keys] = {
+    "rtt": _rtt,
+    "rtt_factor": _ratio(0.01, 1000),
+    "loss": _loss,
+    "passes": _ratio(0, 1),
+    "bursts": _bursts,
+    "holes": _gaps,
+    "stalls": _gaps,
+    "stalled": boolean,
+    "refused": boolean,
+    "portal": boolean,
+    "resolver": boolean,
+    "one_way": boolean,
+    "registered": boolean,
+    "link": boolean,
+    "address": boolean,
+}
+
+ACTS: Final[Keys] = {
+    "use": _name,
+    "auto": boolean,
+    "drain": _name,
+    "undrain": _name,
+    "probe": _name,
+    "crash": _length("0s", "24h"),
+    "suspend": _length("1s", "720h"),
+    "clock": _length("0s", "100000h"),
+    "dead_target": _text,
+}
+
+SECTIONS: Final[Mapping[str, Keys]] = {
+    "": {
+        "title": _text,
+        "families": _families,
+        "length": _length("1s", "1000h"),
+        "settle": _length("0s", "24h"),
+        "requests_every": _length("10ms", "1h"),
+        "trusted_clock": boolean,
+        "apart": boolean,
+        "uplinks": _uplinks,
+        "events": _events,
+    },
+    "uplinks[]": {"name": _name, "metered": boolean, "everyday": _everyday, "phases": _phases},
+    "phase": {
+        "until": _length("1ms", "1000h"),
+        "for": _length("1ms", "1000h"),
+        "note": _text,
+        "families": _families,
+        "cycle": _cycle,
+        **WEATHER,
+    },
+    "events[]": {"at": _length("0s", "1000h"), "for": _length("1s", "1000h"), **ACTS},
+    "rtt": {"p50": _length("1ms", "60s"), "p90": _length("1ms", "60s"), "p99": _length("1ms", "60s")},
+    "holes": {"every": _gap, "last": _gap},
+    "bursts": {"enter": _ratio(0, 1), "stay": _ratio(0, 1)},
+}
+"""Section -> key -> reader. `[]` stands for each item of a list."""
+
+HOMES: Final[Mapping[str, str]] = {}

@@ -1,0 +1,204 @@
+"""Puts a run together: a config for the uplinks played, a virtual van, lanes, an engine, an account; and plays it.
+
+The wiring diagram of `sim/`. The only file here that knows the real Engine by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from failover.config import Config, Metered, Uplink
+from failover.core.engine import Engine
+from failover.model import FailoverError, Family
+from failover.sim.account import Account
+from failover.sim.ground import Ground
+from failover.sim.invariants import Watch
+from failover.sim.journal import Journal
+from failover.sim.kernel import VirtualKernel
+from failover.sim.links import Lane, SampledLane, ScriptedLane
+from failover.sim.script import Course, Script, unroll
+from failover.sim.trace import Step, Trace
+from failover.sim.traffic import Meter, Requests
+from failover.sim.world import Brain, World
+from failover.values import quoted
+from failover.yaml_reading import suggest
+
+TRACE_SETTLE: Final = 30.0
+"""Seconds of flawless uplinks before each segment of a trace, in which a fresh engine proves all of them."""
+TRACE_RTT: Final = 0.05
+"""Round trip of an uplink in seconds, before the trace has told one."""
+
+BrainMaker = Callable[[Config, Callable[[], float]], Brain]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A run that is over."""
+
+    title: str
+    names: tuple[str, ...]
+    """Most preferred first."""
+    account: Account
+    journal: Journal
+
+
+def play_script(script: Script, config: Config, primary: str | None, seed: int, brain: BrainMaker = Engine) -> Played:
+    """Play a script from start to end. Raises InvariantError when the agent does what it must not."""
+    metered = {actor.name: actor.metered for actor in script.actors}
+    config = for_uplinks(config, [actor.name for actor in script.actors], primary, metered, by_config=False)
+    names = tuple(uplink.name for uplink in config.uplinks)
+    course = unroll(script, seed)
+    lanes = _scripted_lanes(course, seed)
+    account = _script_account(script, names, lanes, config)
+    journal = Journal()
+    start = -script.settle - Random(f"{seed}/phase").random() if script.settle else 0.0
+    world = _world(config, script.families, lanes, account, journal, seed, start, brain, script.trusted_clock)
+    for at, act in course.acts:
+        world.schedule(at, act)
+    world.run(0.0)
+    account.counting = True
+    world.run(script.length)
+    return Played(script.title, names, account, journal)
+
+
+def play_trace(trace: Trace, config: Config, primary: str | None, seed: int, brain: BrainMaker = Engine) -> Played:
+    """Replay a trace, segment after segment, each with a fresh engine to which the uplinks are proven."""
+    config = for_uplinks(config, trace.names, primary, {}, by_config=True)
+    names = tuple(uplink.name for uplink in config.uplinks)
+    columns = [trace.names.index(name) for name in names]
+    account = Account(names, {Family.IPV4: Meter(len(names), 0)}, moves_flows=config.policy.failback_moves_flows)
+    journal = Journal()
+    replay = _Replay(config, account, journal, columns, seed, brain)
+    for step in trace.steps():
+        replay.play(step)
+    replay.finish()
+    return Played("", names, account, journal)
+
+
+class _Replay:
+    """A trace under way: one row at a time, nothing kept of the rows before."""
+
+    def __init__(
+        self, config: Config, account: Account, journal: Journal, columns: Sequence[int], seed: int, brain: BrainMaker
+    ) -> None:
+        self._config = config
+        self._account = account
+        self._journal = journal
+        self._columns = columns
+        self._seed = seed
+        self._brain = brain
+        self._usual = [TRACE_RTT] * len(columns)
+        """Last round trip heard of each uplink."""
+        self._lanes: list[SampledLane] = []
+        self._world: World | None = None
+        self._end = 0.0
+
+    def play(self, step: Step) -> None:
+        """Everything up to the row meets the one before it; from the row on, all that is sent meets this one."""
+        at = step.row.at
+        if step.first or self._world is None:
+            self.finish()
+            self._world = self._open(at, step.row.segment)
+        else:
+            self._world.run(at)
+        packets: list[tuple[float | None, bool]] = []
+        for place, column in enumerate(self._columns):
+            rtt = step.row.rtts[column]
+            self._lanes[place].sample = rtt
+            self._usual[place] = self._usual[place] if rtt is None else rtt
+            packets.append((rtt, True))
+        self._account.meters[Family.IPV4].tick(at, step.lasts, packets, self._account.active[Family.IPV4])
+        self._end = at + step.lasts
+
+    def finish(self) -> None:
+        """The last row of a segment lasts as long as it stands for."""
+        if self._world is not None:
+            self._world.run(self._end)
+
+    def _open(self, at: float, segment: str) -> World:
+        account, names = self._account, self._account.uplinks
+        account.counting = False
+        account.meters[Family.IPV4].restart()
+        self._lanes = [SampledLane(rtt) for rtt in self._usual]
+        lanes: dict[tuple[str, Family], Lane] = {
+            (name, Family.IPV4): lane for name, lane in zip(names, self._lanes, strict=True)
+        }
+        if segment:
+            self._journal.write(at, "world", f"segment {segment}")
+        start = at - TRACE_SETTLE
+        families = (Family.IPV4,)
+        world = _world(self._config, families, lanes, account, self._journal, self._seed, start, self._brain, True)
+        world.run(at)
+        account.counting = True
+        return world
+
+
+def for_uplinks(
+    config: Config, names: Sequence[str], primary: str | None, metered: Mapping[str, bool], *, by_config: bool
+) -> Config:
+    """The config with exactly these uplinks, each on an interface of its name.
+
+    A config that has uplinks must have these; it lends them what it says of them, and its order if `by_config`. The
+    primary goes first.
+    """
+    told = {uplink.name: uplink for uplink in config.uplinks}
+    for name in names:
+        if told and name not in told:
+            mend = suggest(name, told) or f"it has {', '.join(told)}"
+            raise FailoverError(f"the config has no uplink {quoted(name)}", mend)
+    if primary is not None and primary not in names:
+        mend = suggest(primary, names) or f"there is {', '.join(names)}"
+        raise FailoverError(f"no uplink {quoted(primary)} to be the primary", mend)
+    order = [name for name in told if name in names] if told and by_config else list(names)
+    order.sort(key=lambda name: name != primary)
+    uplinks = []
+    for name in order:
+        uplink = told.get(name, Uplink(name, name, metered=Metered() if metered.get(name) else None))
+        uplinks.append(replace(uplink, interface=name))
+    return replace(config, uplinks=tuple(uplinks))
+
+
+def _scripted_lanes(course: Course, seed: int) -> dict[tuple[str, Family], Lane]:
+    return {
+        (name, family): ScriptedLane(timeline, f"{seed}/{name}/{family}")
+        for (name, family), timeline in course.timelines.items()
+    }
+
+
+def _script_account(
+    script: Script, names: Sequence[str], lanes: Mapping[tuple[str, Family], Lane], config: Config
+) -> Account:
+    meters = {family: Meter(len(names), 0) for family in script.families}
+    requests = {
+        family: Requests(meter, [lanes[name, family] for name in names], script.requests_every, 0.0)
+        for family, meter in meters.items()
+    }
+    return Account(names, meters, requests, moves_flows=config.policy.failback_moves_flows)
+
+
+def _world(
+    config: Config,
+    families: Sequence[Family],
+    lanes: Mapping[tuple[str, Family], Lane],
+    account: Account,
+    journal: Journal,
+    seed: int,
+    start: float,
+    brain: BrainMaker,
+    trusted_clock: bool,
+) -> World:
+    dice = Random(f"{seed}/agent")
+    ground = Ground(VirtualKernel(), account.uplinks, families)
+    return World(
+        lambda: brain(config, dice.random),
+        ground,
+        lanes,
+        account,
+        journal,
+        Watch(ground, config),
+        start=start,
+        trusted_clock=trusted_clock,
+    )

@@ -1,0 +1,345 @@
+"""One box in virtual time: the real Engine, a virtual kernel, virtual uplinks, and whatever a script does to them.
+
+Here lives the event loop: what happens when, and what carries out the engine's effects. What becomes of a packet is
+`links.py`'s, what the user felt `account.py`'s, what must never happen `invariants.py`'s business. No wall clock and
+no dice of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from heapq import heapify, heappop, heappush
+from typing import Final, Protocol, assert_never
+
+from failover.core.engine import Event
+from failover.model import (
+    PROBE_PATIENCE,
+    Answer,
+    Applied,
+    Apply,
+    Asked,
+    Effect,
+    Family,
+    KernelRead,
+    Notice,
+    Operation,
+    Outcome,
+    ProbeResult,
+    ReadKernel,
+    Resumed,
+    SendProbe,
+    Snapshot,
+    WallClock,
+)
+from failover.sim.account import Account
+from failover.sim.ground import Ground
+from failover.sim.invariants import Watch
+from failover.sim.journal import Journal
+from failover.sim.links import Lane
+from failover.sim.script import Act, Carrier, ClockJump, Crash, Lease, Operator, Played, Suspend, TargetDead
+from failover.sim.weights import wire_bytes
+
+BOOTED: Final = 1000.0
+"""Monotonic seconds at the start of a world: the box has been up for a while, and nobody may take 0 for never."""
+UNIX_START: Final = 1_750_000_000.0
+APPLY_SECONDS: Final = 0.0005
+"""What the virtual kernel says a change took (a real one takes about that)."""
+
+
+class Brain(Protocol):
+    """The seam of `core.engine.Engine`."""
+
+    def handle(self, now: float, event: Event) -> list[Effect]: ...
+    def wake(self, now: float) -> list[Effect]: ...
+    def deadline(self) -> float: ...
+    def snapshot(self) -> Snapshot: ...
+
+
+class _Reply:
+    """What will come of a probe."""
+
+    __slots__ = ("probe", "result")
+
+    def __init__(self, probe: SendProbe, result: ProbeResult) -> None:
+        self.probe = probe
+        self.result = result
+
+
+class _Restart:
+    """A dead agent starts again."""
+
+
+class _Wakeup:
+    """The machine wakes up."""
+
+    def __init__(self, slept: float) -> None:
+        self.slept = slept
+
+
+_Happening = _Reply | _Restart | _Wakeup | Act
+
+
+class World:
+    """Runs from `start` on; all times outside the engine are the script's, the engine's own are monotonic."""
+
+    def __init__(
+        self,
+        brain: Callable[[], Brain],
+        ground: Ground,
+        lanes: Mapping[tuple[str, Family], Lane],
+        account: Account,
+        journal: Journal,
+        watch: Watch,
+        *,
+        start: float,
+        trusted_clock: bool = True,
+    ) -> None:
+        """`brain` makes a fresh engine; uplinks and their interfaces are named alike here."""
+        self.now = start
+        self.account = account
+        self._journal = journal
+        self._watch = watch
+        self._make_brain = brain
+        self._ground = ground
+        self._lanes = lanes
+        self._places = {name: place for place, name in enumerate(account.uplinks)}
+        self._trusted_clock = trusted_clock
+        self._unix = UNIX_START - start
+        self._shift = BOOTED - start
+        """Monotonic minus script time; time slept is missing from it."""
+        self._monotonic = BOOTED
+        """The engine's now: to the last bit what it asked for when it is woken."""
+        self._heap: list[tuple[float, int, _Happening]] = []
+        self._sequence = 0
+        self._deaf = False
+        """The agent is dead or the machine sleeps."""
+        self._ready: deque[Event] = deque()
+        self._dead_targets: set[str] = set()
+        self._asked = 0
+        self._snapshot: Snapshot | None = None
+        self._brain = brain()
+        self._follow_kernel()
+        self._boot()
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def schedule(self, at: float, act: Act) -> None:
+        self._push(at, act)
+
+    def run(self, until: float) -> None:
+        """Play everything that falls before `until`."""
+        heap = self._heap
+        while True:
+            deadline = math.inf if self._deaf else self._brain.deadline()
+            due = deadline - self._shift
+            head = heap[0][0] if heap else math.inf
+            if min(due, head) >= until:
+                break
+            if head <= due:
+                self.now, _, what = heappop(heap)
+                self._monotonic = max(self._monotonic, self.now + self._shift)
+                self._happen(what)
+            else:
+                self.now, self._monotonic = max(due, self.now), deadline
+                self._wake()
+        self.now = until
+        self.account.play(until)
+
+    def _push(self, at: float, what: _Happening) -> None:
+        self._sequence += 1
+        heappush(self._heap, (at, self._sequence, what))
+
+    def _happen(self, what: _Happening) -> None:
+        if isinstance(what, _Reply):
+            self._arrive(what)
+        elif isinstance(what, _Restart):
+            self._brain = self._make_brain()
+            self._journal.write(self.now, "world", "the agent starts")
+            self._boot()
+        elif isinstance(what, _Wakeup):
+            self._wake_up(what.slept)
+        else:
+            self._act(what)
+            self._drain()
+
+    # --- the agent ---------------------------------------------------------------------------------------------------
+
+    def _boot(self) -> None:
+        self._deaf = False
+        self._snapshot = None
+        self._watch.born()
+        self._ready.append(WallClock(self._unix + self.now, self._trusted_clock))
+        self._ready.append(KernelRead(self._ground.facts()))
+        self._drain()
+
+    def _drain(self) -> None:
+        """Hand over what is ready, and what comes of that, until nothing is left at this moment."""
+        if self._deaf:
+            self._ready.clear()
+        if not self._ready:
+            return
+        rounds = 0
+        while self._ready:
+            rounds += 1
+            self._watch.rounds(self.now, rounds)
+            event = self._ready.popleft()
+            self._watch.saw(self.now, event)
+            self._carry_out(self._brain.handle(self._monotonic, event))
+        self._watch.handled(self.now, self._brain.deadline() - self._monotonic)
+        if self._snapshot is not None:
+            self._watch.at_rest(self.now, self._snapshot)
+
+    def _arrive(self, reply: _Reply) -> None:
+        result, probe = reply.result, reply.probe
+        self._watch.saw(self.now, result)
+        if result.outcome is Outcome.ANSWERED:
+            self._watch.heard(self.now, probe.uplink, probe.family)
+        effects = self._brain.handle(self._monotonic, result)
+        if effects:
+            self._carry_out(effects)
+            self._drain()
+        self._watch.handled(self.now, self._brain.deadline() - self._monotonic)
+
+    def _wake(self) -> None:
+        effects = self._brain.wake(self._monotonic)
+        if effects:
+            self._carry_out(effects)
+            self._drain()
+        self._watch.woken(self.now, self._brain.deadline() - self._monotonic)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        """Effects in their order; afterwards the decisions are looked at if anything but probing went on."""
+        only_probes = True
+        for effect in effects:
+            if isinstance(effect, SendProbe):
+                self._send(effect)
+                continue
+            only_probes = False
+            self._watch.saw(self.now, effect)
+            match effect:
+                case Apply(operations):
+                    self._apply(operations)
+                case ReadKernel():
+                    self._ready.append(KernelRead(self._ground.facts()))
+                case Notice():
+                    self._journal.note(self.now, effect)
+                case Answer():
+                    self._journal.answer(self.now, effect)
+                case _:
+                    assert_never(effect)
+        if not only_probes:
+            self._observe()
+
+    def _observe(self) -> None:
+        before, self._snapshot = self._snapshot, self._brain.snapshot()
+        self._watch.decided(self.now, before, self._snapshot)
+        self.account.play(self.now)
+        self.account.decided(self.now, before, self._snapshot)
+
+    # --- effects -----------------------------------------------------------------------------------------------------
+
+    def _send(self, probe: SendProbe) -> None:
+        """A probe leaves by the way the kernel knows for its device and mark."""
+        self._watch.saw(self.now, probe)
+        way = self._ground.probe_way(probe.family, probe.mark, probe.interface)
+        rtt: float | None = None
+        if way is None:
+            outcome, rtt = Outcome.LOCAL, 0.0
+        elif probe.target.host in self._dead_targets or not self._ground.plugged(way):
+            outcome = Outcome.SILENT
+        else:
+            outcome, rtt = self._lanes[way, probe.family].probe(self.now, probe.target.kind)
+        sent, received = wire_bytes(probe.target, probe.family, outcome)
+        if way is not None:
+            self.account.probed(self._places[way], probe.family, sent + received)
+        result = ProbeResult(probe.id, outcome, rtt, sent_bytes=sent, received_bytes=received)
+        self._push(self.now + (PROBE_PATIENCE if rtt is None else rtt), _Reply(probe, result))
+
+    def _apply(self, operations: tuple[Operation, ...]) -> None:
+        """One operation at a time, each of them looked at."""
+        self.account.play(self.now)
+        self._watch.before()
+        results = []
+        for operation in operations:
+            results.append(self._ground.apply(operation))
+            self._watch.changed(self.now, operation)
+        self._follow_kernel()
+        self._ready.append(Applied(tuple(results), APPLY_SECONDS))
+        self._ready.append(KernelRead(self._ground.facts()))
+
+    def _follow_kernel(self) -> None:
+        for family in self.account.meters:
+            way = self._ground.new_way(family)
+            self.account.active[family] = None if way is None else self._places[way]
+
+    # --- acts of the script ------------------------------------------------------------------------------------------
+
+    def _act(self, act: Act) -> None:
+        match act:
+            case Carrier(uplink, up):
+                self._change_kernel(lambda: self._ground.carrier(uplink, up))
+            case Lease(uplink, family, held):
+                self._change_kernel(lambda: self._ground.lease(uplink, family, held=held))
+            case Operator(command):
+                self._asked += 1
+                self._journal.write(self.now, "world", f"the operator asks: {command}")
+                self._ready.append(Asked(self._asked, command))
+            case Crash(lasts):
+                self._crash(lasts)
+            case Suspend(lasts):
+                self._suspend(lasts)
+            case ClockJump(seconds):
+                self._unix += seconds
+                self._journal.write(self.now, "world", f"the wall clock jumps by {seconds:g} s")
+                self._ready.append(WallClock(self._unix + self.now, self._trusted_clock))
+            case TargetDead(host, dead):
+                self._journal.write(self.now, "world", f"target {host} {'dies' if dead else 'is back'}")
+                (self._dead_targets.add if dead else self._dead_targets.discard)(host)
+            case Played(text):
+                self._journal.write(self.now, "world", text)
+            case _:
+                assert_never(act)
+
+    def _change_kernel(self, change: Callable[[], None]) -> None:
+        """The kernel's part in the script; the agent hears of it at once."""
+        self.account.play(self.now)
+        change()
+        self._follow_kernel()
+        self._ready.append(KernelRead(self._ground.facts()))
+
+    def _crash(self, lasts: float) -> None:
+        """Killed: whatever was on its way to the agent reaches nobody."""
+        self._journal.write(self.now, "world", f"the agent is killed, and starts again after {lasts:g} s")
+        self._forget_replies()
+        self._deaf = True
+        self._push(self.now + lasts, _Restart())
+
+    def _forget_replies(self) -> None:
+        self._heap[:] = [entry for entry in self._heap if not isinstance(entry[2], _Reply)]
+        heapify(self._heap)
+
+    def _suspend(self, lasts: float) -> None:
+        """Asleep: replies pass unheard; the prober gives their probes up when its patience ends, some time after."""
+        self._journal.write(self.now, "world", f"the machine sleeps for {lasts:g} s")
+        self.account.play(self.now)
+        self.account.sleep(self.now + lasts)
+        missed = [what.probe for _, _, what in sorted(self._heap, key=lambda e: e[:2]) if isinstance(what, _Reply)]
+        self._forget_replies()
+        for probe in missed:
+            sent, _ = wire_bytes(probe.target, probe.family, Outcome.SILENT)
+            silent = ProbeResult(probe.id, Outcome.SILENT, sent_bytes=sent)
+            self._push(self.now + lasts + PROBE_PATIENCE, _Reply(probe, silent))
+        self._deaf = True
+        self._push(self.now + lasts, _Wakeup(lasts))
+
+    def _wake_up(self, slept: float) -> None:
+        self._deaf = False
+        self._shift -= slept
+        self._monotonic = self.now + self._shift
+        self._journal.write(self.now, "world", "the machine wakes up")
+        self._ready.append(Resumed(slept))
+        self._ready.append(WallClock(self._unix + self.now, self._trusted_clock))
+        self._ready.append(KernelRead(self._ground.facts()))
+        self._drain()
