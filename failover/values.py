@@ -17,7 +17,7 @@ MASK_BITS_MIN: Final = 3
 _MEASURE: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)( *)([A-Za-z]*)")
 _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,8}")
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _BYTES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _MASK: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}")
@@ -42,13 +42,13 @@ def quoted(text: str) -> str:
 
 def parse_duration(text: str) -> float:
     """Seconds of `1.5s`, `250ms`, `10m`, `2h`."""
-    number, unit = _measure(text, "a duration", tuple(_SECONDS), "1.5s")
+    number, unit = _measure(text, "a duration", ("ms", *_SECONDS), "s")
     return float(number) / 1000 if unit == "ms" else float(number) * _SECONDS[unit]
 
 
 def parse_size(text: str) -> int:
     """Bytes of `30MB`, `5GB`; the units are decimal (1 MB = 10^6 B)."""
-    number, unit = _measure(text, "a size", tuple(_BYTES), "30MB")
+    number, unit = _measure(text, "a size", tuple(_BYTES), "MB")
     return round(float(number) * _BYTES[unit])
 
 
@@ -62,15 +62,15 @@ def parse_budget(text: str) -> int:
     return parse_size(size)
 
 
-def _measure(text: str, what: str, units: tuple[str, ...], example: str) -> tuple[str, str]:
+def _measure(text: str, what: str, units: tuple[str, ...], usual: str) -> tuple[str, str]:
     """Number and unit, or an error that says which of the two is wrong."""
     known = ", ".join(units)
     match = _MEASURE.fullmatch(text)
     if match is None:
-        raise WrongValueError(f"{quoted(text)} is not {what}", f"write one number and one unit, as {example}")
+        raise WrongValueError(f"{quoted(text)} is not {what}", f"write one number and one unit, as 1.5{usual}")
     number, space, unit = match.groups()
     if not unit:
-        raise WrongValueError(f"{quoted(text)} has no unit", f"write {number}{units[1]} (units: {known})")
+        raise WrongValueError(f"{quoted(text)} has no unit", f"write {number}{usual} (units: {known})")
     if unit not in units:
         raise WrongValueError(f"{quoted(text)} has an unknown unit", f"units: {known}")
     if space:
