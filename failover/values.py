@@ -37,6 +37,7 @@ def shown(text: str) -> str:
 
 
 def quoted(text: str) -> str:
+    """`shown`, in the quotes that messages use."""
     return f"'{shown(text)}'"
 
 
@@ -93,6 +94,7 @@ def format_size(size: int) -> str:
 
 
 def parse_number(text: str) -> float:
+    """A plain decimal number, not negative."""
     if not _NUMBER.fullmatch(text):
         raise WrongValueError(f"{quoted(text)} is not a number", "write it as 2.5")
     return float(text)
@@ -131,6 +133,7 @@ def parse_carrier(text: str) -> str:
 
 
 def parse_port(text: str) -> int:
+    """1 to 65535."""
     if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
         raise WrongValueError(f"{quoted(text)} is not a port", "a port is a number from 1 to 65535")
     return int(text)

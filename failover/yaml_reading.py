@@ -39,6 +39,7 @@ class Place:
     notes: Notes
 
     def child(self, step: str, value: Value) -> Place:
+        """The place one `step` down: `.key` or `[index]`."""
         return Place(value, f"{self.path}{step}".removeprefix("."), self.notes)
 
     def problem(self, message: str, mend: str = "") -> None:
@@ -123,6 +124,7 @@ def find(place: Place, key: str) -> Place | None:
 
 
 def describe(place: Place) -> str:
+    """What is there, as the start of a message."""
     match place.value:
         case Items():
             return "a list"
@@ -157,6 +159,7 @@ def label(what: str, example: str, parse: Callable[[str], T]) -> Reader[T]:
 
 
 def boolean(place: Place) -> bool:
+    """YAML 1.1's words but `y` and `n`, in any case."""
     written = text("true or false", "true")(place).lower()
     if written in ("true", "yes", "on"):
         return True
@@ -168,6 +171,8 @@ def boolean(place: Place) -> bool:
 
 
 def choice(what: str, known: Sequence[str]) -> Reader[str]:
+    """One of the known words."""
+
     def read(place: Place) -> str:
         written = text(what, known[0])(place)
         if written not in known:
