@@ -1,0 +1,220 @@
+"""The kernel as the agent knows it: read whole, changed one operation at a time, inside our ownership only.
+
+What lives here: which questions are asked and which changes are allowed. How they look on the wire is in the files of
+routes, rules and links. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import Final, assert_never
+
+from failover.kernel import links, nexthops, routes, rules, sysctls
+from failover.kernel.ledger import Change, Ledger
+from failover.kernel.netlink import Dump, Netlink, RequestError
+from failover.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
+from failover.model import (
+    FAMILIES,
+    PREFS_OWNED,
+    PROTOCOL,
+    TABLE_MAIN,
+    TABLES_OWNED,
+    Facts,
+    Family,
+    KernelError,
+    Link,
+    Operation,
+    OperationResult,
+    Route,
+    Rule,
+    Sysctl,
+    Verb,
+)
+
+ROUTE_REQUESTS: Final = {
+    Verb.ADD: (routes.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL),
+    Verb.REPLACE: (routes.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE),
+    Verb.DELETE: (routes.RTM_DELROUTE, 0),
+}
+RULE_REQUESTS: Final = {
+    Verb.ADD: (rules.RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL),
+    Verb.DELETE: (rules.RTM_DELRULE, 0),
+}
+GONE: Final = frozenset((errno.ESRCH, errno.ENOENT))
+"""Errors of a deletion that has nothing left to do: routes and rules have one each."""
+AGREEMENT_TRIES: Final = 6
+
+
+class Kernel:
+    """One namespace's routing. KernelError from `read` when it cannot be read; `apply` reports instead of raising."""
+
+    def __init__(self, ledger: Ledger | None = None) -> None:
+        """The namespace is that of the calling thread, also for sysctls later on. No ledger: no sysctl is set."""
+        self._netlink = Netlink()
+        self._ledger = ledger
+        self.port: Final = self._netlink.port
+        """Marks what comes from us among the kernel's events."""
+
+    def close(self) -> None:
+        self._netlink.close()
+
+    def read(self) -> Facts:
+        """Everything the agent goes by. The parts are read one after the other: what changes meanwhile is an event."""
+        found = tuple(links.link(body) for body in self._netlink.dump(links.RTM_GETLINK, links.LINKS_ASKED).bodies)
+        addresses = (
+            links.global_address(body) for body in self._netlink.dump(links.RTM_GETADDR, links.ADDRESSES_ASKED).bodies
+        )
+        policy = tuple(rule for family in FAMILIES for rule in self._rules(family))
+        ways = tuple(route for family in FAMILIES for route in self._routes(family, policy))
+        return Facts(
+            links=found,
+            addresses=tuple(address for address in addresses if address is not None),
+            routes=ways,
+            rules=policy,
+            sysctls=tuple(sysctls.read(sysctls.of_interest(_names_used(found, ways)))),
+        )
+
+    def _rules(self, family: Family) -> list[Rule]:
+        decoded = (rules.decode(body) for body in self._netlink.dump(rules.RTM_GETRULE, rules.asked(family)).bodies)
+        return [rule for rule in decoded if rule is not None]
+
+    def _routes(self, family: Family, policy: Iterable[Rule]) -> list[Route]:
+        """The defaults of main and of our tables: those that hold a route of ours and those that a rule points to."""
+        resolve = _Nexthops(self._netlink)
+        dump = self._netlink.dump(routes.RTM_GETROUTE, routes.asked(family, protocol=PROTOCOL))
+        used = {routes.table_of(body) for body in dump.bodies}
+        used.update(rule.table for rule in policy if rule.family is family)
+        tables = (TABLE_MAIN, *(table for table in TABLES_OWNED if table in used))
+        return [route for table in tables for route in self._table(family, table, resolve)]
+
+    def _table(self, family: Family, table: int, resolve: _Nexthops) -> list[Route]:
+        """A dump in several pieces is repeated until two agree: when IPv6 routes go between two pieces, the kernel
+        resumes too far behind, says nothing, and may leave out the default, which comes last (ip6_fib.c)."""
+        previous: list[Route] | None = None
+        for _ in range(AGREEMENT_TRIES):
+            dump = self._netlink.dump(routes.RTM_GETROUTE, routes.asked(family, table))
+            found = _defaults(dump, family, table, resolve)
+            if family is Family.IPV4 or dump.pieces <= 1:
+                return found
+            steady = [replace(route, expires=None) for route in found]
+            if steady == previous:
+                return found
+            previous = steady
+        raise KernelError(
+            f"the {family} default routes of table {table} differed in each of {AGREEMENT_TRIES} reads",
+            "something changes routes without pause",
+        )
+
+    def apply(self, operations: Iterable[Operation]) -> tuple[OperationResult, ...]:
+        """Do them in order, each whether or not the one before worked; what each came to.
+
+        Only what carries our protocol in our tables and prefs is touched. To delete what is gone already is success.
+        """
+        return tuple(OperationResult(operation, self._attempt(operation)) for operation in operations)
+
+    def _attempt(self, operation: Operation) -> str | None:
+        try:
+            self._perform(operation)
+        except RequestError as refusal:
+            gone = operation.verb is Verb.DELETE and refusal.code in GONE
+            return None if gone else refusal.words
+        except KernelError as error:
+            return str(error)
+        except struct.error:
+            return "a number that does not fit"
+        return None
+
+    def _perform(self, operation: Operation) -> None:
+        match operation.item:
+            case Route() as route:
+                if route.table not in TABLES_OWNED or route.protocol != PROTOCOL:
+                    raise KernelError(f"not ours: a route of table {route.table}, protocol {route.protocol}")
+                kind, flags = _request(ROUTE_REQUESTS, operation.verb, "route")
+                body = routes.encode_deletion(route) if operation.verb is Verb.DELETE else routes.encode(route)
+                self._netlink.request(kind, flags, body)
+            case Rule() as rule:
+                if rule.priority not in PREFS_OWNED or rule.protocol != PROTOCOL:
+                    raise KernelError(f"not ours: a rule of pref {rule.priority}, protocol {rule.protocol}")
+                kind, flags = _request(RULE_REQUESTS, operation.verb, "rule")
+                self._netlink.request(kind, flags, rules.encode(rule))
+            case Sysctl() as sysctl:
+                _request({Verb.SET: (0, 0)}, operation.verb, "sysctl")
+                self._set(sysctl)
+            case _:
+                assert_never(operation.item)
+
+    def _set(self, sysctl: Sysctl) -> None:
+        """Note the old value first; what has the value already is not ours, and is not noted."""
+        sysctls.check(sysctl.path)
+        old = sysctls.read_one(sysctl.path)
+        if old is None:
+            raise KernelError(f"no such sysctl: {sysctl.path}")
+        if old == sysctl.value:
+            return
+        if self._ledger is None:
+            raise KernelError(f"{sysctl.path} is left alone: no state file")
+        self._ledger.note(Change(sysctl.path, old, sysctl.value))
+        sysctls.write(sysctl)
+
+    def restore(self) -> tuple[OperationResult, ...]:
+        """Put back every sysctl that still has the value we gave it, and forget all but those that resist.
+
+        KernelError when the ledger cannot be read or written.
+        """
+        if self._ledger is None:
+            return ()
+        changes = self._ledger.changes()
+        still_ours = [change for change in changes if sysctls.read_one(change.path) == change.new]
+        results = tuple(_put_back(change) for change in still_ours)
+        self._ledger.keep(change for change, result in zip(still_ours, results, strict=True) if result.error)
+        return results
+
+
+class _Nexthops:
+    """The nexthop objects, dumped when the first route needs them: few systems have any."""
+
+    def __init__(self, netlink: Netlink) -> None:
+        self._netlink = netlink
+
+    @cached_property
+    def _known(self) -> nexthops.Nexthops:
+        return nexthops.Nexthops(self._netlink.dump(nexthops.RTM_GETNEXTHOP, nexthops.ASKED).bodies)
+
+    def __call__(self, number: int) -> list[routes.Hop]:
+        return self._known(number)
+
+
+def _defaults(dump: Dump, family: Family, table: int, resolve: routes.Nexthops) -> list[Route]:
+    """Those of the family and table (a kernel that does not filter tells of all), in the order they are chosen."""
+    ranked = [
+        (route.metric, rank, route)
+        for body in dump.bodies
+        for rank, route in routes.decode(body, resolve)
+        if route.family is family and route.table == table
+    ]
+    return [route for _, _, route in sorted(ranked, key=lambda item: item[:2])]
+
+
+def _names_used(known: Iterable[Link], ways: Iterable[Route]) -> list[str]:
+    """The devices that a default route leads out of."""
+    used = {route.interface for route in ways}
+    return [link.name for link in known if link.index in used]
+
+
+def _request(requests: dict[Verb, tuple[int, int]], verb: Verb, what: str) -> tuple[int, int]:
+    if verb not in requests:
+        raise KernelError(f"a {what} cannot be changed by {verb}")
+    return requests[verb]
+
+
+def _put_back(change: Change) -> OperationResult:
+    operation = Operation(Verb.SET, Sysctl(change.path, change.old))
+    try:
+        sysctls.write(Sysctl(change.path, change.old))
+    except KernelError as error:
+        return OperationResult(operation, str(error))
+    return OperationResult(operation)

@@ -1,0 +1,102 @@
+"""The state file: what was changed in the kernel that cannot carry our tag, so that it can be put back.
+
+An entry is on disk before the change is made. The file counts for one boot: after the next, nothing of ours is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from failover.model import KernelError, clean
+
+VERSION: Final = 1
+BYTES_MAX: Final = 1 << 20
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A sysctl that we set: what it was, and what we made of it."""
+
+    path: str
+    old: str
+    new: str
+
+
+class Ledger:
+    """The changes noted in one file. Nothing is held in memory; KernelError when the file is corrupt or unusable."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def changes(self) -> tuple[Change, ...]:
+        """What was noted since the machine started."""
+        try:
+            with self.path.open("rb") as file:
+                text = file.read(BYTES_MAX)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            return _parse(text)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise KernelError(
+                f"the state file {self.path} is corrupt", "delete it; the sysctls that it told of stay as they are"
+            ) from error
+
+    def note(self, change: Change) -> None:
+        """Put it on disk, instead of what was noted of the same sysctl."""
+        others = (known for known in self.changes() if known.path != change.path)
+        self.keep((*others, change))
+
+    def keep(self, changes: Iterable[Change]) -> None:
+        """Make these the whole content; with none, there is no file."""
+        entries = {change.path: {"old": change.old, "new": change.new} for change in changes}
+        try:
+            if entries:
+                text = json.dumps({"version": VERSION, "boot": _boot(), "sysctls": entries}, indent=1)
+                self._replace(text.encode())
+            else:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _replace(self, text: bytes) -> None:
+        """Whole or not at all, even when the power fails in between."""
+        fresh = self.path.with_name(self.path.name + ".new")
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(file, "wb") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(file)
+        fresh.replace(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _unusable(self, error: OSError) -> KernelError:
+        words = f"the state file {self.path} cannot be used: {error.strerror}"
+        return KernelError(words, "sysctls are left as they are")
+
+
+def _parse(text: bytes) -> tuple[Change, ...]:
+    """ValueError, KeyError, TypeError or AttributeError when it is not what `keep` writes."""
+    tree = json.loads(text)
+    if tree["version"] != VERSION:
+        raise ValueError("unknown version")
+    changes = [Change(path, entry["old"], entry["new"]) for path, entry in tree["sysctls"].items()]
+    if any(not isinstance(word, str) for change in changes for word in (change.old, change.new)):
+        raise TypeError("a value that is no text")
+    return tuple(changes) if tree["boot"] == _boot() else ()
+
+
+def _boot() -> str:
+    return clean(BOOT_ID.read_text().strip())

@@ -1,0 +1,162 @@
+"""One raw netlink socket: requests that are acknowledged, and dumps that are whole.
+
+What lives here: sending, waiting, matching answers, retrying torn dumps. What the messages mean is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from failover.kernel.wire import (
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
+    Message,
+    garbled,
+    message,
+    messages,
+    verdict_of,
+)
+from failover.model import KernelError
+
+SOL_NETLINK: Final = 270
+NETLINK_CAP_ACK: Final = 10
+NETLINK_EXT_ACK: Final = 11
+NETLINK_GET_STRICT_CHK: Final = 12
+
+BUFFER: Final = 65536
+"""Bytes; the kernel's dumps come in datagrams of at most 32 KiB (af_netlink.c)."""
+ANSWER_SECONDS: Final = 2.0
+"""The kernel answers within the send itself; longer means that it will not."""
+DUMP_TRIES: Final = 8
+DISCARD_DATAGRAMS: Final = 10_000
+ABSENT: Final = frozenset((errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP))
+"""What a dump fails with when there is no such table, family or kind of object: nothing to list."""
+
+
+class RequestError(Exception):
+    """The kernel said no: its errno, and its words."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(words)
+        self.code = code
+        self.words = words
+
+
+@dataclass(slots=True)
+class Dump:
+    """What a dump gave: message bodies, the number of datagrams that held any, and whether the kernel calls it torn."""
+
+    bodies: list[bytes] = field(default_factory=list)
+    pieces: int = 0
+    torn: bool = False
+
+
+class Netlink:
+    """A socket of the network namespace that the calling thread is in; KernelError when it cannot be had."""
+
+    def __init__(self, protocol: int = 0) -> None:
+        """protocol 0 is NETLINK_ROUTE."""
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+            self._socket.bind((0, 0))
+            seconds = struct.pack("@ll", int(ANSWER_SECONDS), int(ANSWER_SECONDS % 1 * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+            for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
+                self._socket.setsockopt(SOL_NETLINK, option, 1)
+        except OSError as error:
+            raise KernelError(f"no netlink socket: {error.strerror}", "Linux 4.20 or newer is needed") from error
+        self.port: Final[int] = self._socket.getsockname()[0]
+        """What the kernel names as the author of the changes made through this socket."""
+        self._sequence = 0
+        self._open = False
+        """Whether an answer is still to come."""
+        self._buffer = bytearray(BUFFER)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def request(self, kind: int, flags: int, body: bytes) -> None:
+        """Ask for a change and wait until it is done; RequestError when the kernel refuses."""
+        sequence = self._send(kind, NLM_F_ACK | flags, body)
+        while True:
+            for answer in self._receive(sequence):
+                if answer.kind == NLMSG_ERROR:
+                    self._open = False
+                    code, words = verdict_of(answer)
+                    if code:
+                        raise RequestError(code, words)
+                    return
+
+    def dump(self, kind: int, body: bytes) -> Dump:
+        """All objects of a kind, out of one state as far as the kernel can tell (NLM_F_DUMP_INTR)."""
+        for _ in range(DUMP_TRIES):
+            found = self._dump_once(kind, body)
+            if not found.torn:
+                return found
+        raise KernelError(
+            f"netlink: the kernel's state changed during each of {DUMP_TRIES} reads",
+            "something changes links, addresses or rules without pause",
+        )
+
+    def _dump_once(self, kind: int, body: bytes) -> Dump:
+        sequence, found = self._send(kind, NLM_F_DUMP, body), Dump()
+        while True:
+            before = len(found.bodies)
+            for answer in self._receive(sequence):
+                found.torn |= bool(answer.flags & NLM_F_DUMP_INTR)
+                if answer.kind in (NLMSG_DONE, NLMSG_ERROR):
+                    self._open = False
+                    code, words = verdict_of(answer)
+                    if code and code not in ABSENT:
+                        raise KernelError(f"netlink: the kernel does not list: {words}")
+                else:
+                    found.bodies.append(answer.body)
+            found.pieces += len(found.bodies) > before
+            if not self._open:
+                return found
+
+    def _send(self, kind: int, flags: int, body: bytes) -> int:
+        if self._open:
+            self._discard()
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        try:
+            self._socket.send(message(kind, NLM_F_REQUEST | flags, self._sequence, body))
+        except OSError as error:
+            raise KernelError(f"netlink: cannot ask the kernel: {error.strerror}") from error
+        self._open = True
+        return self._sequence
+
+    def _receive(self, sequence: int) -> Iterator[Message]:
+        """The kernel's answers to that request in the next datagram; anything else is passed over."""
+        try:
+            size, (sender, _) = self._socket.recvfrom_into(self._buffer, BUFFER, socket.MSG_TRUNC)
+        except BlockingIOError as error:
+            raise KernelError(f"netlink: no answer within {ANSWER_SECONDS:g} s") from error
+        except OSError as error:
+            raise KernelError(f"netlink: {os.strerror(error.errno or 0)}") from error
+        if size > BUFFER:
+            raise garbled(f"answer: {size} bytes, cut off")
+        return (
+            found
+            for found in messages(bytes(self._buffer[:size]))
+            if sender == 0 and found.sequence == sequence and found.port == self.port and found.kind != NLMSG_NOOP
+        )
+
+    def _discard(self) -> None:
+        """Let an answer that was given up run dry: the kernel allows one dump at a time."""
+        with contextlib.suppress(OSError):
+            for _ in range(DISCARD_DATAGRAMS):
+                self._socket.recv_into(self._buffer, BUFFER, socket.MSG_DONTWAIT)
+        self._open = False

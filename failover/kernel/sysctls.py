@@ -1,0 +1,76 @@
+"""Sysctls of network devices, below /proc/sys/net. What may be read and written, and how; not what it should be.
+
+/proc/sys/net shows the namespace of the calling thread. CAP_NET_ADMIN is enough to write there, root is not needed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from failover.model import FAMILIES, KernelError, Sysctl, clean
+
+ROOT: Final = "/proc/sys/"
+_DEVICE: Final = re.compile(r"net/ipv[46]/conf/(?P<device>[^/\0]+)/[a-z0-9_]+")
+SHARED: Final = frozenset((".", "..", "all", "default"))
+"""Not devices: never written to."""
+VALUE_BYTES: Final = 256
+
+
+def of_interest(interfaces: Iterable[str]) -> Iterator[str]:
+    """The paths that a plan for these devices goes by."""
+    yield "net/ipv4/conf/all/rp_filter"
+    for name in interfaces:
+        yield f"net/ipv4/conf/{name}/rp_filter"
+        yield from (f"net/{family}/conf/{name}/ignore_routes_with_linkdown" for family in FAMILIES)
+
+
+def read(paths: Iterable[str]) -> Iterator[Sysctl]:
+    """Those that there are: a device may have gone meanwhile, or the kernel be without IPv6."""
+    for path in paths:
+        value = read_one(path)
+        if value is not None:
+            yield Sysctl(path, value)
+
+
+def read_one(path: str) -> str | None:
+    """The value, or None when there is no such sysctl."""
+    if _device(path) in (None, ".", ".."):
+        return None
+    try:
+        file = os.open(ROOT + path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        return clean(os.read(file, VALUE_BYTES).decode("ascii", "replace").strip())
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+
+
+def check(path: str) -> None:
+    """KernelError unless it is a sysctl of one device."""
+    if _device(path) in (None, *SHARED):
+        raise KernelError(f"not a sysctl of a device: {clean(path)}")
+
+
+def write(sysctl: Sysctl) -> None:
+    """KernelError when it is not a device's, or the kernel refuses."""
+    check(sysctl.path)
+    try:
+        file = os.open(ROOT + sysctl.path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(file, sysctl.value.encode("ascii"))
+        finally:
+            os.close(file)
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) else "not a value"
+        raise KernelError(f"cannot set {clean(sysctl.path)}: {words}") from error
+
+
+def _device(path: str) -> str | None:
+    found = _DEVICE.fullmatch(path)
+    return found["device"] if found else None

@@ -1,0 +1,192 @@
+"""The kernel's own word that something changed: a multicast socket, and a quick look at each event.
+
+What lives here: which events matter, and how urgently. What the kernel's state is now, `Kernel.read` tells.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from failover.kernel import links, routes, rules
+from failover.kernel.wire import Message, attributes, messages, read_u32, unpack
+from failover.model import PREFS_OWNED, TABLE_MAIN, TABLES_OWNED, KernelError
+
+GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
+"""RTNLGRP_LINK, and address, route and rule of IPv4 and IPv6 (linux/rtnetlink.h)."""
+BUFFER: Final = 65536
+QUEUE_BYTES: Final = 4 << 20
+"""Some 3000 events."""
+DRAIN_DATAGRAMS: Final = 512
+"""At most so many at once: the loop has other things to do, and the descriptor stays readable."""
+SO_ATTACH_FILTER: Final = 26
+SO_RCVBUFFORCE: Final = 33
+AF_BRIDGE: Final = 7
+LINK_STATE: Final = links.IFF_UP | links.IFF_LOWER_UP
+
+
+@dataclass(frozen=True, slots=True)
+class Dirty:
+    """What the events of one drain come to."""
+
+    changed: bool = False
+    """Something that `Facts` holds may have changed."""
+    link: bool = False
+    """A link came, went, or changed its state: read at once."""
+    ours: bool = False
+    """Somebody else touched what is ours, or in our tables and prefs: repair at once."""
+    lost: bool = False
+    """Events were lost: anything may have changed."""
+
+    @property
+    def urgent(self) -> bool:
+        """Not to be debounced."""
+        return self.link or self.ours or self.lost
+
+    def __or__(self, other: Dirty) -> Dirty:
+        return Dirty(
+            self.changed or other.changed,
+            self.link or other.link,
+            self.ours or other.ours,
+            self.lost or other.lost,
+        )
+
+
+CLEAN: Final = Dirty()
+CHANGED: Final = Dirty(changed=True)
+LINK: Final = Dirty(changed=True, link=True)
+OURS: Final = Dirty(changed=True, ours=True)
+LOST: Final = Dirty(changed=True, lost=True)
+
+
+class Watch:
+    """Events of the namespace that the calling thread is in; those that `own_port` caused are passed over."""
+
+    def __init__(self, own_port: int, queue_bytes: int = QUEUE_BYTES) -> None:
+        self._own_port = own_port
+        self._links: dict[int, tuple[object, ...]] = {}
+        """The state last seen of each link: Wi-Fi tells of every scan in the words of a change."""
+        self._buffer = bytearray(BUFFER)
+        try:
+            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+            _enlarge(self._socket, queue_bytes)
+            _skip_other_routes(self._socket)
+            self._socket.bind((0, GROUPS))
+        except OSError as error:
+            raise KernelError(f"no events from the kernel: {error.strerror}") from error
+
+    def fileno(self) -> int:
+        """For the event loop: readable when there is something to drain."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def drain(self) -> Dirty:
+        """What the waiting events come to; never waits. KernelError when the socket is of no more use."""
+        dirty = CLEAN
+        for _ in range(DRAIN_DATAGRAMS):
+            try:
+                size, (sender, _) = self._socket.recvfrom_into(self._buffer, BUFFER, socket.MSG_TRUNC)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError(f"no events from the kernel: {os.strerror(error.errno or 0)}") from error
+                self._links.clear()
+                dirty |= LOST
+                continue
+            if sender == 0:
+                dirty |= self._judge(size)
+        return dirty
+
+    def _judge(self, size: int) -> Dirty:
+        """What cannot be read counts as lost."""
+        if size > BUFFER:
+            return LOST
+        dirty = CLEAN
+        try:
+            for event in messages(bytes(self._buffer[:size])):
+                if event.port != self._own_port or self._own_port == 0:
+                    dirty |= self._judge_one(event)
+        except KernelError:
+            return LOST
+        return dirty
+
+    def _judge_one(self, event: Message) -> Dirty:
+        match event.kind:
+            case links.RTM_NEWLINK | links.RTM_DELLINK:
+                return self._link(event)
+            case links.RTM_NEWADDR | links.RTM_DELADDR:
+                return CHANGED if links.global_address(event.body) else CLEAN
+            case routes.RTM_NEWROUTE | routes.RTM_DELROUTE:
+                return _route(event.body)
+            case rules.RTM_NEWRULE | rules.RTM_DELRULE:
+                return _rule(event.body)
+            case _:
+                return CLEAN
+
+    def _link(self, event: Message) -> Dirty:
+        """Every event of a link makes dirty: IPv4 routes go with it in silence. A change of its state is urgent."""
+        family, _, _, index, flags, _ = unpack(links.IFINFO, event.body, "link")
+        if family == AF_BRIDGE:
+            return CLEAN
+        if event.kind == links.RTM_DELLINK:
+            self._links.pop(index, None)
+            return LINK
+        found = links.link(event.body)
+        state = (found.name, flags & LINK_STATE, found.carrier)
+        if self._links.get(index) == state:
+            return CHANGED
+        self._links[index] = state
+        return LINK
+
+
+def _route(body: bytes) -> Dirty:
+    table = routes.table_of(body)
+    if table in TABLES_OWNED:
+        return OURS
+    return CHANGED if table == TABLE_MAIN else CLEAN
+
+
+def _rule(body: bytes) -> Dirty:
+    unpack(rules.RULE, body, "rule")
+    found = dict(attributes(body, rules.RULE.size))
+    priority = read_u32(found[rules.FRA_PRIORITY]) if rules.FRA_PRIORITY in found else 0
+    return OURS if priority in PREFS_OWNED else CHANGED
+
+
+def _enlarge(listener: socket.socket, size: int) -> None:
+    """Beyond the system's limit where we may."""
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except OSError:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def _skip_other_routes(listener: socket.socket) -> None:
+    """Let the kernel drop the events of routes that have a destination, before they are queued.
+
+    Thousands of them a second cost nothing then. Without the filter they are only skipped later.
+    """
+    kind_at, length_at, keep = 4, 17, 0xFFFFFFFF
+    program = (
+        (0x28, 0, 0, kind_at),  # load the message type, which is read in network order
+        (0x15, 1, 0, socket.htons(routes.RTM_NEWROUTE)),
+        (0x15, 0, 2, socket.htons(routes.RTM_DELROUTE)),
+        (0x30, 0, 0, length_at),  # load the length of the route's destination
+        (0x15, 0, 1, 0),
+        (0x06, 0, 0, keep),
+        (0x06, 0, 0, 0),
+    )
+    code = array.array("B", b"".join(struct.pack("=HBBI", *step) for step in program))
+    with contextlib.suppress(OSError):
+        where, _ = code.buffer_info()
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(program), where))
