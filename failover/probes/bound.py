@@ -5,6 +5,7 @@ What lives here: binding to device and mark, the route look-up, filters, receive
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import socket
@@ -34,15 +35,26 @@ class _Program(ctypes.Structure):
 
 def open_bound(send: SendProbe, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
     """A non-blocking socket that leaves by the probe's device with its mark, or OSError."""
-    made = socket.socket(AF[send.family], kind, protocol)
+    made = open_plain(send.family, kind, protocol)
     try:
-        made.setblocking(False)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(send.interface) + b"\0")
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, send.mark)
+        bind(made, send)
     except BaseException:
         made.close()
         raise
     return made
+
+
+def open_plain(family: Family, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+    """A non-blocking socket that may leave by any device."""
+    made = socket.socket(AF[family], kind, protocol)
+    made.setblocking(False)
+    return made
+
+
+def bind(made: socket.socket, send: SendProbe) -> None:
+    """Let it leave by the probe's device only, with its mark; OSError when the device is not there."""
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(send.interface) + b"\0")
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, send.mark)
 
 
 def check_route(family: Family, mark: int, address: str) -> None:
@@ -54,6 +66,31 @@ def check_route(family: Family, mark: int, address: str) -> None:
     with socket.socket(AF[family], socket.SOCK_DGRAM) as ask:
         ask.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         ask.connect((address, 9))
+
+
+async def readable(loop: asyncio.AbstractEventLoop, of: socket.socket) -> None:
+    """Wait until there is something to read, an error too."""
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(of, _wake, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(of)
+
+
+async def writable(loop: asyncio.AbstractEventLoop, of: socket.socket) -> None:
+    """Wait until it can be written to, which is when a connect has ended either way."""
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(of, _wake, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(of)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def attach_filter(to: socket.socket, program: Sequence[Instruction]) -> None:
@@ -80,9 +117,9 @@ def true_rtt(elapsed: float, lag: float) -> float:
     return elapsed - lag if 0.0 <= lag <= elapsed else elapsed
 
 
-def local(send: SendProbe, error: OSError, sent_bytes: int = 0) -> ProbeResult:
+def local(send: SendProbe, error: OSError) -> ProbeResult:
     """The result of a probe that the box itself could not send."""
-    return ProbeResult(send.id, Outcome.LOCAL, detail=words(error), sent_bytes=sent_bytes)
+    return ProbeResult(send.id, Outcome.LOCAL, detail=words(error))
 
 
 def words(error: OSError) -> str:

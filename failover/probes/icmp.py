@@ -76,7 +76,7 @@ class Icmp:
         self._waiting: dict[_Key, _Waiting] = {}
         self._programs = _programs()
         self.ignored: Counter[str] = Counter()
-        """Packets that were no answer to an open probe: malformed, unmatched."""
+        """Packets that were no answer to an open probe: meaningless, unmatched."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -152,7 +152,7 @@ class Icmp:
     def _received(self, line: _Line, data: bytes, sender: str, now: float, lag: float) -> None:
         match packets.read4(data) if line.family is Family.IPV4 else packets.read6(data, _packed6(sender)):
             case None:
-                self.ignored["malformed"] += 1
+                self.ignored["meaningless"] += 1
             case packets.Reply(source, ident, sequence, size):
                 waiting = self._take((line.interface, source, ident, sequence))
                 if waiting is not None:

@@ -64,7 +64,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An unreachable message that quotes an echo request to `target`."""
+    """An unreachable message that quotes an echo request to `target`.
+
+    The kernel itself says `host unreachable`, in our own name, when a neighbour does not answer: that is silence, and
+    never read as a Refusal.
+    """
 
     sender: bytes
     target: bytes
@@ -125,20 +129,22 @@ def _read(family: Family, message: bytes, sender: bytes, ip_bytes: int) -> Reply
     quote = _quote4(message[8:]) if family is Family.IPV4 else _quote6(message[8:])
     if quote is None:
         return None
-    target, echo = quote
+    source, target, echo = quote
+    if source == sender:
+        return None
     kind, inner_code, _, ident, sequence = struct.unpack_from("!BBHHH", echo)
     if kind != _REQUEST[family] or inner_code != 0:
         return None
     return Refusal(sender, target, ident, sequence, code, ip_bytes)
 
 
-def _quote4(quoted: bytes) -> tuple[bytes, bytes] | None:
-    """(destination, ICMP header) of the quoted packet; a router quotes at least 8 bytes of it (RFC 792)."""
+def _quote4(quoted: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """(source, destination, ICMP header) of the quoted packet; a router quotes at least 8 bytes of it (RFC 792)."""
     opened = _open4(quoted)
     if opened is None:
         return None
     header, echo = opened
-    return (header[16:20], echo) if len(echo) >= ECHO_BYTES else None
+    return (header[12:16], header[16:20], echo) if len(echo) >= ECHO_BYTES else None
 
 
 def _open4(packet: bytes) -> tuple[bytes, bytes] | None:
@@ -152,9 +158,9 @@ def _open4(packet: bytes) -> tuple[bytes, bytes] | None:
     return packet[:length], packet[length:]
 
 
-def _quote6(quoted: bytes) -> tuple[bytes, bytes] | None:
+def _quote6(quoted: bytes) -> tuple[bytes, bytes, bytes] | None:
     """As _quote4; ours carry no extension header, so a quote with one is not ours."""
     start = IP_HEADER[Family.IPV6]
     if len(quoted) < start + ECHO_BYTES or quoted[0] >> 4 != 6 or quoted[6] != ICMPV6:
         return None
-    return quoted[24:40], quoted[start:]
+    return quoted[8:24], quoted[24:40], quoted[start:]
