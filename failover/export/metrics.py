@@ -13,7 +13,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from failover import __version__
-from failover.model import Family, OperationResult, ProbeResult, Reason, SendProbe, Snapshot, UplinkView, Verdict
+from failover.model import (
+    Family,
+    Notice,
+    NoticeKind,
+    OperationResult,
+    ProbeResult,
+    SendProbe,
+    Snapshot,
+    UplinkView,
+    Verdict,
+)
 
 RTT_BUCKETS: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 """Seconds. Dense where radio links live, up to the latest replies seen on real drives (10 s)."""
@@ -143,8 +153,12 @@ class Metrics:
         if result.rtt is not None:
             self._rtt.labels(name, probe.family.value).observe(result.rtt)
 
-    def switched(self, family: Family, before: str | None, after: str | None, reason: Reason) -> None:
-        self._switches.labels(family.value, self._known(before), self._known(after), reason.value).inc()
+    def noticed(self, notice: Notice) -> None:
+        """Counts a switch of the active uplink; open flows that follow one are not another."""
+        fields = notice.fields
+        if notice.kind is NoticeKind.SWITCH and fields["from"] != fields["to"]:
+            way = self._known(fields["from"]), self._known(fields["to"])
+            self._switches.labels(fields["family"], *way, fields["reason"]).inc()
 
     def switch_applied(self, seconds: float) -> None:
         """Seconds from the start of the event's handling to the kernel's acknowledgement."""
@@ -161,10 +175,11 @@ class Metrics:
         """The text exposition format, version 0.0.4. May run in another thread."""
         return generate_latest(_Page(self._registry, picture))
 
-    def _known(self, name: str | None) -> str:
-        """`name` as a label; empty for none."""
+    def _known(self, name: object) -> str:
+        """An uplink's name as a label; empty for none."""
         if name is None:
             return ""
+        name = str(name)
         if name not in self._names and len(self._names) >= NAMES_MAX:
             return OTHER
         self._names.add(name)

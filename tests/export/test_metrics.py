@@ -17,12 +17,13 @@ from failover.export.metrics import NAMES_MAX, Metrics, Picture, Traffic, parse_
 from failover.export.scrape import CLIENTS_MAX, HEAD_LIMIT, Scrape
 from failover.model import (
     Family,
+    Notice,
+    NoticeKind,
     Operation,
     OperationResult,
     Outcome,
     ProbeKind,
     ProbeResult,
-    Reason,
     Route,
     SendProbe,
     Target,
@@ -54,6 +55,10 @@ def probe(uplink: str = "au") -> SendProbe:
     return SendProbe(1, uplink, Family.IPV4, "wwan0", 1, Target(ProbeKind.ICMP, "1.1.1.1", url="icmp://1.1.1.1"))
 
 
+def switch(before: str | None, after: str | None, reason: str) -> Notice:
+    return Notice(NoticeKind.SWITCH, "x", {"family": "ipv4", "from": before, "to": after, "reason": reason})
+
+
 def test_gauges_tell_the_snapshot() -> None:
     samples = read(Metrics().render(picture()))
     assert at(samples, "uplink_verdict", uplink="au", family="ipv4", verdict="doubtful") == 1
@@ -74,8 +79,10 @@ def test_counters_count() -> None:
     metrics = Metrics()
     metrics.probed(probe(), ProbeResult(1, Outcome.ANSWERED, 0.04, sent_bytes=28, received_bytes=28))
     metrics.probed(probe(), ProbeResult(2, Outcome.SILENT, None, sent_bytes=28))
-    metrics.switched(Family.IPV4, "au", "docomo", Reason.DOUBT)
-    metrics.switched(Family.IPV4, None, "au", Reason.FIRST)
+    metrics.noticed(switch("au", "docomo", "doubt"))
+    metrics.noticed(switch("docomo", "docomo", "conviction"))
+    metrics.noticed(switch(None, "au", "first"))
+    metrics.noticed(Notice(NoticeKind.READY, "ready"))
     metrics.switch_applied(0.0004)
     operation = Operation(Verb.REPLACE, Route(Family.IPV4, 15500, 1))
     metrics.operated((OperationResult(operation), OperationResult(operation, "no such device")))
@@ -87,6 +94,7 @@ def test_counters_count() -> None:
     assert at(samples, "probe_rtt_seconds_bucket", uplink="au", family="ipv4", le="0.05") == 1
     assert at(samples, "switches_total", family="ipv4", **{"from": "au"}, to="docomo", reason="doubt") == 1
     assert at(samples, "switches_total", family="ipv4", **{"from": ""}, to="au", reason="first") == 1
+    assert sum(value for (name, _), value in samples.items() if name == "failover_switches_total") == 2
     assert at(samples, "switch_apply_seconds_bucket", le="0.0005") == 1
     assert at(samples, "reconcile_operations_total", operation="replace", result="ok") == 1
     assert at(samples, "reconcile_operations_total", operation="replace", result="error") == 1

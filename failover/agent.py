@@ -1,0 +1,428 @@
+"""The asyncio shell around the Engine: one queue, one timer, and whoever carries out an effect. The wiring diagram.
+
+    kernel.Watch ──> read the kernel ─┐                                      ┌─> kernel.Kernel.apply, then read again
+    probes.Probes ─> ProbeResult ─────┼─> queue ─> Engine.handle or .wake ───┼─> probes.Probes.start
+    control socket ─> Asked ──────────┤                  ^                   ├─> answers, log lines, metrics
+    clocks ─> WallClock, Resumed ─────┘        timer at Engine.deadline()    └─> (snapshot: status and gauges)
+
+No judgement and no protocol here. Whatever happens to this process, routing stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, assert_never
+
+from failover import __version__
+from failover.config import CONFIG_PATH, Config, ConfigError, Problem, Reconfigured
+from failover.config_reading import load_with_warnings
+from failover.core.diff import removal
+from failover.core.engine import Engine, Event
+from failover.export.commands import Spec
+from failover.export.control import Control
+from failover.export.instance import require_capabilities, sole_instance
+from failover.export.journal import Journal, claim_standard_streams
+from failover.export.metrics import Metrics, Picture, parse_traffic
+from failover.export.scrape import Scrape
+from failover.export.status import document
+from failover.kernel.clock import slept, wall_clock_trusted
+from failover.kernel.kernel import Kernel
+from failover.kernel.ledger import Ledger
+from failover.kernel.watch import Watch
+from failover.model import (
+    Answer,
+    Applied,
+    Apply,
+    Asked,
+    Command,
+    ControlError,
+    Effect,
+    KernelError,
+    KernelRead,
+    Notice,
+    NoticeKind,
+    Operation,
+    OperationResult,
+    ProbeResult,
+    ReadKernel,
+    Resumed,
+    SendProbe,
+    WallClock,
+)
+from failover.probes import Probes
+
+TICK: Final = 1.0
+"""Seconds; the longest time between two looks at the clocks."""
+SLEPT_LEAST: Final = 0.5
+"""Seconds of suspend that count."""
+CLOCK_PERIOD: Final = 60.0
+DEBOUNCE: Final = 0.05
+"""Seconds between two reads for kernel events that need no haste."""
+LEDGER: Final = "sysctls.json"
+READ_AGAIN: Final = 1.0
+"""Seconds after a failed read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    config: Path | None
+    """None: the default place, if there is a file."""
+    socket: Path
+    state: Path
+    """Directory of the state file."""
+
+    @property
+    def ledgers(self) -> tuple[Path, ...]:
+        """Where sysctls that were changed may be noted."""
+        return self.state / LEDGER, self.socket.parent / LEDGER
+
+
+def run(options: Options) -> int:
+    """The agent in the foreground until SIGTERM or SIGINT; returns the exit status."""
+    claim_standard_streams()
+    source = ConfigFile(options.config)
+    config, warnings = source.load()
+    require_capabilities()
+    with sole_instance(options.socket):
+        journal = Journal()
+        for warning in warnings:
+            journal.say("config", str(warning))
+        return asyncio.run(_serve(options, source, config, journal))
+
+
+def clean_up(options: Options) -> Iterator[OperationResult]:
+    """Remove every route and rule of ours and put the sysctls back; what each came to. KernelError ends it early."""
+    for path in options.ledgers:
+        with closing(Kernel(Ledger(path))) as kernel:
+            yield from kernel.apply(removal(kernel.read()))
+            yield from kernel.restore()
+
+
+async def _serve(options: Options, source: ConfigFile, config: Config, journal: Journal) -> int:
+    ledger = Ledger(_place_to_write(options, journal) / LEDGER)
+    with closing(Kernel(ledger)) as kernel, closing(Watch(kernel.port)) as watch:
+        agent = Agent(options, source, config, journal, kernel, watch)
+        try:
+            await agent.open()
+            return await agent.pump()
+        finally:
+            await agent.close()
+
+
+def _place_to_write(options: Options, journal: Journal) -> Path:
+    """The state directory; where it cannot be written to, that of the control socket."""
+    with suppress(OSError):
+        options.state.mkdir(parents=True, exist_ok=True)
+        if os.access(options.state, os.W_OK | os.X_OK):
+            return options.state
+    journal.say("warning", f"{options.state} cannot be written to; sysctls are noted in {options.socket.parent}")
+    return options.socket.parent
+
+
+class ConfigFile:
+    """Where the config comes from. No file in the default place means the defaults, unless there was one before."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path or Path(CONFIG_PATH)
+        self._needed = path is not None
+
+    def load(self) -> tuple[Config, tuple[Problem, ...]]:
+        """The config and its warnings. Raises ConfigError."""
+        if not self._needed and not self.path.exists():
+            return Config(), ()
+        loaded = load_with_warnings(self.path)
+        self._needed = True
+        return loaded
+
+
+class Agent:
+    """One Engine and its surroundings: `open`, `pump` until the end, `close`."""
+
+    def __init__(
+        self, options: Options, source: ConfigFile, config: Config, journal: Journal, kernel: Kernel, watch: Watch
+    ) -> None:
+        """To be made in the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._source, self._journal, self._kernel, self._watch = source, journal, kernel, watch
+        self._say = journal.say
+        self._engine = Engine(config, random.random)
+        self._probes = Probes(self._loop, self._probed)
+        self._control = Control(options.socket, self._answer, self._say)
+        self._metrics = Metrics()
+        self._scrape: Scrape | None = None
+        self._listen = config.metrics.listen
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        """None: the timer. As bounded as probes and clients are."""
+        self._ended: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._reread: asyncio.TimerHandle | None = None
+        self._read_at = 0.0
+        self._read_error = ""
+        self._devices: dict[str, int] = {}
+        self._flying: dict[int, SendProbe] = {}
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._ids = count(1)
+        self._reload_lock = asyncio.Lock()
+        self._reloads: set[asyncio.Task[Answer]] = set()
+        self._slept = slept()
+        self._clock_due = 0.0
+
+    # --- start and end -----------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Take up all the ends; the first thing in the queue is the state of the kernel."""
+        self._loop.set_exception_handler(self._unexpected)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        await self._control.start()
+        await self._serve_metrics(self._listen)
+        self._loop.add_reader(self._watch.fileno(), self._guarded, self._kernel_stirs)
+        self._read()
+        gc.freeze()  # what is loaded now stays: a full collection over it would cost 20 ms in the middle of a switch
+
+    async def close(self) -> None:
+        """Let go of everything but the routes."""
+        self._loop.remove_reader(self._watch.fileno())
+        for timer in (self._timer, self._reread):
+            if timer is not None:
+                timer.cancel()
+        self._probes.close()
+        await self._control.stop()
+        if self._scrape is not None:
+            await self._scrape.stop()
+
+    async def pump(self) -> int:
+        """Event after event until the end; 0 after a signal, 1 after an error that nobody expected."""
+        while self._ended is None:
+            event = await self._queue.get()
+            self._guarded(self._turn, event)
+        return self._ended
+
+    def _stop(self) -> None:
+        self._say("stopped", "told to stop; routing stays as it is")
+        self._end(0)
+
+    def _end(self, status: int) -> None:
+        self._ended = status
+        self._queue.put_nowait(None)
+
+    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
+        """Run a step of the agent's own; an error that nobody expected ends the agent, and systemd starts it anew."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            self._journal.traceback(error)
+            self._say("error", "the agent ends; routing stays as it is")
+            self._end(1)
+
+    def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An error in a callback, of a client or a probe: said, and the agent goes on."""
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            self._journal.traceback(error)
+        self._say("error", str(context["message"]))
+
+    # --- the turn ----------------------------------------------------------------------------------------------------
+
+    def _turn(self, event: Event | None) -> None:
+        """One event through the engine and its effects into the world; then the timer is set anew."""
+        now = time.monotonic()
+        self._look_at_clocks(now)
+        effects = self._engine.wake(now) if event is None else self._engine.handle(now, event)
+        self._carry_out(now, effects)
+        if self._timer is not None:
+            self._timer.cancel()
+        due = min(self._engine.deadline(), now + TICK)
+        self._timer = self._loop.call_at(due, self._queue.put_nowait, None)
+
+    def _look_at_clocks(self, now: float) -> None:
+        """The loop's clock stands still in suspend, and the wall clock may be set late."""
+        asleep = slept()
+        if asleep - self._slept >= SLEPT_LEAST:
+            self._queue.put_nowait(Resumed(asleep - self._slept))
+            self._slept = asleep
+        if now >= self._clock_due:
+            self._clock_due = now + CLOCK_PERIOD
+            self._queue.put_nowait(WallClock(time.time(), wall_clock_trusted()))
+
+    def _carry_out(self, began: float, effects: Sequence[Effect]) -> None:
+        """In the engine's order: a switch comes before its log line."""
+        switches = any(isinstance(effect, Notice) and effect.kind is NoticeKind.SWITCH for effect in effects)
+        for effect in effects:
+            match effect:
+                case Apply(operations):
+                    self._apply(operations, began if switches else None)
+                case SendProbe(id=number):
+                    self._flying[number] = effect
+                    self._probes.start(effect)
+                case ReadKernel():
+                    self._read()
+                case Answer(id=number):
+                    self._asked.pop(number).set_result(effect)
+                case Notice():
+                    self._notice(effect)
+                case _:
+                    assert_never(effect)
+
+    def _notice(self, notice: Notice) -> None:
+        self._say(notice.kind, notice.text)
+        self._metrics.noticed(notice)
+
+    def _probed(self, result: ProbeResult) -> None:
+        self._metrics.probed(self._flying.pop(result.id), result)
+        self._queue.put_nowait(result)
+
+    # --- the kernel --------------------------------------------------------------------------------------------------
+
+    def _apply(self, operations: Sequence[Operation], began: float | None) -> None:
+        """`began`: when the handling of the event began that decided a switch."""
+        started = time.monotonic()
+        try:
+            results = self._kernel.apply(operations)
+        except KernelError as error:
+            self._troubled(error)
+            return
+        done = time.monotonic()
+        if began is not None:
+            self._metrics.switch_applied(done - began)
+        self._metrics.operated(results)
+        self._queue.put_nowait(Applied(results, done - started))
+        self._read()
+
+    def _read(self) -> None:
+        """Read the kernel whole, now."""
+        if self._reread is not None:
+            self._reread.cancel()
+            self._reread = None
+        self._read_at = time.monotonic()
+        try:
+            facts = self._kernel.read()
+        except KernelError as error:
+            self._troubled(error)
+            return
+        self._read_error = ""
+        devices = {link.name: link.index for link in facts.links}
+        for name, index in self._devices.items():
+            if devices.get(name) != index:
+                self._probes.forget(name)
+        self._devices = devices
+        self._queue.put_nowait(KernelRead(facts))
+
+    def _troubled(self, error: KernelError) -> None:
+        """The kernel cannot be asked: said once, tried again."""
+        if str(error) != self._read_error:
+            self._read_error = str(error)
+            self._say("kernel", f"{error}; trying again")
+        self._read_by(time.monotonic() + READ_AGAIN)
+
+    def _read_by(self, when: float) -> None:
+        if self._reread is None or self._reread.when() > when:
+            if self._reread is not None:
+                self._reread.cancel()
+            self._reread = self._loop.call_at(when, self._guarded, self._read)
+
+    def _kernel_stirs(self) -> None:
+        """Something changed: at once if traffic hangs on it, else not more often than every DEBOUNCE seconds."""
+        try:
+            dirty = self._watch.drain()
+        except KernelError as error:
+            self._troubled(error)
+            return
+        if dirty.urgent:
+            self._read()
+        elif dirty.changed:
+            self._read_by(max(time.monotonic(), self._read_at + DEBOUNCE))
+
+    # --- people and machines -----------------------------------------------------------------------------------------
+
+    async def _answer(self, spec: Spec, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        """A request over the control socket; ControlError is the refusal."""
+        if spec.build is not None:
+            return await _reply(self._ask(spec.build(**arguments)))
+        match spec.name:
+            case "status":
+                return {"status": {"agent": self._identity(), **document(self._engine.snapshot(), time.monotonic())}}
+            case "reload":
+                return await _reply(self._reload())
+        raise ControlError(f"{spec.name} is unknown to this agent")
+
+    def _ask(self, command: Command) -> asyncio.Future[Answer]:
+        number = next(self._ids)
+        self._asked[number] = self._loop.create_future()
+        self._queue.put_nowait(Asked(number, command))
+        return self._asked[number]
+
+    def _identity(self) -> Mapping[str, object]:
+        return {"version": __version__, "pid": os.getpid(), "config": str(self._source.path)}
+
+    # --- the config --------------------------------------------------------------------------------------------------
+
+    def _reload(self) -> asyncio.Task[Answer]:
+        task = self._loop.create_task(self._read_config())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+        return task
+
+    async def _read_config(self) -> Answer:
+        """Read the config again; on error the old one stays, and every problem is said."""
+        async with self._reload_lock:
+            try:
+                config, notes = await asyncio.to_thread(self._source.load)
+            except ConfigError as error:
+                self._metrics.reloaded(ok=False)
+                answer = Answer(0, "", str(error), "the config before stays in force")
+                notes = error.problems
+            else:
+                self._metrics.reloaded(ok=True)
+                self._queue.put_nowait(Reconfigured(config))
+                await self._serve_metrics(config.metrics.listen)
+                answer = Answer(0, f"{self._source.path} is in force")
+            for note in notes:
+                self._say("config", str(note))
+            self._say("config", answer.text or f"{self._source.path} is refused; {answer.hint}")
+            return answer
+
+    # --- metrics -----------------------------------------------------------------------------------------------------
+
+    async def _serve_metrics(self, listen: str | None) -> None:
+        """Serve at `listen`; a port in use is said, and the agent goes on."""
+        if self._scrape is not None:
+            if self._scrape.listen == listen:
+                return
+            await self._scrape.stop()
+            self._scrape = None
+        if listen is None:
+            return
+        scrape = Scrape(listen, self._picture)
+        try:
+            await scrape.start()
+        except OSError as error:
+            self._say("warning", f"no metrics at {listen}: {error.strerror or error}")
+        else:
+            self._scrape = scrape
+
+    def _picture(self) -> Callable[[], bytes]:
+        """The page of this moment, to be rendered in a thread."""
+        now = time.monotonic()
+        traffic = parse_traffic(Path("/proc/self/net/dev").read_text())
+        picture = Picture(self._engine.snapshot(), now, traffic)
+        return lambda: self._metrics.render(picture)
+
+
+async def _reply(coming: asyncio.Future[Answer]) -> Mapping[str, object]:
+    """The answer as a reply. A client that leaves early does not stop what it asked for."""
+    answer = await asyncio.shield(coming)
+    if answer.error:
+        raise ControlError(answer.error, answer.hint)
+    return {"text": answer.text, "fields": dict(answer.fields)}

@@ -1,0 +1,297 @@
+"""The command line: parses, calls, prints. Thin, and fast to start: what a command needs is imported when it runs.
+
+Exit status: 0 fine, 1 a failure, 2 wrong usage or a bad config. Errors are one line on stderr, with a hint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, assert_never
+
+from failover import __version__
+from failover.export.client import call, socket_path
+from failover.export.commands import COMMANDS, Argument, Kind, Spec
+from failover.model import FAMILIES, FailoverError, Operation, Route, RouteKind, Rule, Sysctl
+
+if TYPE_CHECKING:
+    from failover.config import Config, Problem
+
+FINE, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+STATE_DIRECTORY: Final = "/var/lib/failover"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"failover: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `failover` command; returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except FailoverError as error:
+        return _explain(error)
+    except BrokenPipeError:  # the reader of our output is gone; the interpreter's own flush shall not complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if arguments.debug:
+            raise
+        _complain(f"{type(error).__name__}: {error}", "a bug; --debug shows where")
+        return FAILURE
+
+
+def _explain(error: FailoverError) -> int:
+    from failover.config import ConfigError, describe_problems
+
+    if isinstance(error, ConfigError):
+        for line in describe_problems(error):
+            _complain(line)
+        return USAGE
+    _complain(str(error), error.hint)
+    return FAILURE
+
+
+def _complain(text: str, hint: str = "") -> None:
+    print(f"failover: {text}" + (f" ({hint})" if hint else ""), file=sys.stderr)
+
+
+# --- the parser ------------------------------------------------------------------------------------------------------
+
+
+def build_parser() -> Parser:
+    """Every command with its options."""
+    parser = Parser(prog="failover", description="Keeps a box with several uplinks online.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"failover {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    options = _options()
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str, *wanted: str) -> Parser:
+        parents = [options[one] for one in (*wanted, "--debug")]
+        command: Parser = commands.add_parser(name, help=text, description=text, parents=parents, allow_abbrev=False)
+        command.set_defaults(run=run)
+        return command
+
+    add("run", run_agent, "run the agent in the foreground", "--config", "--socket", "--state")
+    check = add("check", check_config, "say what a config means, or all that is wrong with it", "--config", "--json")
+    check.add_argument("file", nargs="?", metavar="FILE", help="instead of --config")
+    status = add("status", show_status, COMMANDS["status"].help, "--socket", "--json")
+    status.add_argument("--check", action="store_true", help="exit 1 when no family has a usable uplink")
+    for spec in COMMANDS.values():
+        if spec.name != "status":
+            _add_arguments(add(spec.name, ask_agent, spec.help, "--socket"), spec)
+    cleanup = add("cleanup", clean_up, "remove everything failover made in the kernel", "--socket", "--state")
+    cleanup.add_argument("--force", action="store_true", help="even while an agent runs")
+    _add_simulate(add("simulate", simulate, "play a trace or a scenario in virtual time", "--config", "--json"))
+    _add_demo(add("demo", demo, "play outages on real routes in namespaces of its own", "--json"))
+    return parser
+
+
+def _options() -> dict[str, Parser]:
+    """Options that several commands share, each as a parent parser."""
+    options = {name: Parser(add_help=False) for name in ("--config", "--socket", "--state", "--json", "--debug")}
+    options["--config"].add_argument("--config", metavar="FILE", help="default: /etc/failover/failover.yaml, if there")
+    options["--socket"].add_argument("--socket", metavar="PATH", help="control socket (or FAILOVER_SOCKET)")
+    options["--state"].add_argument("--state", metavar="DIR", default=STATE_DIRECTORY, help=f"({STATE_DIRECTORY})")
+    options["--json"].add_argument("--json", action="store_true", help="print JSON")
+    options["--debug"].add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
+    return options
+
+
+def _add_arguments(parser: Parser, spec: Spec) -> None:
+    parser.set_defaults(spec=spec)
+    for argument in spec.arguments:
+        if argument.kind is Kind.FLAG:
+            parser.add_argument(argument.option, dest=argument.name, action="store_true", help=argument.help)
+        else:
+            _add_value(parser, argument)
+
+
+def _add_value(parser: Parser, argument: Argument) -> None:
+    kind: Callable[[str], object] = seconds if argument.kind is Kind.SECONDS else str
+    if argument.option:
+        parser.add_argument(argument.option, dest=argument.name, metavar="TIME", type=kind, help=argument.help)
+    else:
+        parser.add_argument(argument.name, metavar=argument.name.upper(), type=kind, help=argument.help)
+
+
+def _add_simulate(parser: Parser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--trace", metavar="FILE.csv", help="t_s and one rtt_ms_NAME column per uplink")
+    what.add_argument("--scenario", metavar="FILE.yaml", help="a scripted outage, or the name of one that is built in")
+    parser.add_argument("--primary", metavar="NAME", help="the preferred uplink (default: the first)")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same log (0)")
+
+
+def _add_demo(parser: Parser) -> None:
+    parser.add_argument("--all", action="store_true", dest="all_", help="every fault, not only the first four")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", dest="names", help="this fault")
+    parser.add_argument("--list", action="store_true", dest="list_", help="name the faults and play none")
+
+
+def seconds(text: str) -> float:
+    """A duration of the command line."""
+    from failover.values import WrongValueError, parse_duration
+
+    try:
+        return parse_duration(text)
+    except WrongValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; {error.hint}") from error
+
+
+# --- the agent's side ------------------------------------------------------------------------------------------------
+
+
+def run_agent(arguments: argparse.Namespace) -> int:
+    from failover import agent
+
+    chosen = None if arguments.config is None else Path(arguments.config)
+    return agent.run(agent.Options(chosen, socket_path(arguments.socket), Path(arguments.state)))
+
+
+def show_status(arguments: argparse.Namespace) -> int:
+    status = call(socket_path(arguments.socket), "status", {})["status"]
+    if arguments.json:
+        print(json.dumps(status, indent=2, ensure_ascii=False))
+    else:
+        from failover.export.words import draw
+
+        draw(status, sys.stdout)
+    return FAILURE if arguments.check and not status["usable"] else FINE
+
+
+def ask_agent(arguments: argparse.Namespace) -> int:
+    """Any command that the agent answers in one line."""
+    spec: Spec = arguments.spec
+    given = {argument.name: getattr(arguments, argument.name) for argument in spec.arguments}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    print(call(socket_path(arguments.socket), spec.name, wanted)["text"])
+    return FINE
+
+
+# --- without an agent ------------------------------------------------------------------------------------------------
+
+
+def check_config(arguments: argparse.Namespace) -> int:
+    from failover.config import CONFIG_PATH, Config, ConfigError
+    from failover.config_reading import load_with_warnings
+
+    named = arguments.file or arguments.config
+    path = named or CONFIG_PATH
+    try:
+        missing = named is None and not os.path.exists(path)
+        config, warnings = (Config(), ()) if missing else load_with_warnings(path)
+    except ConfigError as error:
+        if arguments.json:
+            print(json.dumps({"ok": False, "problems": [_plain(problem) for problem in error.problems]}, indent=2))
+            return USAGE
+        raise
+    if arguments.json:
+        warned = [_plain(warning) for warning in warnings]
+        print(json.dumps({"ok": True, "warnings": warned, **_understood(config)}, indent=2, ensure_ascii=False))
+        return FINE
+    print(f"{path}: " + ("not there, so the defaults hold" if missing else "fine"))
+    for warning in warnings:
+        print(f"warning: {warning}")
+    _tell(_understood(config))
+    return FINE
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(problem)
+
+
+def _understood(config: Config) -> dict[str, Any]:
+    """What the config comes to: uplinks in order, and the targets of each family."""
+
+    def urls(targets: Sequence[Any]) -> dict[str, list[str]]:
+        return {
+            family.value: [target.url for target in targets if target.family in (None, family)] for family in FAMILIES
+        }
+
+    common = config.targets
+    uplinks = [
+        {
+            "name": uplink.name,
+            "interface": uplink.interface,
+            "carrier": uplink.carrier,
+            "metered": uplink.metered is not None,
+            "targets": urls(common if uplink.targets is None else uplink.targets),
+        }
+        for uplink in config.uplinks
+    ]
+    return {"uplinks": uplinks, "targets": urls(common), "metrics": config.metrics.listen}
+
+
+def _tell(understood: dict[str, Any]) -> None:
+    if not understood["uplinks"]:
+        print("uplinks: discovered from the default routes of table main, in metric order")
+    for rank, uplink in enumerate(understood["uplinks"], 1):
+        extras = [uplink["carrier"], "metered" if uplink["metered"] else ""]
+        print(" ".join(filter(None, [f"uplink {rank}: {uplink['name']} on {uplink['interface']}", *extras])))
+        if uplink["targets"] != understood["targets"]:
+            for family, targets in uplink["targets"].items():
+                print(f"  {family} targets of its own: {', '.join(targets) or 'none'}")
+    for family, targets in understood["targets"].items():
+        print(f"{family} targets: {', '.join(targets) or 'none'}")
+    print(f"metrics: {understood['metrics'] or 'not served'}")
+
+
+def clean_up(arguments: argparse.Namespace) -> int:
+    """Say each thing that was removed or put back."""
+    from contextlib import nullcontext
+
+    from failover import agent
+    from failover.export.instance import require_capabilities, sole_instance
+
+    options = agent.Options(None, socket_path(arguments.socket), Path(arguments.state))
+    require_capabilities()
+    done = failed = 0
+    with nullcontext() if arguments.force else sole_instance(options.socket):
+        for result in agent.clean_up(options):
+            print(describe(result.operation) + (f": {result.error}" if result.error else ""))
+            done, failed = (done, failed + 1) if result.error else (done + 1, failed)
+    print(f"{done} removed or put back" + (f", {failed} not" if failed else ""))
+    return FAILURE if failed else FINE
+
+
+def describe(operation: Operation) -> str:
+    """One change of the kernel in words."""
+    match operation.item:
+        case Route() as route:
+            kind = "" if route.kind is RouteKind.UNICAST else f"{route.kind.name.lower()} "
+            what = f"{route.family} {kind}default, metric {route.metric}, table {route.table}"
+        case Rule() as rule:
+            what = f"{rule.family} rule {rule.priority}"
+        case Sysctl(path, value):
+            what = f"{path} to {value}"
+        case _:
+            assert_never(operation.item)
+    return f"{operation.verb} {what}"
+
+
+def simulate(arguments: argparse.Namespace) -> int:
+    from failover.sim import command
+
+    source = (arguments.trace, arguments.scenario)
+    return command.run(*source, arguments.config, arguments.primary, as_json=arguments.json, seed=arguments.seed)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    from failover.lab.demo import play
+
+    return play(arguments.names, all_=arguments.all_, json=arguments.json, list=arguments.list_)

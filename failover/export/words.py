@@ -1,0 +1,88 @@
+"""The status document in words: one sentence, then a table. rich is loaded only when a table is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TextIO
+
+from failover.export.status import USABLE
+
+STYLES: Final = {"up": "green", "degraded": "yellow", "doubtful": "yellow", "portal": "red", "down": "red"}
+COLUMNS: Final = ("", "uplink", "interface", "family", "verdict", "since", "loss", "rtt", "proven", "why")
+UNITS: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+PIPE_WIDTH: Final = 1000
+"""Columns where no terminal sets a limit: then nothing is cut."""
+
+
+def sentence(status: Mapping[str, Any]) -> str:
+    """How things are, for somebody in a hurry."""
+    ways: dict[tuple[str, str], list[str]] = {}
+    for family, name in status["active"].items():
+        if name is not None:
+            ways.setdefault((name, _verdict(status, name, family)), []).append(family)
+    if not ways:
+        return "offline: no uplink has a default route" if not status["uplinks"] else "offline: no uplink can be used"
+    state = "online" if any(verdict in USABLE for _, verdict in ways) else "not proven online"
+    said = [f"{' and '.join(families)} by {name} ({verdict})" for (name, verdict), families in ways.items()]
+    return "; ".join([f"{state}: {', '.join(said)}", *_will(status)])
+
+
+def _verdict(status: Mapping[str, Any], name: str, family: str) -> str:
+    found = (uplink["families"][family]["verdict"] for uplink in status["uplinks"] if uplink["name"] == name)
+    return str(next(found, "absent"))
+
+
+def _will(status: Mapping[str, Any]) -> Iterator[str]:
+    """What the operator wanted."""
+    use = status["use"]
+    if use is not None:
+        left = "" if use["remaining_seconds"] is None else f" for {span(use['remaining_seconds'])}"
+        yield f"told to use {use['name']}{left}"
+    drained = [uplink["name"] for uplink in status["uplinks"] if uplink["drained"]]
+    if drained:
+        yield f"drained: {', '.join(drained)}"
+
+
+def rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """One row per uplink and family, in order of preference; `*` marks where new flows go."""
+    for uplink in status["uplinks"]:
+        for family, view in uplink["families"].items():
+            yield (
+                "*" if status["active"][family] == uplink["name"] else "",
+                uplink["name"],
+                uplink["interface"],
+                family,
+                view["verdict"],
+                span(view["since_seconds"]),
+                "-" if view["loss_ratio"] is None else f"{view['loss_ratio']:.0%}",
+                "-" if view["rtt_seconds"] is None else f"{view['rtt_seconds'] * 1000:.0f} ms",
+                span(view["last_proven_seconds"]),
+                view["text"],
+            )
+
+
+def span(seconds: float | None) -> str:
+    """A duration to two digits or whole units: `0.4 s`, `12 s`, `5 min`, `1.5 h`, `3 d`."""
+    if seconds is None:
+        return "-"
+    length, unit = next(((length, unit) for length, unit in UNITS if seconds >= length), UNITS[-1])
+    count = seconds / length
+    return f"{count:.0f} {unit}" if count >= 10 else f"{count:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def draw(status: Mapping[str, Any], out: TextIO) -> None:
+    """Sentence and table on `out`."""
+    out.write(sentence(status) + "\n")
+    if not status["uplinks"]:
+        return
+    out.flush()
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in COLUMNS:
+        table.add_column(name, no_wrap=name != "why", overflow="fold")
+    for row in rows(status):
+        table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
+    Console(file=out, width=None if out.isatty() else PIPE_WIDTH, highlight=False, markup=False).print(table)

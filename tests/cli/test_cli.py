@@ -1,0 +1,213 @@
+"""The command line: what it prints, where, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from failover import __version__
+from failover.cli import main
+from failover.export.status import document
+from failover.model import Verdict
+from tests.cli.conftest import Standin
+from tests.export.pictures import NOW, family, uplink
+
+Captured = pytest.CaptureFixture[str]
+
+
+def usage(*argv: str) -> int:
+    """Exit status of a command line that argparse refuses, or answers itself."""
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_status_for_people(standin: Standin, capsys: Captured) -> None:
+    assert main(["status", "--socket", str(standin.path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "online: ipv4 by docomo (up); told to use docomo for 1 h"
+    assert lines[1].split()[:3] == ["uplink", "interface", "family"]
+    assert [line.split()[:2] for line in lines if line.startswith("*")] == [["*", "docomo"]]
+
+
+def test_status_for_machines(standin: Standin, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILOVER_SOCKET", str(standin.path))
+    assert main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == document(standin.picture, NOW)
+
+
+def test_status_check_tells_by_its_exit_status(standin: Standin, capsys: Captured) -> None:
+    assert main(["status", "--check", "--socket", str(standin.path)]) == 0
+    down = family(Verdict.DOWN)
+    standin.picture = replace(standin.picture, uplinks=(uplink("au", down, down),))
+    assert main(["status", "--socket", str(standin.path)]) == 0
+    assert main(["status", "--check", "--socket", str(standin.path)]) == 1
+    assert capsys.readouterr().out.count("\n") > 3
+
+
+ASKED = [
+    (["use", "au"], ("use", {"name": "au", "strict": False})),
+    (["use", "au", "--for", "90m", "--strict"], ("use", {"name": "au", "strict": True, "seconds": 5400.0})),
+    (["auto"], ("auto", {})),
+    (["drain", "au", "--force"], ("drain", {"name": "au", "force": True})),
+    (["undrain", "au"], ("undrain", {"name": "au"})),
+    (["probe", "au"], ("probe", {"name": "au"})),
+    (["reload"], ("reload", {})),
+]
+
+
+@pytest.mark.parametrize(("argv", "asked"), ASKED, ids=[" ".join(argv) for argv, _ in ASKED])
+def test_commands_reach_the_agent(
+    standin: Standin, capsys: Captured, argv: list[str], asked: tuple[str, dict[str, object]]
+) -> None:
+    assert main([*argv, "--socket", str(standin.path)]) == 0
+    assert standin.asked == [asked]
+    assert capsys.readouterr().out == f"did {argv[0]}\n"
+
+
+def test_a_refusal_is_one_line_with_its_hint(standin: Standin, capsys: Captured) -> None:
+    assert main(["drain", "nowhere", "--socket", str(standin.path)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "failover: no uplink is named nowhere (there is au)\n"
+
+
+def test_no_agent(tmp_path: Path, capsys: Captured) -> None:
+    assert main(["status", "--socket", str(tmp_path / "none")]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"failover: no agent here: there is no {tmp_path}/none (start it with")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "required: COMMAND"),
+        (["stauts"], "invalid choice: 'stauts'"),
+        (["use"], "required: NAME"),
+        (["use", "au", "--for", "1x"], "argument --for: '1x' has an unknown unit; units: ms, s, m, h"),
+        (["status", "--jso"], "unrecognized arguments: --jso"),
+        (["simulate"], "one of the arguments --trace --scenario is required"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_one_line(capsys: Captured, argv: list[str], words: str) -> None:
+    assert usage(*argv) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_version_and_help(capsys: Captured) -> None:
+    assert usage("--version") == 0
+    assert capsys.readouterr().out == f"failover {__version__}\n"
+    assert usage("--help") == 0
+    help_text = capsys.readouterr().out
+    for name in [
+        "run",
+        "check",
+        "status",
+        "use",
+        "auto",
+        "drain",
+        "undrain",
+        "probe",
+        "reload",
+        "cleanup",
+        "simulate",
+        "demo",
+    ]:
+        assert f"\n    {name} " in help_text
+
+
+# --- check -----------------------------------------------------------------------------------------------------------
+
+GOOD = """\
+uplinks:
+  - {name: au, interface: wwan0, carrier: KDDI, metered: true}
+  - {name: docomo, interface: wwan1, targets: [icmp://10.1.1.1]}
+metrics: {listen: none}
+"""
+
+
+def test_check_says_what_it_understood(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text(GOOD)
+    assert main(["check", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{path}: fine"
+    assert [line for line in lines if line.startswith("warning: ")]
+    assert "uplink 1: au on wwan0 KDDI metered" in lines
+    assert "uplink 2: docomo on wwan1" in lines
+    assert "  ipv4 targets of its own: icmp://10.1.1.1" in lines
+    assert "  ipv6 targets of its own: none" in lines
+    assert any(line.startswith("ipv4 targets: icmp://1.1.1.1, icmp://8.8.8.8") for line in lines)
+    assert lines[-1] == "metrics: not served"
+
+
+def test_check_prints_every_problem(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text("uplinks:\n  - {name: au, interfase: wwan0}\ndetection: quick\n")
+    assert main(["check", "--config", str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"failover: {path}:") for line in lines)
+    assert main(["check", "--json", str(path)]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False
+    assert len(found["problems"]) == 3
+
+
+def test_check_json(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text(GOOD)
+    assert main(["check", "--json", str(path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is True
+    assert [one["name"] for one in found["uplinks"]] == ["au", "docomo"]
+    assert found["uplinks"][1]["targets"] == {"ipv4": ["icmp://10.1.1.1"], "ipv6": []}
+
+
+def test_a_named_file_has_to_be_there_and_the_default_one_has_not(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["check", str(tmp_path / "none.yaml")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr("failover.config.CONFIG_PATH", str(tmp_path / "none.yaml"))
+    assert main(["check"]) == 0
+    assert "uplinks: discovered from the default routes" in capsys.readouterr().out
+
+
+# --- as a process ----------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_leaves_is_no_error(standin: Standin) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "failover", "status", "--socket", str(standin.path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    assert child.stderr is not None
+    assert child.stderr.read() == b""
+    child.stderr.close()
+    assert child.wait(10) == 1
+
+
+def test_status_loads_nothing_heavy(standin: Standin) -> None:
+    argv = [sys.executable, "-X", "importtime", "-m", "failover", "status", "--json", "--socket", str(standin.path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "failover.cli" in loaded or "failover.export.client" in loaded
+    for heavy in ("asyncio", "yaml", "attr", "cattrs", "rich", "pyroute2", "prometheus_client", "dns", "ssl", "psutil"):
+        assert heavy not in loaded

@@ -1,0 +1,92 @@
+"""The sentence and the table that people read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from failover.export.status import document
+from failover.export.words import COLUMNS, draw, rows, sentence, span
+from failover.model import Decision, Family, Snapshot, Verdict
+from tests.export.pictures import NOW, family, snapshot, uplink
+
+
+def told(**changes: Any) -> Mapping[str, Any]:
+    return document(replace(snapshot(), use=None, **changes), NOW)
+
+
+def by(ipv4: str | None, ipv6: str | None) -> dict[Family, Decision]:
+    return {
+        Family.IPV4: Decision(Family.IPV4, ipv4, ipv4),
+        Family.IPV6: Decision(Family.IPV6, ipv6, ipv6),
+    }
+
+
+UP, DOWN, UNKNOWN, ABSENT = (family(verdict) for verdict in (Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN, Verdict.ABSENT))
+
+SENTENCES = [
+    (by("au", "au"), (uplink("au", UP, UP),), "online: ipv4 and ipv6 by au (up)"),
+    (by("au", None), (uplink("au", UP, ABSENT),), "online: ipv4 by au (up)"),
+    (
+        by("docomo", "au"),
+        (uplink("au", DOWN, UP), uplink("docomo", UP, UNKNOWN)),
+        "online: ipv4 by docomo (up), ipv6 by au (up)",
+    ),
+    (by("au", None), (uplink("au", UNKNOWN, ABSENT),), "not proven online: ipv4 by au (unknown)"),
+    (by("au", None), (uplink("au", DOWN, ABSENT),), "not proven online: ipv4 by au (down)"),
+    (by(None, None), (uplink("au", ABSENT, ABSENT),), "offline: no uplink can be used"),
+    (by(None, None), (), "offline: no uplink has a default route"),
+    (
+        by("au", None),
+        (uplink("au", UP, ABSENT), replace(uplink("depot", UP, ABSENT), drained=True)),
+        "online: ipv4 by au (up); drained: depot",
+    ),
+]
+
+
+@pytest.mark.parametrize(("decisions", "uplinks", "words"), SENTENCES, ids=[words for _, _, words in SENTENCES])
+def test_one_sentence_says_how_things_are(decisions: Any, uplinks: Any, words: str) -> None:
+    assert sentence(told(decisions=decisions, uplinks=uplinks)) == words
+
+
+def test_the_operators_word_is_in_it() -> None:
+    assert sentence(document(snapshot(), NOW)) == "online: ipv4 by docomo (up); told to use docomo for 1 h"
+    endless = replace(snapshot(), use_until=None)
+    assert sentence(document(endless, NOW)).endswith("; told to use docomo")
+
+
+def test_rows_say_it_in_order() -> None:
+    assert list(rows(told()))[:3] == [
+        ("", "au", "wwan-au", "ipv4", "doubtful", "1 min", "25%", "30 ms", "0.5 s", "because"),
+        ("", "au", "wwan-au", "ipv6", "absent", "1 min", "25%", "30 ms", "-", "because"),
+        ("*", "docomo", "wwan-docomo", "ipv4", "up", "1 min", "25%", "30 ms", "0.5 s", "because"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, "-"), (0.0, "0 s"), (0.44, "0.4 s"), (12.3, "12 s"), (90, "1.5 min"), (5400, "1.5 h"), (3e5, "3.5 d")],
+)
+def test_spans(seconds: float | None, words: str) -> None:
+    assert span(seconds) == words
+
+
+def test_the_table_is_whole_and_takes_no_markup() -> None:
+    odd = replace(uplink("au", replace(UP, text="[bold]odd[/bold] " + "x" * 300), ABSENT), carrier="au")
+    out = io.StringIO()
+    draw(told(uplinks=(odd,)), out)
+    lines = out.getvalue().splitlines()
+    assert lines[1].split() == [name for name in COLUMNS if name]
+    assert "[bold]odd[/bold] " + "x" * 300 in lines[2]
+    assert len(lines) == 4
+    assert "\x1b" not in out.getvalue()
+
+
+def test_without_uplinks_there_is_no_table() -> None:
+    out = io.StringIO()
+    draw(document(Snapshot({}, (), None, None, False), NOW), out)
+    assert out.getvalue() == "offline: no uplink has a default route\n"
