@@ -140,9 +140,7 @@ class Engine:
 
     # --- the turn ----------------------------------------------------------------------------------------------------
 
-    def _turn(
-        self, now: float, touched: Iterable[Lane], *, facts: bool = False, willed: bool = False
-    ) -> list[Effect]:
+    def _turn(self, now: float, touched: Iterable[Lane], *, facts: bool = False, willed: bool = False) -> list[Effect]:
         """Judge the touched lanes, decide if anything changed, then send what is due."""
         effects: list[Effect] = []
         lanes = list(touched)
@@ -151,7 +149,7 @@ class Engine:
         changed = facts or willed or self._policy_due <= now
         for lane in lanes:
             lane.health.judge(now, self._fleet.rival_heard(lane))
-            if lane.health.suspect:
+            if lane.health.suspicious(now):
                 lane.schedule.burst(now)
             if lane.turned(now, self.config):
                 effects.append(notices.verdict(lane))

@@ -6,13 +6,14 @@ attributes. What other uplinks do enters as one number: when the last of them wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, assert_never
 
 from failover.config import Detection
 from failover.core.record import Entry, Record
+from failover.core.schedule import WEB
 from failover.core.uplinks import Path
 from failover.core.verdicts import Sign, after
 from failover.model import Outcome, ProbeKind, ProbeResult, Target, Verdict
@@ -25,10 +26,8 @@ LOST_AFTER: Final = 1.0
 """Seconds without an answer after which a steady probe counts as lost for now (a request is bad after 1 s)."""
 PENDING_MAX: Final = 400
 """Open probes remembered: 15 s of patience at the fastest pace, twice."""
-REFUSALS_MIN: Final = 2
-
-_ANSWERS: Final = (Outcome.ANSWERED, Outcome.LATE, Outcome.CLOCK)
-_JUDGED_SILENT: Final = (Verdict.DOUBTFUL, Verdict.DOWN)
+_UNCOUNTED: Final = (Verdict.DOUBTFUL, Verdict.DOWN, Verdict.PORTAL)
+"""Verdicts under which an unanswered probe says nothing about the link's usual loss."""
 
 
 @dataclass(slots=True)
@@ -62,33 +61,45 @@ class Health:
         self._refused: dict[str, int] = {}
         self._portals: set[str] = set()
         self._targets: Sequence[Target] = ()
+        self._quick: frozenset[str] = frozenset()
+        """Targets that a burst can ask."""
         self._judged = now
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
-    def aim(self, targets: Sequence[Target]) -> None:
+    def aim(self, now: float, targets: Sequence[Target]) -> None:
         """These are the targets from now on; without any, a path that is there counts as up."""
+        urls = [target.url for target in targets]
         self._targets = targets
-        self.record.keep_targets({target.url for target in targets})
-        self._portals &= {target.url for target in targets}
+        self._quick = frozenset([t.url for t in targets if t.kind not in WEB] or urls)
+        self._forget()
+        self._portals.intersection_update(urls)
+        self.record.keep_targets(urls)
+        self.record.clear()
+        self._judge_unaimed(now)
 
-    def follow(self, now: float, path: Path) -> None:
-        """The kernel's facts about the way out have become `path`."""
+    def follow(self, now: float, path: Path) -> bool:
+        """The kernel's facts about the way out have become `path`; True for another way out than before."""
         old, self.path = self.path, path
         if path.fault:
             self._forget()
             self._sign(now, Sign.CARRIER_LOST if path.certain else Sign.PATH_LOST, path.fault)
-        elif old.fault or _differs(old, path):
-            self._forget()
-            self.record.clear()
-            self.record.srtt = self.record.baseline = None
-            self.last_heard = None
-            self._sign(now, Sign.PATH_BACK, "not yet probed")
-            self._judge_unaimed(now)
+            return False
+        if not old.fault and not _differs(old, path):
+            return False
+        self._forget()
+        self._portals.clear()
+        self.record.clear()
+        self.record.srtt = self.record.baseline = None
+        self.last_heard = None
+        self._sign(now, Sign.PATH_BACK, "not yet probed")
+        self._judge_unaimed(now)
+        return True
 
     def resumed(self, now: float) -> None:
         """The machine slept: open probes are unknown, not lost, and nothing is proven."""
         self._forget()
+        self.record.clear()
         self.last_heard = None
         self._sign(now, Sign.RESUME, "the machine slept; not yet probed")
         self._judge_unaimed(now)
@@ -98,9 +109,9 @@ class Health:
         if self.silent_since is None:
             self.silent_since = now
         patience = self.suspicion_after() if steady else self._burst_patience()
-        if target.kind in (ProbeKind.HTTP, ProbeKind.HTTPS):
+        if target.kind in WEB:
             patience = max(patience, LOST_AFTER)
-        steady = steady and self.verdict not in _JUDGED_SILENT
+        steady = steady and self.verdict not in _UNCOUNTED
         self._pending[probe] = _Pending(target, now, now + patience, steady)
         if len(self._pending) > PENDING_MAX:
             del self._pending[next(iter(self._pending))]
@@ -113,21 +124,27 @@ class Health:
         outcome = result.outcome
         if outcome is Outcome.ANSWERED and pending.overdue:
             outcome = Outcome.LATE
-        self.record.heard(pending.target.url, outcome, result.rtt)
-        if outcome in _ANSWERS:
-            self._portals.discard(pending.target.url)
-            self._answered(now, pending, result.rtt)
-        elif outcome is Outcome.PORTAL:
-            self._portals.add(pending.target.url)
-            self._answered(now, pending, result.rtt)
-        elif outcome is Outcome.REFUSED:
-            self._overdue(pending)
-            self._refused[pending.target.url] = self._refused.get(pending.target.url, 0) + 1
-        elif outcome is Outcome.SILENT:
-            self._overdue(pending)
-            self._lost(pending)
-        elif not pending.overdue:
-            self._withdraw()
+        url = pending.target.url
+        self.record.heard(url, outcome, result.rtt)
+        match outcome:
+            case Outcome.ANSWERED | Outcome.LATE | Outcome.CLOCK:
+                self._portals.discard(url)
+                self._answered(now, pending, result.rtt)
+            case Outcome.PORTAL:
+                self._portals.add(url)
+                self._answered(now, pending, result.rtt)
+            case Outcome.REFUSED:
+                self._overdue(pending)
+                self._refused[url] = self._refused.get(url, 0) + 1
+                if not pending.missed:
+                    self.record.missed(url, outcome)
+            case Outcome.SILENT:
+                self._overdue(pending)
+                self._lost(pending)
+            case Outcome.LOCAL | Outcome.NAME:
+                self._withdraw(pending)
+            case _:
+                assert_never(outcome)
         return outcome
 
     # --- judgement ---------------------------------------------------------------------------------------------------
@@ -148,8 +165,6 @@ class Health:
 
     def deadline(self) -> float:
         """When `judge` must be called next, whatever else happens; inf: not before new evidence."""
-        if self.path.fault:
-            return inf
         due = inf
         for pending in self._pending.values():
             if not pending.overdue:
@@ -158,19 +173,24 @@ class Health:
                 due = min(due, pending.sent + LOST_AFTER)
         return min(due, self._silence_deadline())
 
-    @property
-    def suspect(self) -> bool:
-        """A probe to a target that used to answer is overdue: a burst tells whether the link is silent."""
-        return any(not self.record.dead_target(url) for url in self._late)
+    def suspicious(self, now: float) -> bool:
+        """Nothing was heard since a probe went out that is overdue: a burst tells whether the link is silent."""
+        since = self.silent_since
+        return (
+            since is not None
+            and now >= since + self.suspicion_after()
+            and self.verdict is not Verdict.PORTAL
+            and bool(self._live(self._late))
+        )
 
     @property
     def refused(self) -> bool:
-        """The carrier refuses, in so many words."""
-        return bool(self._refused)
+        """The carrier refuses, in so many words, and two targets say so."""
+        return self._two_targets(self._refused)
 
-    def overdue_targets(self) -> set[str]:
+    def overdue_targets(self) -> Collection[str]:
         """Targets that have not answered in time since the last answer."""
-        return set(self._late)
+        return self._late.keys()
 
     def silence(self, now: float) -> float:
         """Seconds since the first unanswered send after the last answer."""
@@ -180,7 +200,7 @@ class Health:
         """Its newest probe was answered, and that is at most `within` seconds ago."""
         if not self._targets:
             return True
-        return self.last_heard is not None and now - self.last_heard <= within and not self.suspect
+        return self.last_heard is not None and now - self.last_heard <= within and not self._live(self._late)
 
     def doubt_after(self) -> float:
         """Seconds of silence that raise doubt: max(fixed, factor x smoothed RTT), capped (DESIGN §3)."""
@@ -206,7 +226,7 @@ class Health:
             self.text = text
 
     def _judge_unaimed(self, now: float) -> None:
-        if not self._targets:
+        if not self._targets and not self.path.fault:
             self._sign(now, Sign.ANSWER, "no target in this family: judged by the kernel's facts only")
 
     def _forget(self) -> None:
@@ -240,50 +260,67 @@ class Health:
             return
         pending.missed = True
         self.record.missed(pending.target.url)
-        if pending.steady and self.verdict not in _JUDGED_SILENT:
+        if pending.steady and self.verdict not in _UNCOUNTED:
             pending.entry = self.record.add(pending.target.url, lost=True)
 
-    def _withdraw(self) -> None:
-        """A send that never left the box is no evidence."""
+    def _withdraw(self, pending: _Pending) -> None:
+        """A probe that never left the box is no evidence."""
+        url = pending.target.url
+        if pending.overdue and self._late.get(url, 0) > 1:
+            self._late[url] -= 1
+        elif pending.overdue:
+            self._late.pop(url, None)
+        if pending.entry is not None:
+            self.record.repair(pending.entry)
         if not self._late and not self._waiting():
             self.silent_since = None
 
     def _waiting(self) -> bool:
         return any(not pending.overdue for pending in self._pending.values())
 
-    def _enough_targets(self) -> bool:
-        """Two targets unanswered; with one target, that one twice."""
-        needed = min(2, len(self._targets))
-        return len(self._late) >= 2 or (needed < 2 and sum(self._late.values()) >= 2)
+    def _live(self, unanswered: Mapping[str, int]) -> list[int]:
+        """How often each target did not answer; a dead target says nothing about the link."""
+        return [count for url, count in unanswered.items() if not self.record.dead_target(url)]
+
+    def _two_targets(self, unanswered: Mapping[str, int]) -> bool:
+        """Whether two targets did not answer; where there is only one, that one twice."""
+        counts = self._live(unanswered)
+        return len(counts) >= 2 or (sum(counts) >= 2 and self._only_target())
+
+    def _only_target(self) -> bool:
+        return sum(not self.record.dead_target(url) for url in self._quick) < 2
 
     def _silence_deadline(self) -> float:
-        """Doubt or conviction falls by time alone only then; afterwards by new evidence, which is judged at once."""
-        if self.silent_since is None or self.verdict is Verdict.DOWN or not self._enough_targets():
+        """A burst, doubt and conviction fall due by time alone once each; else by evidence, which is judged at once."""
+        if self.silent_since is None or not self._late or self.verdict in (Verdict.DOWN, Verdict.PORTAL):
             return inf
         doubtful = self.verdict is Verdict.DOUBTFUL
-        due = self.silent_since + (self.detection.conviction if doubtful else self.doubt_after())
-        return due if due > self._judged else inf
+        waits = (self.suspicion_after(), self.detection.conviction if doubtful else self.doubt_after())
+        return min((due for wait in waits if (due := self.silent_since + wait) > self._judged), default=inf)
 
     def _judge_refusal(self, now: float) -> None:
-        certain = len(self._refused) >= REFUSALS_MIN or (
-            len(self._targets) == 1 and sum(self._refused.values()) >= REFUSALS_MIN
-        )
-        if certain:
-            self._sign(now, Sign.REFUSAL, f"{len(self._refused)} targets refused by the carrier")
+        if self._refused and self.refused:
+            self._sign(now, Sign.REFUSAL, "the carrier answers that it refuses")
 
     def _judge_silence(self, now: float, rival_heard: float | None) -> None:
         since = self.silent_since
-        if since is None or not self._enough_targets():
-            return
-        if self.verdict not in _JUDGED_SILENT and now >= since + self.doubt_after():
+        if self.verdict in (Verdict.DOWN, Verdict.PORTAL):
+            self.record.clear()
+        elif since is not None and now >= since + self.doubt_after() and self._two_targets(self._late):
+            self._judge_doubt(now, since)
+            self._judge_conviction(now, since, rival_heard)
+
+    def _judge_doubt(self, now: float, since: float) -> None:
+        if self.verdict is not Verdict.DOUBTFUL:
             self._sign(now, Sign.SILENCE, f"silent for {now - since:.2f} s, {len(self._late)} targets unanswered")
             for pending in self._pending.values():
                 pending.steady = False
-        unanswered = sum(self._late.values())
-        rival = rival_heard is not None and rival_heard >= since
-        if now >= since + self.detection.conviction and unanswered >= self.detection.conviction_sends and rival:
+
+    def _judge_conviction(self, now: float, since: float, rival_heard: float | None) -> None:
+        unanswered = sum(self._live(self._late))
+        enough = now >= since + self.detection.conviction and unanswered >= self.detection.conviction_sends
+        if enough and rival_heard is not None and rival_heard >= since:
             self._sign(now, Sign.CONVICTION, f"silent for {now - since:.1f} s, {unanswered} probes unanswered")
-        if self.verdict is Verdict.DOWN:
             self.record.clear()
 
     def _judge_service(self, now: float) -> None:

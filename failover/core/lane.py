@@ -44,17 +44,15 @@ class Lane:
     def follow(self, now: float, uplink: Uplink) -> None:
         """Take over the kernel's facts and the config's targets."""
         targets = tuple(t for t in uplink.targets if t.family in (None, self.family))
-        before, since = self.health.path, self.health.since
         self.uplink = uplink
         if targets != self.targets:
             self.targets = targets
-            self.health.aim(targets)
+            self.health.aim(now, targets)
             self.schedule.aim(now, targets)
-        self.health.follow(now, uplink.paths[self.family])
-        if self.health.path.fault:
-            self.schedule.stop()
-        elif before.fault or self.health.since != since:
+        if self.health.follow(now, uplink.paths[self.family]):
             self.schedule.start(now)
+        elif self.health.path.fault:
+            self.schedule.stop()
 
     def turned(self, now: float, config: Config) -> bool:
         """Whether the verdict has changed since this was asked last; the hold-down follows it."""

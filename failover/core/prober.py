@@ -6,12 +6,15 @@ Pure. When to probe is schedule.py's, what came of it health.py's business.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from failover.core.fleet import Fleet
 from failover.core.lane import Lane
 from failover.core.plan import mark_of
-from failover.core.schedule import Due
-from failover.model import Decision, SendProbe
+from failover.model import Decision, SendProbe, Target
+
+OPEN_MAX: Final = 10_000
+"""Probes remembered; the oldest is forgotten. Each ends after PROBE_PATIENCE, so this is a guard and no limit."""
 
 
 class Prober:
@@ -35,18 +38,22 @@ class Prober:
     def due(self, now: float, lane: Lane, rivals: Sequence[Lane], decision: Decision) -> list[SendProbe]:
         """Everything this lane has to send now, and its standby with it."""
         sends = []
-        for due in lane.schedule.due(now, overdue=lane.health.overdue_targets()):
-            sends.append(self._send(now, lane, due))
+        health = lane.health
+        for due in lane.schedule.due(now, health.overdue_targets(), health.record.dead_target):
+            sends.append(self._send(now, lane, due.target, steady=due.steady))
             partner = _partner(lane, rivals, decision) if due.partner else None
             if partner is not None:
-                sends.append(self._send(now, partner, due))
+                target = due.target if due.target in partner.targets else partner.schedule.next_lead()
+                sends.append(self._send(now, partner, target, steady=False))
                 partner.rearm()
         return sends
 
-    def _send(self, now: float, lane: Lane, due: Due) -> SendProbe:
+    def _send(self, now: float, lane: Lane, target: Target, *, steady: bool) -> SendProbe:
         self._last_id += 1
         self._open[self._last_id] = lane
-        lane.health.sent(now, self._last_id, due.target, steady=due.steady)
+        if len(self._open) > OPEN_MAX:
+            del self._open[next(iter(self._open))]
+        lane.health.sent(now, self._last_id, target, steady=steady)
         uplink = lane.uplink
         return SendProbe(
             id=self._last_id,
@@ -54,15 +61,15 @@ class Prober:
             family=lane.family,
             interface=uplink.interface,
             mark=mark_of(uplink.slot, self.mask),
-            target=due.target,
+            target=target,
             trusted_clock=self.trusted_clock,
         )
 
 
 def _partner(suspect: Lane, rivals: Sequence[Lane], decision: Decision) -> Lane | None:
-    """The best other uplink, while the suspect carries traffic."""
+    """The best other uplink that can be probed, while the suspect carries traffic."""
     if suspect.uplink.name not in (decision.active, decision.settled):
         return None
     ranks = {name: rank for rank, name in enumerate(decision.order)}
-    able = [lane for lane in rivals if lane is not suspect and not lane.health.path.fault and lane.uplink.name in ranks]
+    able = [r for r in rivals if r is not suspect and r.targets and not r.health.path.fault and r.uplink.name in ranks]
     return min(able, key=lambda lane: ranks[lane.uplink.name], default=None)

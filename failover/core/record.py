@@ -7,6 +7,7 @@ falls belong to that silence, which has its own rules; either would bias the rat
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
@@ -24,11 +25,13 @@ RTT_MIN_SAMPLES: Final = 10
 RECOVERED: Final = 0.5
 """A brownout ends at this share of each upper threshold; what lies between changes nothing."""
 SILENT_STREAK: Final = 3
-"""Unanswered in a row: then the target itself is taken for dead, as long as another one answers."""
+"""So many of its probes unanswered, and as many answers of others meanwhile: then the target itself is dead."""
 SMOOTHING: Final = 1 / 8
 """RFC 6298's gain for the smoothed round-trip time."""
 BASELINE_GAIN: Final = 1 / 600
 """Ten minutes of one probe a second."""
+ANSWERS: Final = (Outcome.ANSWERED, Outcome.LATE, Outcome.CLOCK, Outcome.PORTAL)
+"""Outcomes that came from beyond the link."""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,11 @@ class _Target:
     count: int = 0
     lost: int = 0
     streak: int = 0
+    """Unanswered in a row."""
+    lost_in_streak: int = 0
+    """Those of the window."""
+    answers_before: int = 0
+    """Answers of all targets when the streak began."""
     rtt: float | None = None
     last: Outcome | None = None
 
@@ -53,7 +61,10 @@ class Record:
     targets: dict[str, _Target] = field(default_factory=dict)
     srtt: float | None = None
     baseline: float | None = None
-    brownout: bool = False
+    lossy: bool = False
+    slow: bool = False
+    _answers: int = 0
+    """Of all targets, ever."""
     _window: deque[Entry] = field(default_factory=deque)
     _rtts: deque[float] = field(default_factory=lambda: deque(maxlen=RTT_MIN_SAMPLES))
 
@@ -61,14 +72,14 @@ class Record:
         """Forget outcomes and brownout (a new path, a conviction); the targets' own record of life stays."""
         self._window.clear()
         self._rtts.clear()
-        self.brownout = False
+        self.lossy = self.slow = False
         for target in self.targets.values():
-            target.count = target.lost = 0
+            target.count = target.lost = target.lost_in_streak = 0
 
-    def keep_targets(self, urls: set[str]) -> None:
+    def keep_targets(self, urls: Iterable[str]) -> None:
         """Know exactly these targets."""
         self.targets = {url: self.targets.get(url) or _Target() for url in urls}
-        self._window = deque(entry for entry in self._window if entry.target in urls)
+        self._window = deque(entry for entry in self._window if entry.target in self.targets)
 
     def smooth(self, rtt: float) -> None:
         """Fold one round-trip time (seconds) into the smoothed one."""
@@ -80,16 +91,29 @@ class Record:
         if known is None:
             return
         known.last = outcome
-        if outcome is Outcome.ANSWERED or outcome is Outcome.LATE:
-            known.streak = 0
+        if outcome in ANSWERS:
+            if self.dead_target(target):
+                self._excuse(target, known)
+            self._answers += 1
+            known.streak = known.lost_in_streak = 0
             known.rtt = rtt
 
-    def missed(self, target: str) -> None:
-        """A probe of this target is lost so far."""
+    def missed(self, target: str, outcome: Outcome = Outcome.SILENT) -> None:
+        """A probe of this target has no answer so far."""
         known = self.targets.get(target)
         if known is not None:
+            if not known.streak:
+                known.answers_before = self._answers
             known.streak += 1
-            known.last = Outcome.SILENT
+            known.last = outcome
+
+    def _excuse(self, url: str, target: _Target) -> None:
+        """What a dead target has missed was never the link's loss."""
+        missed = [entry for entry in self._window if entry.lost and entry.target == url]
+        excused = {id(entry) for entry in missed[len(missed) - target.lost_in_streak :]}
+        self._window = deque(entry for entry in self._window if id(entry) not in excused)
+        target.count -= len(excused)
+        target.lost -= len(excused)
 
     def add(self, target: str, lost: bool) -> Entry:
         """Append a steady outcome to the window."""
@@ -100,12 +124,16 @@ class Record:
         self._window.append(entry)
         known.count += 1
         known.lost += lost
+        known.lost_in_streak += lost
         if len(self._window) > WINDOW:
-            gone = self._window.popleft()
-            old = self.targets[gone.target]
-            old.count -= 1
-            old.lost -= gone.lost
+            self._drop(self._window.popleft())
         return entry
+
+    def _drop(self, entry: Entry) -> None:
+        target = self.targets[entry.target]
+        target.count -= 1
+        target.lost -= entry.lost
+        target.lost_in_streak = min(target.lost_in_streak, target.lost)
 
     def repair(self, entry: Entry) -> None:
         """The reply came after all."""
@@ -122,27 +150,26 @@ class Record:
         middle = median(self._rtts)
         if self.baseline is None:
             self.baseline = middle
-        elif middle < RTT_FACTOR_HIGH * RECOVERED * self.baseline:
+        elif middle < self._rtt_limit() * RECOVERED:
             self.baseline += BASELINE_GAIN * (middle - self.baseline)
 
     def dead_target(self, url: str) -> bool:
-        """This target is silent while another one is not."""
+        """This target is silent while others are not."""
         target = self.targets.get(url)
         return (
             target is not None
             and target.streak >= SILENT_STREAK
-            and any(other.streak < SILENT_STREAK for other in self.targets.values())
+            and self._answers - target.answers_before >= SILENT_STREAK
         )
 
     def loss(self) -> tuple[int, int]:
         """(lost, outcomes) in the window, without the silence of dead targets."""
-        count = len(self._window)
-        lost = sum(target.lost for target in self.targets.values())
+        count, lost = len(self._window), 0
         for url, target in self.targets.items():
-            if target.streak >= SILENT_STREAK and self.dead_target(url):
-                silent = min(target.streak, target.lost)
-                count -= silent
-                lost -= silent
+            lost += target.lost
+            if target.lost_in_streak and self.dead_target(url):
+                lost -= target.lost_in_streak
+                count -= target.lost_in_streak
         return lost, count
 
     def loss_ratio(self) -> float | None:
@@ -153,23 +180,21 @@ class Record:
         """Median of the last steady round-trip times, seconds."""
         return median(self._rtts) if self._rtts else None
 
-    def judge(self) -> bool:
-        """Update `brownout`; True when it changed."""
+    @property
+    def brownout(self) -> bool:
+        return self.lossy or self.slow
+
+    def judge(self) -> None:
+        """Update `lossy` and `slow`, each with a dead band of its own."""
         lost, count = self.loss()
         ratio = lost / count if count else 0.0
+        self.lossy = ratio >= LOSS_HIGH * RECOVERED if self.lossy else ratio >= LOSS_HIGH and lost >= LOST_MIN
         rtt = median(self._rtts) if len(self._rtts) >= RTT_MIN_SAMPLES else 0.0
-        base = self.baseline or rtt
-        if self.brownout:
-            calm = ratio < LOSS_HIGH * RECOVERED
-            quick = rtt < RTT_FACTOR_HIGH * RECOVERED * base or rtt < RTT_HIGH * RECOVERED
-            now = not (calm and quick)
-        else:
-            lossy = ratio >= LOSS_HIGH and lost >= LOST_MIN
-            slow = rtt >= RTT_FACTOR_HIGH * base and rtt >= RTT_HIGH
-            now = lossy or slow
-        changed = now is not self.brownout
-        self.brownout = now
-        return changed
+        self.slow = rtt >= self._rtt_limit() * (RECOVERED if self.slow else 1.0)
+
+    def _rtt_limit(self) -> float:
+        """Seconds from which on a median is a brownout."""
+        return max(RTT_HIGH, RTT_FACTOR_HIGH * (self.baseline or 0.0))
 
     def views(self) -> tuple[TargetView, ...]:
         return tuple(

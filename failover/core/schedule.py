@@ -5,7 +5,7 @@ Pure. Steady probes by the clock, a burst when one is overdue. What a probe brin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -29,7 +29,8 @@ LEAD_INTERVAL: Final = 5.0
 BURST_INTERVAL: Final = 0.1
 BURST_LENGTH: Final = 1.5
 
-_WEB: Final = (ProbeKind.HTTP, ProbeKind.HTTPS)
+WEB: Final = (ProbeKind.HTTP, ProbeKind.HTTPS)
+"""Kinds too dear for a burst."""
 _LEAD_ORDER: Final = (ProbeKind.ICMP, ProbeKind.DNS, ProbeKind.TCP, ProbeKind.HTTP, ProbeKind.HTTPS)
 
 
@@ -44,7 +45,7 @@ class Due:
 
 
 class Schedule:
-    """Times are monotonic seconds; `phase` in [0, 1) staggers the uplinks."""
+    """Times are monotonic seconds; `phase` in [0, 1) staggers the lanes."""
 
     def __init__(self, phase: float) -> None:
         self._phase = phase
@@ -70,7 +71,7 @@ class Schedule:
     def start(self, now: float) -> None:
         """Link-up, a new address, waking up: everything at once, then steadily."""
         self.rest()
-        self._lead_due = now if self._lead else inf
+        self._lead_due = now - self._lead_interval * self._phase / 2 if self._lead else inf
         self._others = dict.fromkeys(self._others, now)
 
     def stop(self) -> None:
@@ -108,11 +109,12 @@ class Schedule:
     def deadline(self) -> float:
         return min(self._lead_due, self._burst_due, min(self._others.values(), default=inf))
 
-    def due(self, now: float, *, overdue: frozenset[str] | set[str] = frozenset()) -> list[Due]:
-        """What to send now; `overdue`: targets whose probe is out already and needs no second one in the burst."""
+    def due(self, now: float, overdue: Collection[str], dead: Callable[[str], bool]) -> list[Due]:
+        """What to send now. `overdue`: URLs whose probe is out already and needs no second one at first in a burst;
+        `dead`: whether a burst has nothing to learn from a URL."""
         sends = []
         if self._lead_due <= now:
-            sends.append(Due(self._next_lead(), steady=True))
+            sends.append(Due(self.next_lead(), steady=True))
             interval = self._lead_interval * self._factor
             self._lead_due = max(self._lead_due + interval, now + interval / 2)
         for target, due in self._others.items():
@@ -120,20 +122,26 @@ class Schedule:
                 sends.append(Due(target, steady=True))
                 self._others[target] = now + INTERVALS[target.kind] * self._factor
         if self._burst_due <= now:
-            sends += self._burst(now, overdue)
+            sends += self._burst(now, overdue, dead)
         return sends
 
-    def _next_lead(self) -> Target:
-        self._turn += 1
-        return self._lead[self._turn % len(self._lead)]
+    def next_lead(self) -> Target:
+        """The next of the cheapest kind in turn; there is one as long as there is a target."""
+        return self._next_of(self._lead)
 
-    def _burst(self, now: float, overdue: frozenset[str] | set[str]) -> list[Due]:
+    def _next_of(self, targets: Sequence[Target]) -> Target:
+        self._turn += 1
+        return targets[self._turn % len(targets)]
+
+    def _burst(self, now: float, overdue: Collection[str], dead: Callable[[str], bool]) -> list[Due]:
         assert self._burst_began is not None
         step, self._burst_step = self._burst_step, self._burst_step + 1
         self._burst_due = now + BURST_INTERVAL
         if self._burst_due > self._burst_began + BURST_LENGTH:
             self._burst_due = inf
+        lead = [target for target in self._lead if not dead(target.url)]
+        quick = [*lead, *(t for t in self._others if t.kind not in WEB and not dead(t.url))] or self._lead
         if step > 0:
-            return [Due(self._next_lead(), steady=False, partner=True)]
-        rest = [t for t in (*self._lead, *self._others) if t.url not in overdue and t.kind not in _WEB]
-        return [Due(target, steady=False) for target in rest or self._lead]
+            return [Due(self._next_of(lead or quick), steady=False, partner=True)]
+        rest = [target for target in quick if target.url not in overdue]
+        return [Due(target, steady=False) for target in rest or quick]
