@@ -33,14 +33,16 @@ class Account:
     """Open flows come along at a failback."""
     active: dict[Family, int | None] = field(default_factory=dict)
     """The kernel's way of new flows."""
-    switches: Counter[Reason] = field(default_factory=Counter)
+    switches: dict[Family, Counter[Reason]] = field(default_factory=dict)
     """Changes of the way of new flows that the agent decided, by reason."""
-    downs: Counter[str] = field(default_factory=Counter)
+    downs: dict[str, int] = field(default_factory=dict)
     """Convictions per uplink, whether it carried anything or not."""
     bytes: dict[tuple[int, Family], Bytes] = field(default_factory=dict)
     counting: bool = False
 
     def __post_init__(self) -> None:
+        self.switches = {family: Counter() for family in self.meters}
+        self.downs = dict.fromkeys(self.uplinks, 0)
         self.bytes = {(place, family): Bytes() for place in range(len(self.uplinks)) for family in self.meters}
 
     def play(self, until: float) -> None:
@@ -75,7 +77,7 @@ class Account:
         if old is None or new is None:
             return
         if old.active != new.active:
-            self.switches[new.reason] += 1
+            self.switches[family][new.reason] += 1
         if self.moves_flows and new.reason is Reason.FAILBACK and old.settled in self.uplinks:
             self.meters[family].broke(self.uplinks.index(old.settled or ""))
 

@@ -17,7 +17,6 @@ from failover.model import (
     TABLES_OWNED,
     Facts,
     Family,
-    Link,
     Operation,
     OperationResult,
     Route,
@@ -41,8 +40,9 @@ class Ground:
             for family in families:
                 self.lease(name, family, held=True)
         self._seen = -1
-        self._ways: dict[Family, bool] = {}
-        self._carrying: dict[tuple[str, Family], bool] = {}
+        self._live: frozenset[str] = frozenset()
+        self._carrying: frozenset[tuple[str, Family]] = frozenset()
+        self._probe_ways: dict[tuple[Family, int, str], tuple[str | None, bool]] = {}
 
     # --- what happens to the van -------------------------------------------------------------------------------------
 
@@ -91,26 +91,26 @@ class Ground:
     def sourced_way(self, family: Family, address: str) -> str | None:
         return self.kernel.lookup(family, source=address)
 
-    def probe_way(self, family: Family, mark: int, interface: str) -> str | None:
-        """Interface by which a socket bound to device and mark sends; None: the kernel refuses."""
-        return self.kernel.lookup(family, mark=mark, oif=interface)
-
-    def plugged(self, interface: str) -> bool:
-        return self.carries(interface, None)
+    def probe_way(self, family: Family, mark: int, interface: str) -> tuple[str | None, bool]:
+        """Interface by which a socket bound to device and mark sends (None: the kernel refuses), and its carrier."""
+        self._refresh()
+        asked = family, mark, interface
+        if asked not in self._probe_ways:
+            way = self.kernel.lookup(family, mark=mark, oif=interface)
+            self._probe_ways[asked] = way, way in self._live
+        return self._probe_ways[asked]
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def has_way(self, family: Family) -> bool:
         """Some link with a carrier and an address has a default route of this family."""
         self._refresh()
-        return self._ways.get(family, False)
+        return any(carried is family for _, carried in self._carrying)
 
-    def carries(self, interface: str, family: Family | None) -> bool:
-        """The interface has a carrier; with a family, an address and a default route of it as well."""
+    def carries(self, interface: str, family: Family) -> bool:
+        """The interface has a carrier, and an address and a default route of the family."""
         self._refresh()
-        if family is None:
-            return any(link.name == interface and _live(link) for link in self.facts().links)
-        return self._carrying.get((interface, family), False)
+        return (interface, family) in self._carrying
 
     def addresses(self, interface: str, family: Family) -> list[tuple[str, bool]]:
         """The interface's addresses, and whether another one holds the same."""
@@ -132,17 +132,14 @@ class Ground:
         if self._seen == self.changes:
             return
         facts = self.facts()
-        names = {link.index: link.name for link in facts.links if _live(link)}
+        names = {link.index: link.name for link in facts.links if link.up and link.carrier}
         held = {(a.index, a.family) for a in facts.addresses if a.usable}
-        self._carrying = {
-            (names[route.interface], route.family): True
+        self._carrying = frozenset(
+            (names[route.interface], route.family)
             for route in facts.routes
             if route.table == TABLE_MAIN and route.kind is RouteKind.UNICAST
             if route.interface in names and (route.interface, route.family) in held
-        }
-        self._ways = {family: True for _, family in self._carrying}
+        )
+        self._live = frozenset(names.values())
+        self._probe_ways.clear()
         self._seen = self.changes
-
-
-def _live(link: Link) -> bool:
-    return link.up and link.carrier

@@ -120,6 +120,8 @@ class World:
         self._asked = 0
         self._snapshot: Snapshot | None = None
         self._brain = brain()
+        self._deadline = math.inf
+        """When the engine wants to be woken, as it said last."""
         self._follow_kernel()
         self._boot()
 
@@ -132,8 +134,7 @@ class World:
         """Play everything that falls before `until`."""
         heap = self._heap
         while True:
-            deadline = math.inf if self._deaf else self._brain.deadline()
-            due = deadline - self._shift
+            due = math.inf if self._deaf else self._deadline - self._shift
             head = heap[0][0] if heap else math.inf
             if min(due, head) >= until:
                 break
@@ -142,7 +143,7 @@ class World:
                 self._monotonic = max(self._monotonic, self.now + self._shift)
                 self._happen(what)
             else:
-                self.now, self._monotonic = max(due, self.now), deadline
+                self.now, self._monotonic = max(due, self.now), self._deadline
                 self._wake()
         self.now = until
         self.account.play(until)
@@ -187,7 +188,7 @@ class World:
             event = self._ready.popleft()
             self._watch.saw(self.now, event)
             self._carry_out(self._brain.handle(self._monotonic, event))
-        self._watch.handled(self.now, self._brain.deadline() - self._monotonic)
+        self._handled()
         if self._snapshot is not None:
             self._watch.at_rest(self.now, self._snapshot)
 
@@ -200,14 +201,19 @@ class World:
         if effects:
             self._carry_out(effects)
             self._drain()
-        self._watch.handled(self.now, self._brain.deadline() - self._monotonic)
+        self._handled()
+
+    def _handled(self) -> None:
+        self._deadline = self._brain.deadline()
+        self._watch.handled(self.now, self._deadline - self._monotonic)
 
     def _wake(self) -> None:
         effects = self._brain.wake(self._monotonic)
         if effects:
             self._carry_out(effects)
             self._drain()
-        self._watch.woken(self.now, self._brain.deadline() - self._monotonic)
+        self._deadline = self._brain.deadline()
+        self._watch.woken(self.now, self._deadline - self._monotonic)
 
     def _carry_out(self, effects: list[Effect]) -> None:
         """Effects in their order; afterwards the decisions are looked at if anything but probing went on."""
@@ -243,11 +249,11 @@ class World:
     def _send(self, probe: SendProbe) -> None:
         """A probe leaves by the way the kernel knows for its device and mark."""
         self._watch.saw(self.now, probe)
-        way = self._ground.probe_way(probe.family, probe.mark, probe.interface)
+        way, plugged = self._ground.probe_way(probe.family, probe.mark, probe.interface)
         rtt: float | None = None
         if way is None:
             outcome, rtt = Outcome.LOCAL, 0.0
-        elif probe.target.host in self._dead_targets or not self._ground.plugged(way):
+        elif probe.target.host in self._dead_targets or not plugged:
             outcome = Outcome.SILENT
         else:
             outcome, rtt = self._lanes[way, probe.family].probe(self.now, probe.target.kind)

@@ -1,0 +1,112 @@
+"""The measures of a run as a document and as a table. Numbers only from the account; nothing is judged here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from failover.model import Family, Reason
+from failover.sim.account import Account, Bytes
+from failover.sim.stage import Played
+from failover.sim.traffic import Meter
+
+MONTH_SECONDS: Final = 720 * 3600
+STORY_LINES: Final = 60
+"""Lines of the decision log that a person is shown; the document has all."""
+
+
+def document(played: Played) -> dict[str, Any]:
+    """For machines: base units, names end in the unit."""
+    account = played.account
+    return {
+        "title": played.title,
+        "uplinks": list(played.names),
+        "primary": played.names[0],
+        "families": {family.value: _family(account, family, meter) for family, meter in account.meters.items()},
+        "probes": {name: _probes(account, place) for place, name in enumerate(played.names)},
+        "down_count": account.downs,
+        "log": played.journal.lines,
+    }
+
+
+def _family(account: Account, family: Family, meter: Meter) -> dict[str, Any]:
+    ways = {"agent": meter.agent, "never": meter.never, "oracle": meter.oracle}
+    settled = meter.lasted + meter.passed
+    switches = account.switches[family]
+    return {
+        "seconds": round(meter.seconds, 3),
+        "bad_seconds_per_hour": {way: _hourly(tally.bad, meter) for way, tally in ways.items()},
+        "silent_seconds_per_hour": {way: _hourly(tally.silent, meter) for way, tally in ways.items()},
+        "diverts_per_hour": _hourly(switches[Reason.DOUBT], meter),
+        "switches_per_hour": _hourly(switches.total(), meter),
+        "switches": {reason.value: count for reason, count in sorted(switches.items())},
+        "convictions_per_hour": _hourly(meter.convictions, meter),
+        "convictions": meter.convictions,
+        "convictions_lasted_ratio": round(meter.lasted / settled, 3) if settled else None,
+    }
+
+
+def _hourly(amount: float, meter: Meter) -> float:
+    return round(amount * 3600 / meter.seconds, 3) if meter.seconds else 0.0
+
+
+def _probes(account: Account, place: int) -> dict[str, Any]:
+    """Bytes in all, and what a month of 720 h would cost as the active uplink and as a standby."""
+    spent = [(account.bytes[place, family], family) for family in account.meters]
+    return {
+        "bytes": sum(one.active + one.standby for one, _ in spent),
+        "active_bytes_per_720_hours": _monthly(account, place, spent, active=True),
+        "standby_bytes_per_720_hours": _monthly(account, place, spent, active=False),
+    }
+
+
+def _monthly(account: Account, place: int, spent: list[tuple[Bytes, Family]], *, active: bool) -> int | None:
+    """All families together; None where the uplink never had that part."""
+    total = 0.0
+    for one, family in spent:
+        meter = account.meters[family]
+        used = meter.active_seconds[place]
+        seconds = used if active else meter.seconds - used
+        if seconds < 1.0:
+            return None
+        total += (one.active if active else one.standby) * MONTH_SECONDS / seconds
+    return round(total)
+
+
+def lines(played: Played, *, story: bool) -> Iterator[str]:
+    """For people; with the `story`, the decision log goes before the table."""
+    told = document(played)
+    if story:
+        yield from _story(played.journal.lines)
+        yield ""
+        yield played.title
+    for family, numbers in told["families"].items():
+        yield from _table(family, numbers)
+    yield ""
+    yield f"{'probe bytes':<34}{'in all':>12}{'active, 720 h':>16}{'standby, 720 h':>16}"
+    for name, probes in told["probes"].items():
+        month = [_megabytes(probes[f"{part}_bytes_per_720_hours"]) for part in ("active", "standby")]
+        yield f"{name:<34}{_megabytes(probes['bytes']):>12}{month[0]:>16}{month[1]:>16}"
+
+
+def _story(log: list[str]) -> Iterator[str]:
+    yield from log[:STORY_LINES]
+    if len(log) > STORY_LINES:
+        yield f"... {len(log) - STORY_LINES} more lines; --json has them"
+
+
+def _table(family: str, numbers: dict[str, Any]) -> Iterator[str]:
+    hours = numbers["seconds"] / 3600
+    yield ""
+    yield f"{f'{family}, {hours:.2f} h, per hour':<34}{'agent':>12}{'never switch':>16}{'oracle':>16}"
+    for label, key in (("bad seconds of new flows", "bad"), ("silent seconds of open flows", "silent")):
+        ways = numbers[f"{key}_seconds_per_hour"]
+        yield f"{label:<34}{ways['agent']:>12.1f}{ways['never']:>16.1f}{ways['oracle']:>16.1f}"
+    yield f"{'diverts':<34}{numbers['diverts_per_hour']:>12.1f}{'-':>16}{'-':>16}"
+    lasted = numbers["convictions_lasted_ratio"]
+    share = "" if lasted is None else f" ({lasted:.0%} lasted 2 s more)"
+    yield f"{'convictions':<34}{numbers['convictions_per_hour']:>12.1f}{'-':>16}{'-':>16}{share}"
+
+
+def _megabytes(amount: int | None) -> str:
+    return "-" if amount is None else f"{amount / 1e6:.2f} MB"
