@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from failover.core.plan import METRIC_CHOSEN, Desired, ours
+from failover.core.plan import METRIC_CHOSEN, PREF_SPECIFIC, Desired, ours
 from failover.model import (
     PREFS_OWNED,
     TABLE_ACTIVE,
@@ -35,16 +35,19 @@ def diff(facts: Facts, desired: Desired) -> tuple[Operation, ...]:
     """The operations that turn the kernel's state into `desired`; none when it is there already.
 
     At no point between them does a family lose its default or a table its floor, nor is a copy missing. A switch is one
-    REPLACE, the first of all.
+    REPLACE, the first of all; only the rule for specific routes, where it is missing, comes before it: behind a kill
+    switch the kernel would not find the gateway.
     """
     upserts, stale = _routes(facts, desired)
     have = [rule for rule in facts.rules if ours(rule)]
     wanted, held = set(desired.rules), set(have)
     missing = sorted((r for r in dict.fromkeys(desired.rules) if r not in held), key=lambda rule: rule.priority)
+    first = [rule for rule in missing if rule.priority == PREF_SPECIFIC]
     return (
+        *(Operation(Verb.ADD, rule) for rule in first),
         *sorted(upserts, key=lambda operation: not _is_switch(operation)),
         *_sysctls(facts, desired.sysctls),
-        *(Operation(Verb.ADD, rule) for rule in missing),
+        *(Operation(Verb.ADD, rule) for rule in missing[len(first) :]),
         *_deletions([rule for rule in have if rule not in wanted], stale),
     )
 

@@ -13,7 +13,7 @@ from math import inf
 from typing import Final
 
 from failover.model import (
-    FAMILIES,
+    PROTOCOL,
     TABLE_MAIN,
     TABLES_OWNED,
     Address,
@@ -44,12 +44,16 @@ from failover.sim.matching import (
 LOOPBACK: Final = 1
 COLLECTED_AFTER: Final = 30.0
 """Seconds for which an expired IPv6 route is still listed, unused (at most: net.ipv6.route.gc_interval)."""
+ALL_FILTER: Final = "net/ipv4/conf/all/rp_filter"
 PER_LINK: Final = (
     "net/ipv4/conf/{}/ignore_routes_with_linkdown",
     "net/ipv6/conf/{}/ignore_routes_with_linkdown",
     "net/ipv4/conf/{}/rp_filter",
 )
-KERNEL_RULES: Final = ((0, 255), (32766, TABLE_MAIN), (32767, 253))
+KERNEL_RULES: Final = {
+    Family.IPV4: ((0, 255), (32766, TABLE_MAIN), (32767, 253)),
+    Family.IPV6: ((0, 255), (32766, TABLE_MAIN)),
+}
 """(pref, table) of the rules that every namespace starts with."""
 NETWORK_IS_DOWN: Final = "Network is down"
 NO_SUCH_DEVICE: Final = "No such device"
@@ -90,8 +94,10 @@ class VirtualKernel:
         self._links: dict[str, _Link] = {"lo": _Link(LOOPBACK, "lo")}
         self._last_index = LOOPBACK
         self._held: list[_Held] = []
-        self._rules = [Rule(f, pref, table=table, protocol=2) for f in FAMILIES for pref, table in KERNEL_RULES]
-        self._sysctls = {"net/ipv4/conf/all/rp_filter": "0"}
+        self._rules = [
+            Rule(f, pref, table=table, protocol=2) for f, known in KERNEL_RULES.items() for pref, table in known
+        ]
+        self._sysctls = {ALL_FILTER: "0"}
         self._facts: Facts | None = None
         self._facts_at = 0.0
         self._expiring = False
@@ -118,14 +124,24 @@ class VirtualKernel:
         return Facts(
             links=tuple(Link(link.index, link.name, link.up, link.carrier) for link in links),
             addresses=tuple(address for link in links for address in link.addresses),
-            routes=tuple(
-                self._shown(held, now)
-                for held in self._held
-                if held.route.table == TABLE_MAIN or held.route.table in TABLES_OWNED
-            ),
+            routes=tuple(self._shown(held, now) for held in self._held if self._is_read(held.route)),
             rules=tuple(self._rules),
-            sysctls=tuple(Sysctl(path, value) for path, value in self._sysctls.items()),
+            sysctls=tuple(Sysctl(path, self._sysctls[path]) for path in self._paths_read()),
         )
+
+    def _is_read(self, route: Route) -> bool:
+        """Those of main, and of our tables those that hold a route of ours or that a rule points to."""
+        if route.table not in TABLES_OWNED:
+            return route.table == TABLE_MAIN
+        where = route.family, route.table
+        tagged = ((h.route.family, h.route.table) for h in self._held if h.route.protocol == PROTOCOL)
+        return where in tagged or where in ((rule.family, rule.table) for rule in self._rules)
+
+    def _paths_read(self) -> list[str]:
+        """The devices' that a default route leads out of."""
+        used = {held.route.interface for held in self._held}
+        names = [link.name for link in self._links.values() if link.index in used]
+        return [ALL_FILTER, *(path.format(name) for name in names for path in PER_LINK)]
 
     def _shown(self, held: _Held, now: float) -> Route:
         link = self._link_of(held.route)
@@ -133,7 +149,7 @@ class VirtualKernel:
         return replace(held.route, expires=expires, dead=link is not None and not link.carrier)
 
     def apply(self, operations: Iterable[Operation]) -> tuple[OperationResult, ...]:
-        """Each operation in turn, whatever became of the ones before it."""
+        """Each operation in turn, whatever became of the ones before it. To delete what is gone already is success."""
         return tuple(OperationResult(operation, self._carry_out(operation)) for operation in operations)
 
     def _carry_out(self, operation: Operation) -> str | None:
@@ -143,11 +159,13 @@ class VirtualKernel:
             case Verb.REPLACE, Route() as route:
                 return self.replace_route(route)
             case Verb.DELETE, Route() as route:
-                return self.delete_route(route)
+                self.delete_route(route)
+                return None
             case Verb.ADD, Rule() as rule:
                 return self.add_rule(rule)
             case Verb.DELETE, Rule() as rule:
-                return self.delete_rule(rule)
+                self.delete_rule(rule)
+                return None
             case Verb.SET, Sysctl() as sysctl:
                 return self.set_sysctl(sysctl.path, sysctl.value)
             case _:
@@ -176,12 +194,17 @@ class VirtualKernel:
         return self._ways[flow]
 
     def _way(self, flow: Flow) -> str | None:
-        """IPv4 takes a bound device for on-link when its tables say no."""
+        """IPv4 sends from no address but the box's, and takes a bound device for on-link when its tables say no."""
         bound = self._links.get(flow.oif) if flow.oif else None
         if flow.oif and (bound is None or not bound.up):
             return None
+        if flow.family is Family.IPV4 and flow.iif_lo and not self._holds(flow.source):
+            return None
         way = next(self._verdicts(flow), None)
         return flow.oif if way is None and flow.family is Family.IPV4 else way
+
+    def _holds(self, source: str | None) -> bool:
+        return source is None or any(a.address == source for link in self._links.values() for a in link.addresses)
 
     def _verdicts(self, flow: Flow) -> Iterator[str | None]:
         """What the rules say, in order; the first one counts."""
@@ -283,8 +306,8 @@ class VirtualKernel:
         self._changed()
 
     def remove_address(self, name: str, address: str) -> None:
-        """IPv4 takes the routes that prefer it as their source, and with the last address all routes of the device.
-        IPv6 takes no route, only the preference."""
+        """IPv4 takes the routes of main that prefer it as their source (other tables keep theirs, and go on using it),
+        and with the last address all routes of the device. IPv6 takes no route, only the preference."""
         link = self._links[name]
         link.addresses = [held for held in link.addresses if held.address != address]
         if ":" in address:
@@ -293,8 +316,8 @@ class VirtualKernel:
             last = not any(held.family is Family.IPV4 for held in link.addresses)
             self._drop_routes(
                 lambda route: (
-                    route.family is Family.IPV4
-                    and (route.source == address or (last and route.interface == link.index))
+                    (route.source == address and route.table == TABLE_MAIN)
+                    or (last and route.family is Family.IPV4 and route.interface == link.index)
                 )
             )
         self._changed()
@@ -357,12 +380,10 @@ class VirtualKernel:
         link = self._link_of(route)
         if link is None:
             return NO_SUCH_DEVICE
-        if not link.up:
-            return NETWORK_IS_DOWN
-        direct = route.gateway is None or route.onlink or route.gateway.startswith("fe80:")
-        if direct or any(covers(a, route.gateway) for a in link.addresses if route.gateway):
-            return None
-        return UNREACHABLE_GATEWAY[route.family]
+        if route.gateway is None or route.onlink or route.gateway.startswith("fe80:"):
+            return None if link.up else NETWORK_IS_DOWN
+        known = link.up and any(covers(address, route.gateway) for address in link.addresses)
+        return None if known else UNREACHABLE_GATEWAY[route.family]
 
     def _hold(self, route: Route, old: _Held | None) -> str | None:
         """Put it in, in place of `old`, unless the kernel would refuse."""

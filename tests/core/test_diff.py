@@ -52,14 +52,23 @@ def route(metric: int = 1, table: int = 15500, **fields: object) -> Route:
     return replace(Route(V4, table, metric, interface=2, gateway="10.0.2.1"), **fields)  # type: ignore[arg-type]
 
 
-def test_from_nothing_tables_come_before_rules_and_the_lan_before_the_catch_all() -> None:
+def test_from_nothing_the_lan_comes_first_and_then_tables_before_the_rules_that_point_to_them() -> None:
     operations = diff(BOTH, AT_A)
     assert {o.verb for o in operations} == {Verb.ADD}
-    kinds = [type(o.item) for o in operations]
+    assert [(o.item.family, o.item.priority) for o in operations[:2] if isinstance(o.item, Rule)] == [
+        (V4, 15500),
+        (V6, 15500),
+    ]
+    kinds = [type(o.item) for o in operations[2:]]
     assert kinds == sorted(kinds, key=lambda kind: kind is Rule)
     prefs = [o.item.priority for o in operations if isinstance(o.item, Rule)]
     assert prefs == sorted(prefs)
-    assert prefs[0] == 15500
+
+
+def test_a_switch_is_first_even_when_much_else_is_missing() -> None:
+    rules = tuple(r for r in SETTLED.rules if not ours(r) or r.priority == 15500)
+    operations = diff(replace(SETTLED, rules=rules), choose("b", "b", "b", "a"))
+    assert [slot_of(o.item)[1:] for o in operations[:2] if isinstance(o.item, Route)] == [(15500, 1)] * 2
 
 
 def test_what_is_there_needs_nothing() -> None:

@@ -30,11 +30,7 @@ V4, V6 = FAMILIES
 KERNEL_RULES = tuple(
     rule
     for family in FAMILIES
-    for rule in (
-        Rule(family, 0, table=255, protocol=2),
-        Rule(family, 32766, table=254, protocol=2),
-        Rule(family, 32767, table=253, protocol=2),
-    )
+    for rule in (Rule(family, 0, table=255, protocol=2), Rule(family, 32766, table=254, protocol=2))
 )
 
 

@@ -1,0 +1,330 @@
+"""The same steps on the virtual kernel and on a real one: after each, the same facts and the same ways out."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+
+import pytest
+
+from failover.config import Config
+from failover.core.diff import diff, removal
+from failover.core.plan import FRA_GOTO, Desired, ours, plan
+from failover.core.uplinks import resolve
+from failover.lab.namespaces import LabError, gain_privileges
+from failover.model import FAMILIES, TABLE_MAIN, Decision, Facts, Family, Route, RouteKind, Rule, RuleAction
+from failover.sim.kernel import PER_LINK, VirtualKernel
+
+from .twin import SETTLES, RealKernel
+
+MASK = 0x3F000000
+V4, V6 = FAMILIES
+NAMES = ("wan0", "wan1")
+WATCHED = {path.format(name) for path in PER_LINK for name in NAMES}
+Either = VirtualKernel | RealKernel
+
+
+class Twins:
+    """A step goes to both; then they must agree."""
+
+    def __init__(self, real: RealKernel) -> None:
+        self.virtual = VirtualKernel()
+        self.real = real
+        self.both(connect, "wan0")
+        self.both(connect, "wan1")
+
+    def do(self, word: str, *arguments: object) -> object:
+        """One word of both kernels."""
+        return self.both(lambda kernel: getattr(kernel, word)(*arguments))
+
+    def both(self, step: Callable[..., object], *arguments: object) -> object:
+        """What the virtual kernel answers; AssertionError where the real one answers or ends up otherwise."""
+        said = [step(kernel, *arguments) for kernel in (self.virtual, self.real)]
+        words = [str(answer) for answer in said]
+        assert said[0] == said[1] or words[0] in words[1], words
+        self._settle()
+        assert seen(self.virtual.facts()) == seen(self.real.facts())
+        assert self.ways(self.virtual) == self.ways(self.real)
+        return said[0]
+
+    def _settle(self) -> None:
+        """The real kernel may hold a carrier's change back for a second."""
+        deadline = time.monotonic() + SETTLES
+        while seen(self.virtual.facts()) != seen(self.real.facts()) and time.monotonic() < deadline:
+            pass
+
+    def ways(self, kernel: Either) -> dict[str, str | None]:
+        found = {}
+        for family in FAMILIES:
+            found[f"{family} new"] = kernel.lookup(family)
+            found[f"{family} forwarded"] = kernel.lookup(family, iif_lo=False)
+            found[f"{family} tunnel"] = kernel.lookup(family, mark=0xCA6C)
+            for number, name in enumerate(NAMES):
+                source = f"10.0.{number}.2" if family is V4 else f"2001:db8:{number}::2"
+                found[f"{family} from {name}"] = kernel.lookup(family, source=source)
+                found[f"{family} mark {name}"] = kernel.lookup(family, mark=(number + 1) << 24)
+                found[f"{family} bound {name}"] = kernel.lookup(family, mark=(number + 1) << 24, oif=name)
+        return found
+
+    def reconcile(self, active: str = "wan0", settled: str = "wan0", rounds: int = 1) -> None:
+        """One plan, diffed and applied by itself on each; after so many rounds nothing is left to do."""
+
+        def run(kernel: Either) -> list[str | None]:
+            results = kernel.apply(diff(kernel.facts(), self._desired(kernel.facts(), active, settled)))
+            return [result.error and result.error.split(":")[0] for result in results]
+
+        for _ in range(rounds):
+            self.both(run)
+        assert self.both(run) == []
+
+    def _desired(self, facts: Facts, active: str, settled: str) -> Desired:
+        uplinks = resolve(facts, Config(), dict(zip(NAMES, range(2), strict=True)))
+        order = {f: tuple(u.name for u in uplinks if u.paths[f].route) for f in FAMILIES}
+        return plan(uplinks, {f: Decision(f, active, settled, order[f]) for f in FAMILIES}, facts, MASK)
+
+
+def connect(kernel: Either, name: str) -> None:
+    """A link with an address and a default of each family, as DHCP and a static configuration leave them."""
+    index, number = kernel.add_link(name), NAMES.index(name)
+    for interface in (f"10.0.{number}.2/24", f"2001:db8:{number}::2/64"):
+        kernel.add_address(name, interface)
+    for family, gateway in ((V4, f"10.0.{number}.1"), (V6, "fe80::1")):
+        route = Route(family, TABLE_MAIN, 100 + number, interface=index, gateway=gateway, protocol=16)
+        assert kernel.add_route(route) is None
+
+
+def clean_up(kernel: Either) -> list[str | None]:
+    return [result.error for result in kernel.apply(removal(kernel.facts()))]
+
+
+def seen(facts: Facts) -> dict[str, object]:
+    """What both tell of, in one order. Lifetimes are told in other seconds."""
+    links = {link.index: link.name for link in facts.links if link.name in NAMES}
+    routes = (replace(r, expires=None if r.expires is None else float(ceil(r.expires))) for r in facts.routes)
+    return {
+        "links": {(link.index, link.name, link.up, link.carrier) for link in facts.links if link.name in NAMES},
+        "addresses": {(a.index, a.address, a.prefix_length) for a in facts.addresses if a.index in links},
+        "routes": sorted(map(repr, routes)),
+        "foreign rules": [[r for r in facts.rules if r.family is family and not ours(r)] for family in FAMILIES],
+        "our rules": {rule for rule in facts.rules if ours(rule)},
+        "sysctls": {sysctl for sysctl in facts.sysctls if sysctl.path in WATCHED},
+    }
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> Iterator[Twins]:
+    if shutil.which("ip") is None:
+        pytest.skip("needs the Debian package iproute2")
+    try:
+        gain_privileges()
+    except LabError as error:
+        pytest.skip(str(error))
+    real = RealKernel(tmp_path / "state.json")
+    try:
+        yield Twins(real)
+    finally:
+        real.close()
+
+
+def test_the_layout_and_a_switch(twins: Twins) -> None:
+    twins.reconcile()
+    twins.reconcile(active="wan1")
+    assert twins.virtual.lookup(V4) == twins.virtual.lookup(V6) == "wan1"
+    twins.reconcile(active="wan1", settled="wan1")
+    twins.both(clean_up)
+
+
+def test_administratively_down_takes_routes_and_up_does_not_bring_them_back(twins: Twins) -> None:
+    twins.reconcile()
+    twins.do("set_up", "wan0", False)
+    assert twins.virtual.lookup(V4) == "wan1"
+    twins.do("set_up", "wan0", True)
+    assert twins.virtual.lookup(V4) == "wan1"
+    twins.reconcile()
+
+
+@pytest.mark.parametrize("ignored", ["0", "1"])
+def test_a_lost_carrier_leaves_a_dead_route_in_use_unless_the_device_ignores_it(twins: Twins, ignored: str) -> None:
+    twins.reconcile()
+    for family in ("ipv4", "ipv6"):
+        twins.do("set_sysctl", f"net/{family}/conf/wan0/ignore_routes_with_linkdown", ignored)
+    twins.do("set_carrier", "wan0", False)
+    assert twins.virtual.lookup(V4) == twins.virtual.lookup(V6) == ("wan0" if ignored == "0" else "wan1")
+    twins.do("set_carrier", "wan0", True)
+    assert twins.virtual.lookup(V4) == twins.virtual.lookup(V6) == "wan0"
+
+
+def test_a_route_can_be_added_while_the_carrier_is_away_but_not_while_the_link_is_down(twins: Twins) -> None:
+    twins.do("set_carrier", "wan1", False)
+    twins.reconcile()
+    twins.do("set_up", "wan1", False)
+    route = Route(V4, 15577, 1, interface=3, gateway="10.0.1.1")
+    assert twins.do("add_route", route) == "Network is unreachable"
+    assert twins.do("add_route", replace(route, gateway=None)) == "Network is down"
+    assert twins.do("add_route", replace(route, family=V6, gateway="fe80::1")) == "Network is down"
+
+
+def test_an_interface_that_vanishes_and_returns_under_another_index(twins: Twins) -> None:
+    twins.reconcile()
+    twins.do("remove_link", "wan0")
+    assert twins.virtual.lookup(V4, mark=1 << 24) is None
+    twins.reconcile()
+    twins.both(connect, "wan0")
+    twins.reconcile()
+    assert twins.virtual.lookup(V4) == "wan0"
+
+
+def test_a_flush_takes_the_routes_of_the_device_in_every_table_and_leaves_rules_and_floors(twins: Twins) -> None:
+    twins.reconcile()
+    twins.do("flush_routes", "wan0")
+    assert twins.virtual.lookup(V4, source="10.0.0.2") is None
+    assert twins.virtual.lookup(V4) == "wan1"
+    twins.reconcile()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_withdrawn_default_leaves_the_floor(twins: Twins, family: Family) -> None:
+    twins.reconcile()
+    twins.do("withdraw_default", "wan0", family)
+    twins.reconcile()
+    assert twins.virtual.lookup(family, mark=1 << 24) is None
+
+
+@pytest.mark.parametrize("address", ["10.0.0.3", "2001:db8::3"])
+def test_an_address_goes_and_takes_what_preferred_it(twins: Twins, address: str) -> None:
+    family, gateway, length = (V4, "10.0.0.1", 24) if "." in address else (V6, "fe80::1", 64)
+    twins.do("add_address", "wan0", f"{address}/{length}")
+    route = Route(family, TABLE_MAIN, 50, interface=2, gateway=gateway, source=address, protocol=16)
+    twins.do("add_route", route)
+    twins.reconcile()
+    twins.do("remove_address", "wan0", address)
+    twins.reconcile()
+
+
+@pytest.mark.parametrize("address", ["10.0.0.2", "2001:db8::2"])
+def test_the_last_address_goes(twins: Twins, address: str) -> None:
+    twins.reconcile()
+    twins.do("remove_address", "wan0", address)
+    twins.reconcile()
+
+
+def test_replace_writes_over_the_route_of_another_with_the_same_key(twins: Twins) -> None:
+    for family, gateway in ((V4, "10.0.0.1"), (V6, "fe80::1")):
+        foreign = Route(family, 15500, 1, interface=2, gateway=gateway, protocol=4)
+        ours = Route(family, 15500, 1, interface=3, gateway=gateway.replace(".0.1", ".1.1"))
+        twins.do("add_route", foreign)
+        assert twins.do("add_route", ours) == "File exists"
+        twins.do("replace_route", ours)
+        assert twins.do("delete_route", foreign) == "No such process"
+
+
+def test_a_foreign_route_in_our_way_stays(twins: Twins) -> None:
+    foreign = Route(V4, 15500, 1, interface=3, gateway="10.0.1.1", protocol=4)
+    twins.do("add_route", foreign)
+    twins.reconcile(rounds=2)
+    assert twins.virtual.lookup(V4) == "wan1"
+    twins.both(clean_up)
+    twins.do("add_rule", Rule(V4, 20000, table=15500, protocol=0))
+    assert twins.virtual.lookup(V4) == "wan1"
+
+
+def test_a_gateway_that_is_on_no_link_is_refused(twins: Twins) -> None:
+    route = Route(V4, 15577, 1, interface=2, gateway="10.77.0.1")
+    assert twins.do("add_route", route) == "Network is unreachable"
+    assert twins.do("add_route", replace(route, onlink=True)) is None
+    six = Route(V6, 15577, 1, interface=2, gateway="2001:db8:77::1")
+    assert twins.do("add_route", six) == "No route to host"
+    assert twins.do("add_route", replace(six, interface=77)) == "No such device"
+
+
+def tunnel(family: Family = V4) -> tuple[Rule, Rule]:
+    """What `wg-quick up` adds."""
+    return (
+        Rule(family, 32765, table=51820, invert=True, fwmark=0xCA6C, fwmask=0xFFFFFFFF, protocol=0),
+        Rule(family, 32764, table=TABLE_MAIN, suppress_prefix_length=0, protocol=0),
+    )
+
+
+def test_a_deletion_by_selector_hits_the_lowest_pref(twins: Twins) -> None:
+    for rule in tunnel():
+        twins.do("add_rule", rule)
+    twins.do("add_route", Route(V4, 51820, 0, interface=3, gateway="10.0.1.1", protocol=3))
+    twins.reconcile()
+    assert twins.virtual.lookup(V4) == "wan1"
+    assert twins.virtual.lookup(V4, mark=0xCA6C) == "wan0"
+    by_table = Rule(V4, 0, table=51820, protocol=0)
+    by_suppression = Rule(V4, 0, table=TABLE_MAIN, suppress_prefix_length=0, protocol=0)
+    for like in (by_table, by_suppression, by_table, by_suppression):
+        assert twins.do("delete_rule", like) is None
+    assert twins.do("delete_rule", by_table) == "No such file or directory"
+    twins.reconcile()
+
+
+@pytest.mark.parametrize("action", [RuleAction.PROHIBIT, RuleAction.UNREACHABLE, RuleAction.BLACKHOLE, RuleAction.NOP])
+def test_rules_that_look_nothing_up(twins: Twins, action: RuleAction) -> None:
+    for family in FAMILIES:
+        twins.do("add_rule", Rule(family, 20000, action, iif="lo", protocol=0))
+    twins.reconcile()
+    stopped = action is not RuleAction.NOP
+    assert twins.virtual.lookup(V4) == (None if stopped else "wan0")
+    assert twins.virtual.lookup(V4, iif_lo=False) == "wan0"
+
+
+@pytest.mark.parametrize("aim", [20001, 20002, 32766, 32767, 29999])
+def test_gotos_land_where_their_originals_do(twins: Twins, aim: int) -> None:
+    jump = Rule(V4, 20000, RuleAction.GOTO, extra=((FRA_GOTO, struct.pack("=I", aim)),), protocol=0)
+    for rule in (
+        Rule(V4, 20001, RuleAction.PROHIBIT, fwmark=0xCA6C, fwmask=0xFFFFFFFF, protocol=0),
+        replace(jump, fwmark=0xCA6C, fwmask=0xFFFFFFFF),
+        Rule(V4, 20002, table=100, protocol=0),
+    ):
+        twins.do("add_rule", rule)
+    before = twins.virtual.lookup(V4, mark=0xCA6C)
+    twins.reconcile()
+    assert twins.virtual.lookup(V4, mark=0xCA6C) == before
+
+
+def test_a_plain_lookup_of_main_shadows_what_comes_after_it(twins: Twins) -> None:
+    twins.do("add_rule", Rule(V4, 20000, table=TABLE_MAIN, protocol=0))
+    twins.do("add_rule", Rule(V4, 20001, RuleAction.PROHIBIT, protocol=0))
+    assert twins.virtual.lookup(V4) == "wan0"
+    twins.reconcile()
+    assert twins.virtual.lookup(V4) == "wan0"
+
+
+def test_a_rule_is_added_once_and_behind_those_of_its_pref(twins: Twins) -> None:
+    first = Rule(V4, 20000, RuleAction.PROHIBIT, fwmark=1, fwmask=1, protocol=0)
+    second = Rule(V4, 20000, table=TABLE_MAIN, protocol=0)
+    for rule in (second, first):
+        twins.do("add_rule", rule)
+    assert twins.do("add_rule", first) == "File exists"
+
+
+def test_a_floor_in_main_stops_what_no_uplink_carries(twins: Twins) -> None:
+    twins.reconcile()
+    for family in FAMILIES:
+        twins.do("add_route", Route(family, TABLE_MAIN, 9999, RouteKind.UNREACHABLE, protocol=4))
+    twins.reconcile()
+    for name in NAMES:
+        twins.do("set_carrier", name, False)
+    assert twins.virtual.lookup(V4) is None
+
+
+def test_lifetimes_are_copied(twins: Twins) -> None:
+    route = Route(V6, TABLE_MAIN, 50, interface=3, gateway="fe80::1", expires=300.0, protocol=9)
+    twins.do("add_route", route)
+    twins.reconcile("wan1", "wan1")
+    lifetimes = {round(r.expires, -1) for r in twins.real.facts().routes if r.expires is not None}
+    assert lifetimes == {300.0}
+
+
+def test_raw_ip_without_a_gateway(twins: Twins) -> None:
+    for family in FAMILIES:
+        twins.do("replace_route", Route(family, TABLE_MAIN, 50, interface=3, protocol=3))
+    twins.reconcile("wan1", "wan1")
+    assert twins.virtual.lookup(V6) == "wan1"
