@@ -25,9 +25,13 @@ _QUEUE_MAX: Final = 32
 _ANCILLARY: Final = 512
 
 
-def watch_errors(of: socket.socket, family: Family) -> None:
-    """Let the kernel queue ICMP errors with their sender, those too that it keeps from the socket otherwise."""
-    of.setsockopt(*_RECVERR[family], 1)
+def watch_errors(of: socket.socket, family: Family, watch: bool = True) -> None:
+    """Let the kernel queue ICMP errors with their sender, those too that it keeps from the socket otherwise.
+
+    Without it the kernel also hides that the device's own queue dropped a datagram (ENOBUFS, ip_send_skb). Switching it
+    off empties the queue.
+    """
+    of.setsockopt(*_RECVERR[family], int(watch))
 
 
 def pop_refusal(of: socket.socket, family: Family) -> str | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from failover.model import PROBE_PATIENCE, Family, Outcome, ProbeResult, SendProbe
-from failover.probes import bound, packets
+from failover.probes import bound, errors, packets
 
 RECEIVE_MAX: Final = 1500
 """Longest ICMP error: 576 bytes in IPv4 (RFC 1812), 1280 in IPv6 (RFC 4443)."""
@@ -52,6 +52,14 @@ class _Line:
     family: Family
     interface: str
     index: int
+
+    def transmit(self, request: bytes, host: str) -> None:
+        """Send; the error queue is on only meanwhile, for what it says of others' packets is not wanted."""
+        errors.watch_errors(self.socket, self.family)
+        try:
+            self.socket.sendto(request, (host, 0))
+        finally:
+            errors.watch_errors(self.socket, self.family, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,7 @@ class Icmp:
         timer = self._loop.call_later(PROBE_PATIENCE, self._silent, key)
         self._waiting[key] = _Waiting(send, self._loop.time(), timer)
         try:
-            line.socket.sendto(request, (send.target.host, 0))
+            line.transmit(request, send.target.host)
         except OSError:
             del self._waiting[key]
             timer.cancel()
@@ -141,10 +149,7 @@ class Icmp:
         for _ in range(READS_MAX):
             try:
                 data, ancillary, _, address = line.socket.recvmsg(RECEIVE_MAX, bound.STAMP_SPACE)
-            except BlockingIOError:
-                return
             except OSError:
-                self._drop(line)
                 return
             now, lag = self._loop.time(), bound.receive_lag(ancillary)
             self._received(line, data, str(address[0]), now, lag)

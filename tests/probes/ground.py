@@ -111,6 +111,16 @@ class Ground:
             nobody = "192.0.2.77" if family is Family.IPV4 else "2001:db8:a::77"
             netlink.route("replace", **{**self.default("wan0", family), "gateway": nobody})
 
+    def lead_astray(self, family: Family) -> None:
+        """wan0's mark leads to wan1, as when rules are torn."""
+        with self.netlink(self.van) as netlink:
+            netlink.route("replace", **{**self.default("wan1", family), "table": TABLE["wan0"]})
+
+    def clog(self) -> None:
+        """wan0's own queue is full for good."""
+        with self.netlink(self.van) as netlink:
+            netlink.tc("add", "pfifo", index=10, limit=0)
+
     def unplug(self, name: str) -> None:
         """Destroy the uplink's cable."""
         with self.netlink(self.van) as netlink:
@@ -123,7 +133,7 @@ class Ground:
 
 
 class Watcher:
-    """Every IP packet on one device of a namespace, from AF_PACKET: what really was on the wire."""
+    """Every IP and ARP packet on one device of a namespace, from AF_PACKET: what really was on the wire."""
 
     def __init__(self, namespace: Namespace, interface: str) -> None:
         self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
@@ -131,7 +141,7 @@ class Watcher:
         self._socket.bind((interface, ETH_P_ALL))
 
     def packets(self, family: Family, host: str) -> list[tuple[bool, bytes]]:
-        """(sent by this end, IP packet) since the last call, of the packets that name the host anywhere."""
+        """(sent by this end, IP or ARP packet) since the last call, of those that name the host anywhere."""
         host_bytes = socket.inet_pton(AF[family], host)
         seen: list[tuple[bool, bytes]] = []
         while True:
@@ -139,7 +149,7 @@ class Watcher:
                 data, (_, protocol, kind, *_) = self._socket.recvfrom(65535)
             except BlockingIOError:
                 return seen
-            if protocol in (0x0800, 0x86DD) and host_bytes in data:
+            if protocol in (0x0800, 0x0806, 0x86DD) and host_bytes in data:
                 seen.append((kind == socket.PACKET_OUTGOING, data))
 
     def sent(self, family: Family, host: str) -> list[bytes]:
@@ -204,6 +214,12 @@ Play = Callable[[Bench], Coroutine[Any, Any, None]]
 
 def play(ground: Ground, script: Play) -> None:
     """Run the script inside the van."""
+    with ground.van.entered():
+        run_here(script)
+
+
+def run_here(script: Play) -> None:
+    """Run the script in the namespace that the thread is in."""
 
     async def whole() -> None:
         loop = asyncio.get_running_loop()
@@ -214,7 +230,7 @@ def play(ground: Ground, script: Play) -> None:
         finally:
             bench.probes.close()
 
-    with ground.van.entered(), asyncio.Runner(loop_factory=Warped) as runner:
+    with asyncio.Runner(loop_factory=Warped) as runner:
         runner.run(whole())
 
 
