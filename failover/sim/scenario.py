@@ -48,6 +48,8 @@ from failover.yaml_tree import Entries, Items, Scalar, compose, read_text
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 UPLINKS_MAX: Final = 16
 ITEMS_MAX: Final = 500
+LOOP_MIN: Final = 1.0
+"""Seconds: a shorter loop would unroll to more stretches than anybody can wait for."""
 
 Keys = Mapping[str, Reader[Any]]
 T = TypeVar("T")
@@ -178,7 +180,7 @@ def _cycle(place: Place) -> tuple[Phase, ...]:
     for item in items(place, ITEMS_MAX):
         if (until := find(item, "until")) is not None:
             until.problem("a loop has no moments", "write for and a length")
-    if parts and sum(part.lasts or 0.0 for part in parts) < 1.0:
+    if parts and sum(part.lasts if part.lasts is not None else LOOP_MIN for part in parts) < LOOP_MIN:
         raise WrongValueError("the loop takes no second", "give its parts lengths, as 'for: 20s'")
     return tuple(parts)
 
@@ -289,8 +291,10 @@ def _event(place: Place) -> tuple[tuple[float, Act], ...]:
     values = read_keys(place, SECTIONS["events[]"], HOMES)
     at, lasts = values.pop("at", None), values.pop("for", None)
     if find(place, "at") is None:
-        place.problem("no moment", "add it, as 'at: 10m'")
-    if len(values) != 1 or at is None:
+        raise WrongValueError("no moment", "add it, as 'at: 10m'")
+    if at is None:
+        return ()
+    if len(values) != 1:
         raise WrongValueError("one thing happens in an event", f"one of {', '.join(ACTS)}")
     ((key, value),) = values.items()
     if key == "dead_target":

@@ -116,6 +116,8 @@ class World:
         self._deaf = False
         """The agent is dead or the machine sleeps."""
         self._ready: deque[Event] = deque()
+        self._stirred = False
+        """Something else than probing went on, and the kernel has not been looked at since."""
         self._dead_targets: set[str] = set()
         self._asked = 0
         self._snapshot: Snapshot | None = None
@@ -179,7 +181,6 @@ class World:
         """Hand over what is ready, and what comes of that, until nothing is left at this moment."""
         if self._deaf:
             self._ready.clear()
-        if not self._ready:
             return
         rounds = 0
         while self._ready:
@@ -188,9 +189,11 @@ class World:
             event = self._ready.popleft()
             self._watch.saw(self.now, event)
             self._carry_out(self._brain.handle(self._monotonic, event))
-        self._handled()
-        if self._snapshot is not None:
+            self._stirred = True
+        if self._stirred and self._snapshot is not None:
             self._watch.at_rest(self.now, self._snapshot)
+        self._stirred = False
+        self._handled()
 
     def _arrive(self, reply: _Reply) -> None:
         result, probe = reply.result, reply.probe
@@ -201,7 +204,8 @@ class World:
         if effects:
             self._carry_out(effects)
             self._drain()
-        self._handled()
+        else:
+            self._handled()
 
     def _handled(self) -> None:
         self._deadline = self._brain.deadline()
@@ -217,12 +221,12 @@ class World:
 
     def _carry_out(self, effects: list[Effect]) -> None:
         """Effects in their order; afterwards the decisions are looked at if anything but probing went on."""
-        only_probes = True
+        stirred = False
         for effect in effects:
             if isinstance(effect, SendProbe):
                 self._send(effect)
                 continue
-            only_probes = False
+            stirred = True
             self._watch.saw(self.now, effect)
             match effect:
                 case Apply(operations):
@@ -235,7 +239,8 @@ class World:
                     self._journal.answer(self.now, effect)
                 case _:
                     assert_never(effect)
-        if not only_probes:
+        if stirred:
+            self._stirred = True
             self._observe()
 
     def _observe(self) -> None:

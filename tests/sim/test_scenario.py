@@ -1,0 +1,164 @@
+"""Scenario files: what is read, what is said about a bad one, and that every shipped one is sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from failover.config import ConfigError, describe_problems
+from failover.model import Drain, FailoverError, Family, Use
+from failover.sim.links import Bursts, Rtt
+from failover.sim.scenario import find_script, load, parse, shipped
+from failover.sim.script import Crash, Gaps, Operator, Suspend, TargetDead
+
+OUTAGES = {"kddi2022": 61, "softbank2018": 6, "docomo2021": 29, "att2024": 12}
+EVERYDAY = {
+    "bus_handover", "bufferbloat_stall", "tunnel", "dead_zone", "own_upload", "dead_target", "portal", "dns_dead",
+    "v6_blackhole", "one_way", "flap", "cold_boot", "all_dead_one_back", "clock_jump",
+}  # fmt: skip
+
+FULL = """
+title: everything a scenario can say
+length: 1h
+families: [ipv4, ipv6]
+settle: 10s
+requests_every: 1s
+trusted_clock: no
+apart: yes
+uplinks:
+  - name: au
+    metered: true
+    everyday: {rtt: {p50: 60ms, p90: 95ms, p99: 240ms}, bursts: {enter: 0.0027, stay: 0.64}}
+    phases:
+      - {until: 1m, loss: 0.05..0.2, note: worse and worse}
+      - {for: 2m, families: [ipv6], one_way: yes}
+      - for: 10m
+        cycle:
+          - {for: 5s, registered: no}
+          - {for: 15s, rtt: 600ms..3s, passes: 0.5}
+      - {until: 20m, holes: {every: 4s..7s, last: 1s..3s}, stalls: {every: 60s, last: 2s}}
+  - name: docomo
+events:
+  - {at: 1m, use: docomo, for: 1h}
+  - {at: 2m, drain: au}
+  - {at: 3m, crash: 5s}
+  - {at: 4m, suspend: 10m}
+  - {at: 5m, dead_target: 1.1.1.1, for: 1m}
+"""
+
+
+def test_every_word_of_a_scenario() -> None:
+    script = parse(FULL, "full.yaml")
+    assert (script.length, script.settle, script.requests_every) == (3600, 10, 1)
+    assert (script.families, script.apart, script.trusted_clock) == ((Family.IPV4, Family.IPV6), True, False)
+    au, docomo = script.actors
+    assert (au.metered, au.everyday.bursts) == (True, Bursts(0.0027, 0.64))
+    assert au.everyday.rtt == Rtt.around(0.06, 0.095, 0.24)
+    worse, one_way, flapping, holey = au.phases
+    assert (worse.until, worse.changes["loss"], worse.text) == (60, (0.05, 0.2), "worse and worse; loss 0.05..0.2")
+    assert (one_way.lasts, one_way.families, one_way.changes) == (120, (Family.IPV6,), {"one_way": True})
+    assert [part.lasts for part in flapping.cycle] == [5, 15]
+    assert flapping.cycle[1].changes == {"rtt": Rtt.between(0.6, 3), "passes": 0.5}
+    assert holey.changes["holes"] == Gaps(Rtt.between(4, 7), Rtt.between(1, 3))
+    assert docomo.phases == ()
+    assert script.acts == (
+        (60, Operator(Use("docomo", 3600))),
+        (120, Operator(Drain("au"))),
+        (180, Crash(5)),
+        (240, Suspend(600)),
+        (300, TargetDead("1.1.1.1", True)),
+        (360, TargetDead("1.1.1.1", False)),
+    )
+
+
+HEAD = "title: x\nlength: 10m\nuplinks:\n  - name: au\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("", ["no length", "no title", "no uplinks"]),
+        ("- x\n", ["bad.yaml:1: a list where a mapping should be"]),
+        (HEAD + "lenght: 5m\n", ["bad.yaml:5: lenght: unknown key; did you mean 'length'?"]),
+        (HEAD.replace("10m", "10"), ["bad.yaml:2: length: '10' has no unit"]),
+        (HEAD + "    phases: [{until: 5m, los: 1}]\n", ["uplinks[0].phases[0].los: unknown key; did you mean 'loss'?"]),
+        (HEAD + "    phases: [{loss: 1}]\n", ["uplinks[0].phases[0]: when does it end?"]),
+        (HEAD + "    phases: [{until: 1m, for: 1m}]\n", ["uplinks[0].phases[0]: when does it end?"]),
+        (HEAD + "    phases: [{until: 2m}, {until: 1m}]\n", ["phases[1]: ends at 1m, the phase before at 2m"]),
+        (HEAD + "    phases: [{until: 11m}]\n", ["phases[0]: ends at 11m, the scenario at 10m"]),
+        (HEAD + "    phases: [{for: 1m, cycle: [{until: 1s}]}]\n", ["until: a loop has no moments"]),
+        (HEAD + "    phases: [{for: 1m, cycle: [{for: 1ms}]}]\n", ["cycle: the loop takes no second"]),
+        (HEAD + "    phases: [{for: 1m, loss: 2}]\n", ["loss: the number '2' is no loss; a ratio from 0 to 1"]),
+        (HEAD + "    phases: [{for: 1m, loss: lots}]\n", ["loss: 'lots' is not a number"]),
+        (HEAD + "    phases: [{for: 1m, rtt: 3s..1s}]\n", ["rtt: the text '3s..1s' is no range"]),
+        (HEAD + "    phases: [{for: 1m, rtt: {p50: 60ms}}]\n", ["rtt: no ladder of round trips"]),
+        (HEAD + "    phases: [{for: 1m, holes: {every: 4s}}]\n", ["holes: how often, and how long?"]),
+        (HEAD + "    phases: [{for: 1m, bursts: {enter: 0.9, stay: 0.1}}]\n", ["bursts: no burst process"]),
+        (HEAD + "    phases: [{for: 1m, portal: perhaps}]\n", ["portal: 'perhaps' is not true or false"]),
+        (HEAD + "    phases: [{for: 1m, families: [ipv5]}]\n", ["families[0]: 'ipv5' is not a family"]),
+        (HEAD + "  - name: au\n", ["uplinks[1]: uplink 'au' is there twice"]),
+        (HEAD.replace("name: au", "metered: yes"), ["uplinks[0]: no name"]),
+        (HEAD + "events: [{use: au}]\n", ["events[0]: no moment"]),
+        (HEAD + "events: [{at: 1m}]\n", ["events[0]: one thing happens in an event; one of use, auto"]),
+        (HEAD + "events: [{at: 1m, use: au, crash: 1s}]\n", ["events[0]: one thing happens in an event"]),
+        (HEAD + "events: [{at: 1m, crash: 1s, for: 5s}]\n", ["events[0]: 'for' says nothing about crash"]),
+        (HEAD + "events: [{at: 11m, crash: 1s}]\n", ["events[0]: comes at 11m, the scenario ends at 10m"]),
+        (HEAD + "events: [{at: 1m, drain: ua}]\n", ["events[0]: no uplink 'ua'; there is au"]),
+        ("title: [\n", ["bad.yaml:1: not YAML"]),
+    ],
+)
+def test_what_is_wrong_and_where(text: str, problems: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "bad.yaml")
+    told = describe_problems(caught.value)
+    assert len(told) == len(problems)
+    for line, problem in zip(told, problems, strict=True):
+        assert problem in line
+
+
+def test_every_problem_at_once() -> None:
+    text = "title: x\nlength: never\nuplinks:\n  - {name: au, phases: [{for: 1m, loss: 2, rtt: soon}]}\nevent: []\n"
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "bad.yaml")
+    assert [problem.line for problem in caught.value.problems] == [2, 4, 4, 5]
+
+
+def test_the_shipped_ones_are_all_there() -> None:
+    assert set(shipped()) >= OUTAGES.keys() | EVERYDAY
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_one_is_sound(name: str) -> None:
+    script = find_script(name)
+    assert script.title
+    assert len(script.actors) >= 2
+    if name in OUTAGES:
+        assert script.length == OUTAGES[name] * 3600
+
+
+def test_kddi_is_played_at_full_length() -> None:
+    au = find_script("kddi2022").actors[0]
+    ends, at = [], 0.0
+    for phase in au.phases:
+        at = phase.end(at)
+        ends.append(at / 3600)
+    assert ends == [0.25, 5.5, 11, 40, 53, 54, 54.5, 60]
+    assert [part.lasts for part in au.phases[1].cycle] == [60, 20]
+    assert au.phases[2].changes["holes"] == Gaps(Rtt.between(4, 7), Rtt.between(1, 3))
+
+
+def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tunnel").write_text(HEAD)
+    assert find_script("tunnel").title == "x"
+    assert load("tunnel").length == 600
+
+
+def test_a_wrong_name_is_told_the_near_one_or_all() -> None:
+    with pytest.raises(FailoverError, match="no scenario 'tunel'") as caught:
+        find_script("tunel")
+    assert "tunnel" in caught.value.hint
+    with pytest.raises(FailoverError) as caught:
+        find_script("?")
+    assert all(name in caught.value.hint for name in shipped())
