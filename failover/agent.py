@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, Final, assert_never
 
@@ -28,6 +28,7 @@ from failover.config import CONFIG_PATH, Config, ConfigError, Problem, Reconfigu
 from failover.config_reading import load_with_warnings
 from failover.core.diff import removal
 from failover.core.engine import Engine, Event
+from failover.core.plan import METRIC_CHOSEN
 from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.instance import require_capabilities, sole_instance
@@ -40,6 +41,7 @@ from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
 from failover.kernel.watch import Watch
 from failover.model import (
+    TABLE_ACTIVE,
     Answer,
     Applied,
     Apply,
@@ -56,6 +58,7 @@ from failover.model import (
     ProbeResult,
     ReadKernel,
     Resumed,
+    Route,
     SendProbe,
     WallClock,
 )
@@ -285,19 +288,16 @@ class Agent:
 
     # --- the kernel --------------------------------------------------------------------------------------------------
 
-    def _apply(self, operations: Sequence[Operation], began: float | None) -> None:
-        """`began`: when the handling of the event began that decided a switch."""
-        started = time.monotonic()
-        try:
-            results = self._kernel.apply(operations)
-        except KernelError as error:
-            self._troubled(error)
-            return
-        done = time.monotonic()
-        if began is not None:
-            self._metrics.switch_applied(done - began)
+    def _apply(self, operations: Sequence[Operation], decided: float | None) -> None:
+        """`decided`: when the handling of the event began that decided a switch."""
+        began = time.monotonic()
+        first = list(takewhile(_sets_way_of_new_flows, operations))
+        results = self._kernel.apply(first)
+        if decided is not None and first:
+            self._metrics.switch_applied(time.monotonic() - decided)
+        results += self._kernel.apply(operations[len(first) :])
         self._metrics.operated(results)
-        self._queue.put_nowait(Applied(results, done - started))
+        self._queue.put_nowait(Applied(results, time.monotonic() - began))
         self._read()
 
     def _read(self) -> None:
@@ -418,6 +418,11 @@ class Agent:
         traffic = parse_traffic(Path("/proc/self/net/dev").read_text())
         picture = Picture(self._engine.snapshot(), now, traffic)
         return lambda: self._metrics.render(picture)
+
+
+def _sets_way_of_new_flows(operation: Operation) -> bool:
+    item = operation.item
+    return isinstance(item, Route) and item.table == TABLE_ACTIVE and item.metric == METRIC_CHOSEN
 
 
 async def _reply(coming: asyncio.Future[Answer]) -> Mapping[str, object]:

@@ -285,13 +285,17 @@ def describe(operation: Operation) -> str:
 
 
 def simulate(arguments: argparse.Namespace) -> int:
-    from failover.sim import command
+    from failover.sim.command import run
 
     source = (arguments.trace, arguments.scenario)
-    return command.run(*source, arguments.config, arguments.primary, as_json=arguments.json, seed=arguments.seed)
+    return run(*source, arguments.config, arguments.primary, as_json=arguments.json, seed=arguments.seed)
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    from failover.lab.demo import play
+    from failover.lab.demo import UsageError, play
 
-    return play(arguments.names, all_=arguments.all_, json=arguments.json, list=arguments.list_)
+    try:
+        return play(arguments.names, all_=arguments.all_, json=arguments.json, list=arguments.list_)
+    except UsageError as error:
+        _complain(str(error), error.hint)
+        return USAGE

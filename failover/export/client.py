@@ -32,6 +32,8 @@ def call(path: Path, command: str, arguments: Mapping[str, object], timeout: flo
             line = _exchange(connection, request)
     except OSError as error:
         raise _unreachable(path, error) from error
+    if not line:
+        raise ControlError(f"the agent at {path} hung up without an answer", "its log says why")
     try:
         reply = json.loads(line)
     except ValueError as error:

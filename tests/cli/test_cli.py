@@ -211,3 +211,15 @@ def test_status_loads_nothing_heavy(standin: Standin) -> None:
     assert "failover.cli" in loaded or "failover.export.client" in loaded
     for heavy in ("asyncio", "yaml", "attr", "cattrs", "rich", "pyroute2", "prometheus_client", "dns", "ssl", "psutil"):
         assert heavy not in loaded
+
+
+def test_demo_lists_its_acts_and_knows_no_other(capsys: Captured) -> None:
+    assert main(["demo", "--list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 4
+    assert main(["demo", "--only", "earthquake"]) == 2
+    assert capsys.readouterr().err.startswith("failover: no act is called earthquake (there are ")
+
+
+def test_simulate_says_what_is_missing(capsys: Captured, tmp_path: Path) -> None:
+    assert main(["simulate", "--trace", str(tmp_path / "none.csv")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,34 @@
+"""One lab for all: a van with three uplinks. Each test runs agents of its own and leaves the van clean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from failover.lab.namespaces import LabError, Namespace
+from failover.lab.world import World
+from tests.agent.running import command, ours
+
+
+@pytest.fixture(scope="package")
+def world() -> Iterator[World]:
+    try:
+        built = World(seed=3).__enter__()
+    except LabError as error:
+        pytest.skip(f"{error} ({error.hint})")
+    try:
+        yield built
+    finally:
+        built.__exit__()
+
+
+@pytest.fixture
+def van(world: World, tmp_path: Path) -> Iterator[Namespace]:
+    """The van without anything of ours, before and after."""
+    before = ours(world.van)
+    assert not before[0]
+    yield world.van
+    command(world.van, "cleanup", "--force", "--socket", str(tmp_path / "control.sock"), "--state", str(tmp_path))
+    assert ours(world.van) == before

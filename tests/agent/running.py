@@ -1,0 +1,169 @@
+"""An agent as a process in a namespace, its log lines, and what the kernel holds there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from failover.export.client import call
+from failover.kernel.kernel import Kernel
+from failover.kernel.watch import Watch
+from failover.lab.namespaces import Namespace
+from failover.model import PREFS_OWNED, TABLES_OWNED, Facts, Route, Rule
+
+FAILOVER = (sys.executable, "-m", "failover")
+PATIENCE = 15.0
+"""Seconds that a test waits for anything; the machine may be busy."""
+
+T = TypeVar("T")
+
+
+class Agent:
+    """`failover run` in a namespace. `lines` are the log lines read so far."""
+
+    def __init__(self, namespace: Namespace, home: Path, *options: str, command: tuple[str, ...] = FAILOVER) -> None:
+        self.namespace, self.home = namespace, home
+        self.socket = home / "control.sock"
+        argv = [*command, "run", "--socket", str(self.socket), "--state", str(home), *options]
+        self.process = namespace.popen(argv, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        assert self.process.stderr is not None
+        self._fd = self.process.stderr.fileno()
+        os.set_blocking(self._fd, False)
+        self._rest = b""
+        self.lines: list[str] = []
+
+    def _take(self, timeout: float) -> bool:
+        """Read what it said; False at the end of its stderr."""
+        if not select.select([self._fd], [], [], timeout)[0]:
+            return True
+        data = os.read(self._fd, 65536)
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        self.lines += [line.decode() for line in whole]
+        return bool(data)
+
+    def said(self, words: str, start: int = 0) -> str:
+        """The first line from `start` on that has these words; waits for it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            found = [line for line in self.lines[start:] if words in line]
+            if found:
+                return found[0]
+            assert self._take(deadline - time.monotonic()), f"ended without {words!r}: {self.lines}"
+            assert time.monotonic() < deadline, f"never said {words!r}: {self.lines}"
+
+    def ready(self) -> Agent:
+        self.said("failover: ready: ")
+        return self
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = call(self.socket, "status", {})["status"]
+        return found
+
+    def until(self, condition: Callable[[dict[str, Any]], T]) -> T:
+        """What `condition` makes of the status, once that is true; looks again whenever a line is logged."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            found = condition(self.status())
+            if found:
+                return found
+            assert time.monotonic() < deadline, self.lines
+            self._take(0.1)
+
+    def all_up(self) -> Agent:
+        """Every uplink is proven in both families."""
+
+        def proven(status: dict[str, Any]) -> bool:
+            verdicts = [view["verdict"] for one in status["uplinks"] for view in one["families"].values()]
+            return len(verdicts) > 0 and set(verdicts) == {"up"}
+
+        self.until(proven)
+        return self
+
+    def end(self) -> tuple[int, list[str]]:
+        """Wait for its end: exit status and every line."""
+        while self._take(PATIENCE):
+            pass
+        return self.process.wait(PATIENCE), self.lines
+
+    def stop(self) -> tuple[int, list[str]]:
+        self.process.terminate()
+        return self.end()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.end()
+
+
+@contextlib.contextmanager
+def running(namespace: Namespace, home: Path, *options: str, **more: Any) -> Iterator[Agent]:
+    """An agent that does not outlive the block."""
+    agent = Agent(namespace, home, *options, **more)
+    try:
+        yield agent
+    finally:
+        agent.process.kill()
+        agent.process.wait(PATIENCE)
+        assert agent.process.stderr is not None
+        agent.process.stderr.close()
+
+
+def command(namespace: Namespace, *argv: str) -> tuple[int, str, str]:
+    """A failover command inside: exit status, stdout, stderr."""
+    child = namespace.popen([*FAILOVER, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = child.communicate(timeout=60)
+    return child.returncode, out, err
+
+
+def facts(namespace: Namespace) -> Facts:
+    with namespace.entered(), contextlib.closing(Kernel()) as kernel:
+        return kernel.read()
+
+
+def ours(namespace: Namespace) -> tuple[frozenset[Route | Rule], frozenset[Route | Rule]]:
+    """Routes and rules: those in our tables and prefs, and all others. Without lifetimes, which run."""
+    from dataclasses import replace
+
+    found = facts(namespace)
+    routes = [replace(route, expires=None) for route in found.routes]
+    mine = {route for route in routes if route.table in TABLES_OWNED}
+    mine_too = {rule for rule in found.rules if rule.priority in PREFS_OWNED}
+    everything: frozenset[Route | Rule] = frozenset((*routes, *found.rules))
+    own: frozenset[Route | Rule] = frozenset(mine | mine_too)
+    return own, everything - own
+
+
+@contextlib.contextmanager
+def watching(namespace: Namespace) -> Iterator[Callable[[Callable[[Facts], bool]], float]]:
+    """Gives a function that waits until the kernel's facts meet a condition and returns the seconds it took."""
+    with namespace.entered(), contextlib.closing(Watch(0)) as watch:
+
+        def wait(condition: Callable[[Facts], bool]) -> float:
+            start = time.monotonic()
+            while not condition(facts(namespace)):
+                left = start + PATIENCE - time.monotonic()
+                assert left > 0, facts(namespace)
+                select.select([watch.fileno()], [], [], left)
+                watch.drain()
+            return time.monotonic() - start
+
+        yield wait
+
+
+def scrape(namespace: Namespace, port: int = 9109) -> str:
+    """The metrics page, fetched inside."""
+    with namespace.entered():
+        connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    with connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        data = b""
+        while chunk := connection.recv(65536):
+            data += chunk
+    return data.decode()

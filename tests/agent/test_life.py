@@ -1,0 +1,247 @@
+"""The agent from start to end, as a process on real routes: adopt, run, be told, be killed, come back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from failover.lab import faults
+from failover.lab.namespaces import Namespace
+from failover.lab.rtnl import Rule
+from failover.lab.world import World
+from failover.model import TABLE_ACTIVE, Facts, Family
+from tests.agent.running import Agent, command, facts, ours, running, scrape, watching
+
+
+def active(found: Facts, family: Family = Family.IPV4) -> str | None:
+    """The device of the best route for new flows."""
+    names = {link.index: link.name for link in found.links}
+    routes = [route for route in found.routes if route.table == TABLE_ACTIVE and route.family is family]
+    best = min(routes, key=lambda route: route.metric, default=None)
+    return None if best is None else names[best.interface or 0]
+
+
+def test_start_status_stop(van: Namespace, tmp_path: Path) -> None:
+    before = ours(van)
+    with running(van, tmp_path) as agent:
+        status = agent.ready().all_up().status()
+        assert status["active"] == {"ipv4": "wwan0", "ipv6": "wwan0"}
+        assert [one["name"] for one in status["uplinks"]] == ["wwan0", "wwan1", "wlan0"]
+        assert status["agent"]["pid"] == agent.process.pid
+        found = facts(van)
+        assert active(found) == active(found, Family.IPV6) == "wwan0"
+        made = ours(van)
+        exit_status, lines = agent.stop()
+    assert exit_status == 0
+    assert lines[-1] == "failover: stopped: told to stop; routing stays as it is"
+    assert ours(van) == made
+    assert made[1] == before[1]
+    assert not agent.socket.exists()
+
+
+def test_a_blackout_moves_new_flows_and_then_everything(world: World, van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent, watching(van) as wait:
+        agent.ready().all_up()
+        with faults.blackout(world, "au"):
+            wait(lambda found: active(found) == active(found, Family.IPV6) == "wwan1")
+            assert agent.said("failover: switch: ipv4 wwan0 -> wwan1: ")
+            assert agent.said("failover: switch: ipv4 open flows wwan0 -> wwan1: ")
+            assert agent.until(lambda status: status["settled"]["ipv4"] == "wwan1")
+        page = scrape(van)
+    assert 'failover_switches_total{family="ipv4",from="wwan0",reason="doubt",to="wwan1"} 1.0' in page
+    assert 'failover_uplink_active{family="ipv6",uplink="wwan1"} 1.0' in page
+    assert "failover_switch_apply_seconds_count 0.0" not in page
+    assert 'failover_reconcile_operations_total{operation="replace",result="ok"}' in page
+    assert "error" not in page
+
+
+def test_link_down_is_acted_on_at_once(world: World, van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent, watching(van) as wait:
+        agent.ready().all_up()
+        with faults.link_down(world, "au"):
+            wait(lambda found: any(link.name == "wwan0" and not link.carrier for link in found.links))
+            assert wait(lambda found: active(found) == "wwan1") < 0.5
+
+
+def test_killed_and_started_again_it_adopts(world: World, van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as first:
+        first.ready().all_up()
+        with faults.blackout(world, "au"):
+            first.said("switch: ipv6 open flows wwan0 -> wwan1")
+            first.said("switch: ipv4 open flows wwan0 -> wwan1")
+            made = ours(van)
+            first.kill()
+            assert ours(van) == made
+            assert first.socket.is_socket()
+            with running(van, tmp_path) as second:
+                assert "ipv4 by wwan1, ipv6 by wwan1" in second.ready().said("ready: ")
+                assert second.until(lambda status: status["uplinks"][1]["families"]["ipv4"]["verdict"] == "up")
+                assert active(facts(van)) == "wwan1"
+                assert not [line for line in second.lines if "switch:" in line]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same-socket", "other-socket"])
+def test_a_second_agent_refuses(van: Namespace, tmp_path: Path, elsewhere: bool) -> None:
+    home = tmp_path / "other" if elsewhere else tmp_path
+    with running(van, tmp_path) as first:
+        first.ready()
+        with running(van, home) as second:
+            exit_status, lines = second.end()
+        assert exit_status == 1
+        assert len(lines) == 1
+        assert lines[0].startswith(f"failover: another agent runs (pid {first.process.pid}): ")
+        assert first.status()["agent"]["pid"] == first.process.pid
+
+
+def test_in_another_namespace_it_does_not(van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as first, Namespace("parked") as parked:
+        first.ready()
+        with running(parked, tmp_path / "parked") as second:
+            second.ready()
+            assert second.stop()[0] == 0
+
+
+def test_no_uplink_at_all_is_a_normal_state(tmp_path: Path) -> None:
+    with Namespace("parked") as parked, running(parked, tmp_path) as agent:
+        assert agent.ready().said("ready: ").endswith("no default route yet")
+        where = ("--socket", str(agent.socket))
+        assert command(parked, "status", *where) == (0, "offline: no uplink has a default route\n", "")
+        assert command(parked, "status", "--check", *where)[0] == 1
+        assert json.loads(command(parked, "status", "--json", *where)[1])["active"] == {"ipv4": None, "ipv6": None}
+        assert agent.stop()[0] == 0
+
+
+def test_cleanup_waits_for_the_agents_end_and_leaves_what_is_foreign(van: Namespace, tmp_path: Path) -> None:
+    path = "net/ipv4/conf/wwan0/ignore_routes_with_linkdown"
+    before = ours(van)
+    where = ("--socket", str(tmp_path / "control.sock"), "--state", str(tmp_path))
+    with running(van, tmp_path) as agent:
+        agent.ready().all_up()
+        assert [one.value for one in facts(van).sysctls if one.path == path] == ["1"]
+        exit_status, out, err = command(van, "cleanup", *where)
+        assert (exit_status, out) == (1, "")
+        assert err.startswith(f"failover: another agent runs (pid {agent.process.pid})")
+        agent.stop()
+    exit_status, out, _ = command(van, "cleanup", *where)
+    assert exit_status == 0
+    assert "delete ipv4 rule 15580\n" in out
+    assert "delete ipv6 unreachable default, metric 4294967295, table 15501\n" in out
+    assert f"set {path} to 0\n" in out
+    assert ours(van) == (frozenset(), before[1])
+    assert command(van, "cleanup", *where) == (0, "0 removed or put back\n", "")
+
+
+def test_the_operators_commands_move_real_routes(van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent, watching(van) as wait:
+        agent.ready().all_up()
+        where = ("--socket", str(agent.socket))
+        assert command(van, "use", "wlan0", "--for", "2h", *where)[0] == 0
+        wait(lambda found: active(found) == active(found, Family.IPV6) == "wlan0")
+        assert "told to use wlan0 for 2 h" in command(van, "status", *where)[1]
+        assert command(van, "auto", *where)[0] == 0
+        wait(lambda found: active(found) == "wwan0")
+        assert command(van, "drain", "wwan0", *where)[0] == 0
+        wait(lambda found: active(found) in ("wwan1", "wlan0"))
+        assert command(van, "undrain", "wwan0", *where)[0] == 0
+        assert command(van, "probe", "wlan0", *where)[0] == 0
+        exit_status, out, err = command(van, "use", "wlan1", *where)
+        assert (exit_status, out) == (1, "")
+        assert "did you mean" in err
+
+
+def test_a_bad_config_at_reload_changes_nothing(van: Namespace, tmp_path: Path) -> None:
+    config = tmp_path / "failover.yaml"
+    config.write_text("uplinks: [{name: au, interface: wwan0}, {name: docomo, interface: wwan1}]\n")
+    with running(van, tmp_path, "--config", str(config)) as agent:
+        agent.ready().all_up()
+        config.write_text("uplinks: [{nam: au, interface: wwan0}]\ndetection: quick\n")
+        agent.process.send_signal(1)
+        agent.said("is refused; the config before stays in force")
+        problems = [line for line in agent.lines if line.startswith(f"failover: config: {config}:")]
+        assert len(problems) == 3
+        assert [one["name"] for one in agent.status()["uplinks"]] == ["au", "docomo"]
+        assert "failover_config_reload_ok 0.0" in scrape(van)
+        exit_status, _, err = command(van, "reload", "--socket", str(agent.socket))
+        assert exit_status == 1
+        assert "detection" in err
+        config.unlink()
+        assert command(van, "reload", "--socket", str(agent.socket))[0] == 1
+        config.write_text("uplinks: [{name: kddi, interface: wwan0}]\nmetrics: {listen: 127.0.0.1:9110}\n")
+        assert command(van, "reload", "--socket", str(agent.socket))[0] == 0
+        assert agent.until(lambda status: [one["name"] for one in status["uplinks"]] == ["kddi"])
+        assert "failover_config_reload_ok 1.0" in scrape(van, 9110)
+        with pytest.raises(ConnectionRefusedError):
+            scrape(van)
+
+
+def test_a_bad_config_at_start_is_said_whole(van: Namespace, tmp_path: Path) -> None:
+    config = tmp_path / "failover.yaml"
+    config.write_text("uplinks: [{nam: au, interface: wwan0}]\ndetection: quick\n")
+    with running(van, tmp_path, "--config", str(config)) as agent:
+        exit_status, lines = agent.end()
+    assert exit_status == 2
+    assert len(lines) == 3
+    with running(van, tmp_path, "--config", str(tmp_path / "none.yaml")) as agent:
+        assert agent.end()[0] == 2
+
+
+def test_a_metrics_port_in_use_is_said_and_the_agent_goes_on(van: Namespace, tmp_path: Path) -> None:
+    with van.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 9109))
+        taken.listen()
+        with running(van, tmp_path) as agent:
+            agent.ready()
+            assert "no metrics at 127.0.0.1:9109: " in agent.said("failover: warning: ")
+            assert agent.status()["agent"]["pid"] == agent.process.pid
+
+
+def test_a_log_that_nobody_reads_stops_nothing(world: World, van: Namespace, tmp_path: Path) -> None:
+    agent = Agent(van, tmp_path)
+    try:
+        agent.ready().all_up()
+        assert agent.process.stderr is not None
+        agent.process.stderr.close()
+        with faults.blackout(world, "au"), watching(van) as wait:
+            wait(lambda found: active(found) == "wwan1")
+        assert agent.status()["agent"]["pid"] == agent.process.pid
+    finally:
+        agent.process.kill()
+        agent.process.wait()
+
+
+def test_a_state_directory_that_cannot_be_written_is_said(van: Namespace, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with running(van, tmp_path, "--state", str(tmp_path / "file")) as agent:
+        agent.ready().all_up()
+        assert agent.said(f"sysctls are noted in {tmp_path}")
+        assert (tmp_path / "sysctls.json").exists()
+
+
+def test_what_is_taken_from_us_comes_back_at_once_and_a_loop_of_taking_ends(van: Namespace, tmp_path: Path) -> None:
+    """wg-quick down deletes by selector until nothing matches; the agent must let it come to an end."""
+    with running(van, tmp_path) as agent, watching(van) as wait:
+        agent.ready().all_up()
+        before = ours(van)[0]
+        suppress = Rule(15500, socket.AF_INET, table=254)
+        van.rtnl.remove_rule(suppress)
+        assert wait(lambda _: ours(van)[0] == before) < 0.5
+        taken = count()
+        with contextlib.suppress(FileNotFoundError):
+            while next(taken) < 1000:
+                van.rtnl.remove_rule(suppress)
+        assert next(taken) < 1000
+        wait(lambda _: ours(van)[0] == before)
+
+
+def test_the_ledger_and_the_lock_are_for_the_agent_alone(van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent:
+        agent.ready().all_up()
+        assert os.stat(tmp_path / "sysctls.json").st_mode & 0o077 == 0
+        assert os.stat(agent.socket).st_mode & 0o777 == 0o660
