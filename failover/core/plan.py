@@ -35,6 +35,9 @@ from failover.model import (
 
 PREF_SPECIFIC: Final = 15500
 """What main knows more exactly than a default route (the LAN) goes before everything of ours."""
+MARK_ANY: Final = (1, 0)
+"""fwmark 0x1/0 is every packet. `wg-quick down` deletes rules until `ip rule` shows no line with "from all lookup main
+suppress_prefixlength 0"; without this selector ours is such a line, and the loop runs on against our repairs."""
 PREF_SOURCE: Final = 15510
 PREF_MARK: Final = 15520
 PREFS_COPY: Final = range(15530, 15580)
@@ -165,7 +168,7 @@ def _rules(
     length = 32 if family is Family.IPV4 else 128
     slots = [uplink.slot for uplink in members]
     return [
-        Rule(family, PREF_SPECIFIC, table=TABLE_MAIN, suppress_prefix_length=0),
+        Rule(family, PREF_SPECIFIC, table=TABLE_MAIN, suppress_prefix_length=0, fwmark=MARK_ANY[0], fwmask=MARK_ANY[1]),
         *(Rule(family, PREF_SOURCE, table=table_of(s), source=f"{a}/{length}") for a, s in addresses if s in slots),
         *(Rule(family, PREF_MARK, table=table_of(s), fwmark=mark_of(s, mask), fwmask=mask) for s in slots),
         *_copies(family, facts),
@@ -238,17 +241,39 @@ def _sysctls(uplinks: Iterable[Uplink], facts: Facts) -> list[Sysctl]:
     present = [uplink for uplink in listed if uplink.index is not None]
     shared = shared_addresses(listed, Family.IPV4)
     values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
-    twins = [uplink for uplink in present if shared.intersection(uplink.paths[Family.IPV4].addresses)]
+    overtaken = any(_takes_replies(rule) for rule in facts.rules)
     return [
         *(Sysctl(f"net/{f}/conf/{u.interface}/ignore_routes_with_linkdown", "1") for u in present for f in FAMILIES),
-        *(Sysctl(_rp_filter(u.interface), "2") for u in twins if _filtered(u.interface, values)),
+        *(
+            Sysctl(_rp_filter(u.interface), "2")
+            for u in present
+            if overtaken or shared.intersection(u.paths[Family.IPV4].addresses)
+            if _filtered(u.interface, values)
+        ),
     ]
+
+
+def _takes_replies(rule: Rule) -> bool:
+    """Whether a rule of others before ours may answer for the reverse path of a reply to a probe, which has no mark.
+
+    Without a pref given, the kernel puts a rule before all others: `wg-quick up` beside a running agent lands there.
+    """
+    anyone = (rule.source, rule.destination, rule.suppress_prefix_length, rule.extra) == (None, None, None, ())
+    return (
+        rule.family is Family.IPV4
+        and 0 < rule.priority < PREF_SPECIFIC
+        and rule.action is RuleAction.LOOKUP
+        and rule.table != TABLE_MAIN
+        and anyone
+        and rule.iif in (None, "lo")
+        and rule.invert == bool(rule.fwmark)
+    )
 
 
 def _filtered(interface: str, values: Mapping[str, str]) -> bool:
     """Whether the reverse path is checked on this device: the kernel takes the greater value of `all` and its own.
 
-    Strict (1) drops what arrives by the twin that the address's route does not point to; loose (2) takes it.
+    Strict (1) drops a reply that arrives where its address's route does not point to; loose (2) takes it.
     """
     return any(values.get(_rp_filter(name), "0") != "0" for name in ("all", interface))
 

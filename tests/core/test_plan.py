@@ -44,7 +44,7 @@ def test_two_uplinks_in_one_family_are_laid_out_as_designed() -> None:
     assert table(desired, 15502) == [(1, 3), (0xFFFFFFFF, None)]
     assert {r.kind for r in desired.routes if r.metric == 0xFFFFFFFF} == {FLOOR}
     assert desired.rules == (
-        Rule(V4, 15500, table=254, suppress_prefix_length=0),
+        Rule(V4, 15500, table=254, suppress_prefix_length=0, fwmark=1, fwmask=0),
         Rule(V4, 15510, table=15501, source="10.0.2.2/32"),
         Rule(V4, 15510, table=15502, source="10.0.3.2/32"),
         Rule(V4, 15520, table=15501, fwmark=0x01000000, fwmask=MASK),
@@ -130,6 +130,28 @@ def test_a_shared_address_gets_no_rule_and_the_reverse_path_check_is_loosened_wh
     strict = [Sysctl("net/ipv4/conf/all/rp_filter", "1")]
     desired = plan((a, b), decide("a", "a", "b"), facts_of((a, b), sysctls=strict), MASK)
     assert [s.path.split("/")[3] for s in desired.sysctls if "rp_filter" in s.path] == ["wana", "wanb"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "loosened"),
+    [
+        (foreign(15499, table=51820, invert=True, fwmark=0xCA6C, fwmask=0xFFFFFFFF), True),
+        (foreign(5270, table=52), True),
+        (foreign(15498, table=254, suppress_prefix_length=0), False),
+        (foreign(5210, table=52, fwmark=0x80000, fwmask=0xFF0000), False),
+        (foreign(100, table=7, source="192.168.0.0/16"), False),
+        (foreign(100, table=7, iif="br0"), False),
+        (foreign(0, table=255), False),
+        (foreign(32765, table=51820), False),
+        (foreign(15499, table=51820, family=V6), False),
+    ],
+)
+def test_the_reverse_path_check_is_loosened_where_a_tunnel_stands_before_ours(rule: Rule, loosened: bool) -> None:
+    strict = [Sysctl("net/ipv4/conf/all/rp_filter", "1")]
+    for sysctls in (strict, []):
+        desired = plan((A, B), decide("a", "a", "b"), facts_of((A, B), rule, sysctls=sysctls), MASK)
+        found = [s.path.split("/")[3] for s in desired.sysctls if "rp_filter" in s.path]
+        assert found == (["wana", "wanb"] if loosened and sysctls else [])
 
 
 def test_the_same_address_in_the_other_family_is_not_shared() -> None:
