@@ -90,9 +90,11 @@ def v6_blackhole(world: World, carrier: str) -> Fault:
     return _on_link(world, [{"carrier": carrier, "family": Family.IPV6}], {"loss": 1.0})
 
 
-def loss(world: World, carrier: str, ratio: float, stay: float = 0.0) -> Fault:
-    """Independent loss in each direction, or bursts: `stay` is the chance that a lost packet's follower is lost too."""
-    return _on_link(world, [{"carrier": carrier}], {"loss": ratio, "stay": stay})
+def loss(world: World, carrier: str, ratio: float, stay: float = 0.0, direction: str = "") -> Fault:
+    """Loss in that direction ("up", "down", else both): independent, or in bursts where a loss is followed by another
+    with chance `stay`."""
+    where = {"carrier": carrier, "direction": direction} if direction else {"carrier": carrier}
+    return _on_link(world, [where], {"loss": ratio, "stay": stay})
 
 
 def brown(world: World, carrier: str, delay: float) -> Fault:

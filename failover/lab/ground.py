@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from failover.lab.namespaces import Namespace
 from failover.lab.places import CARRIERS, GATEWAY6, Carrier, Pairs, internet_addresses
@@ -52,11 +53,12 @@ class Ground:
 def lay(stack: ExitStack) -> Ground:
     """Build it all; closing the stack lets go of it."""
 
-    def namespace(name: str) -> Namespace:
-        return _quiet(stack.enter_context(Namespace(name)))
+    def namespace(name: str, resolv_conf: Path | None = None) -> Namespace:
+        return _quiet(stack.enter_context(Namespace(name, resolv_conf)))
 
     routers = {carrier.name: namespace(carrier.name) for carrier in CARRIERS}
-    ground = Ground(namespace("van"), namespace("internet"), namespace("walled"), namespace("between"), routers)
+    van = namespace("van", Path(__file__).with_name("resolv.conf"))
+    ground = Ground(van, namespace("internet"), namespace("walled"), namespace("between"), routers)
     ground.between.sysctl("ipv6/conf/default/disable_ipv6", 1)
     _prepare_internet(ground)
     for router in routers.values():

@@ -19,8 +19,10 @@ from typing import Any
 from failover.lab.rtnl import Rtnl
 from failover.model import FailoverError
 
+CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 PR_SET_PDEATHSIG = 1
 CAPABILITIES = (1 << 12) | (1 << 13) | (1 << 21)  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
 AS_ROOT = "run it as root: sudo .venv/bin/failover demo"
@@ -83,13 +85,19 @@ def _own_namespace() -> int:
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """What a fresh child does: be killed when the thread that started it ends."""
+def _prelude(parent: int, resolv_conf: Path | None) -> Callable[[], None]:
+    """What a fresh child does: be killed when the thread that started it ends, and see another resolv.conf.
+
+    Where mounts are forbidden it keeps the machine's: then names do not resolve in the lab.
+    """
+    source = bytes(resolv_conf) if resolv_conf else None
 
     def in_child() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
+        if source and _libc.unshare(CLONE_NEWNS) == 0 and _libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) == 0:
+            _libc.mount(source, b"/etc/resolv.conf", None, MS_BIND, None)
 
     return in_child
 
@@ -97,9 +105,10 @@ def _die_with(parent: int) -> Callable[[], None]:
 class Namespace:
     """One network namespace, alive as long as this object is open or a process lives in it."""
 
-    def __init__(self, name: str) -> None:
-        """Make it, with its loopback up; needs gain_privileges() before."""
+    def __init__(self, name: str, resolv_conf: Path | None = None) -> None:
+        """Make it, with its loopback up; needs gain_privileges() before. Its children see that file as resolv.conf."""
         self.name = name
+        self._resolv_conf = resolv_conf
         home = _own_namespace()
         try:
             _call(_libc.unshare, CLONE_NEWNET)
@@ -142,7 +151,7 @@ class Namespace:
         paths = [PACKAGE_PARENT, environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         with self.entered():
-            in_child = _die_with(os.getpid())  # two system calls and no lock: safe beside threads
+            in_child = _prelude(os.getpid(), self._resolv_conf)  # a few system calls and no lock: safe beside threads
             return subprocess.Popen(argv, env=environment, preexec_fn=in_child, **options)  # noqa: PLW1509
 
     def close(self) -> None:

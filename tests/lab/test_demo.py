@@ -1,0 +1,103 @@
+"""The demo: what it plays, what it shows, and that it fails when a promise is broken."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from failover.lab.acts import DEFAULT, MORE, Act
+from failover.lab.demo import UsageError, as_json, choose, digest, perform, play, show_table
+from failover.lab.namespaces import LabError
+from failover.lab.stage import Said, Stage
+from failover.lab.world import World
+
+
+def silent(who: str, text: str) -> None:
+    """Shows nothing."""
+
+
+def test_the_acts() -> None:
+    assert [act.name for act in choose((), all_=False)] == ["blackout", "failback", "link-down", "kill"]
+    assert choose((), all_=True) == (*DEFAULT, *MORE)
+    assert [act.name for act in choose(("kill", "blackout"), all_=True)] == ["kill", "blackout"]
+    with pytest.raises(UsageError, match="no act is called nonsense"):
+        choose(("nonsense",), all_=False)
+
+
+def test_a_wrong_name_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert play(["nonsense"]) == 2
+    assert "there are blackout, failback" in capsys.readouterr().err
+
+
+def test_the_list_names_every_act(capsys: pytest.CaptureFixture[str]) -> None:
+    assert play([], list=True) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [act.name for act in (*DEFAULT, *MORE)]
+    assert [line.endswith("(--all)") for line in lines] == [False] * len(DEFAULT) + [True] * len(MORE)
+
+
+def test_what_was_said_is_shown_by_family() -> None:
+    said = [
+        Said(0.0, "uplink", "au found: wwan0"),
+        Said(0.41, "verdict", "au ipv4 is doubtful: silent for 0.35 s"),
+        Said(0.42, "switch", "ipv4 au -> docomo: doubt: au silent for 0.35 s"),
+        Said(0.63, "switch", "ipv6 au -> docomo: doubt: au silent for 0.36 s"),
+        Said(0.70, "switch", "ipv6 au -> docomo: doubt: again"),
+        Said(2.0, "warning", "the machine slept for 3 s"),
+    ]
+    assert digest(said) == [
+        "0.41 / - verdict au is doubtful",
+        "0.42 / 0.63 switch au -> docomo: doubt",
+        "2.00 warning the machine slept for 3 s",
+    ]
+
+
+def test_a_broken_promise_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def break_it(stage: Stage) -> None:
+        stage.mark(time.monotonic())
+        stage.expect(True, "not this")
+        stage.expect(False, "the promise was broken")
+
+    act = Act("broken", "nothing works", break_it, warm=False)
+    played = perform(act, silent)
+    assert as_json(act, played)["ok"] is False
+    assert played.failures == ["the promise was broken"]
+    show_table([(act, played)])
+    shown = capsys.readouterr().out
+    assert "broken: the promise was broken" in shown
+    assert "0 of 1 acts came out as promised" in shown
+
+
+def test_nothing_is_played_on_a_link_that_delays_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = World(delay=0.025)
+    monkeypatch.setattr("failover.lab.stage.World", lambda seed: slow)
+    with Stage(silent) as stage, pytest.raises(LabError, match=r"round trip 0\.05"):
+        stage.check_traffic()
+
+
+def test_an_agent_that_ends_is_told() -> None:
+    with Stage(silent) as stage:
+        stage.start_agent()
+        stage.ready()
+        with stage.world.van.popen(["kill", "-9", str(stage.agent_pid)]) as killer:
+            assert killer.wait() == 0
+        with pytest.raises(LabError, match="the agent has ended with status -9"):
+            stage.watch(5.0)
+
+
+def test_the_demo_prints_json_and_nothing_else() -> None:
+    argv = [sys.executable, "-m", "failover", "demo", "--only", "link-down", "--json"]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
+    acts = json.loads(done.stdout)["acts"]
+    assert [(act["name"], act["ok"], act["failures"]) for act in acts] == [("link-down", True, [])]
+    assert done.returncode == 0
+    for family in ("ipv4", "ipv6"):
+        assert acts[0]["flows"][family]["new"]["outage_seconds"] <= 1.1
+        assert any(line["text"].startswith(f"{family} au -> docomo") for line in acts[0]["said"])
+    assert set(acts[0]["probe_bytes"]) == {"au", "docomo", "depot"}
+    assert " play " in done.stderr
+    assert " agent " in done.stderr
