@@ -18,6 +18,7 @@ from failover.model import (
     PREFS_OWNED,
     PROTOCOL,
     TABLES_OWNED,
+    Command,
     Decision,
     FailoverError,
     Family,
@@ -29,6 +30,7 @@ from failover.model import (
     Snapshot,
     Sysctl,
     UplinkView,
+    Use,
     Verdict,
 )
 from failover.sim.ground import Ground
@@ -79,6 +81,11 @@ class Watch:
         debt = self._debts.get((uplink, family))
         if debt is not None and debt.heard is None:
             debt.heard = now
+
+    def asked(self, command: Command) -> None:
+        """The operator's word for an uplink forgives its debts."""
+        if isinstance(command, Use):
+            self._debts = {place: debt for place, debt in self._debts.items() if place[0] != command.name}
 
     def born(self) -> None:
         """A fresh agent adopts what it finds, and remembers no debt."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from failover.config import Config, Metered, Uplink
 from failover.core.engine import Engine
-from failover.model import FailoverError, Family
+from failover.model import FailoverError, Family, Snapshot
 from failover.sim.account import Account
 from failover.sim.ground import Ground
 from failover.sim.invariants import Watch
@@ -43,6 +43,8 @@ class Played:
     """Most preferred first."""
     account: Account
     journal: Journal
+    last: Snapshot | None
+    """The agent's last picture; None where the run had several agents one after the other (a trace)."""
 
 
 def play_script(script: Script, config: Config, primary: str | None, seed: int, brain: BrainMaker = Engine) -> Played:
@@ -61,7 +63,7 @@ def play_script(script: Script, config: Config, primary: str | None, seed: int, 
     world.run(0.0)
     account.counting = True
     world.run(script.length)
-    return Played(script.title, names, account, journal)
+    return Played(script.title, names, account, journal, world.snapshot)
 
 
 def play_trace(trace: Trace, config: Config, primary: str | None, seed: int, brain: BrainMaker = Engine) -> Played:
@@ -75,7 +77,7 @@ def play_trace(trace: Trace, config: Config, primary: str | None, seed: int, bra
     for step in trace.steps():
         replay.play(step)
     replay.finish()
-    return Played("", names, account, journal)
+    return Played("", names, account, journal, None)
 
 
 class _Replay:

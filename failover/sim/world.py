@@ -120,7 +120,8 @@ class World:
         """Something else than probing went on, and the kernel has not been looked at since."""
         self._dead_targets: set[str] = set()
         self._asked = 0
-        self._snapshot: Snapshot | None = None
+        self.snapshot: Snapshot | None = None
+        """The agent's picture when it last said or did something."""
         self._brain = brain()
         self._deadline = math.inf
         """When the engine wants to be woken, as it said last."""
@@ -171,7 +172,7 @@ class World:
 
     def _boot(self) -> None:
         self._deaf = False
-        self._snapshot = None
+        self.snapshot = None
         self._watch.born()
         self._ready.append(WallClock(self._unix + self.now, self._trusted_clock))
         self._ready.append(KernelRead(self._ground.facts()))
@@ -190,8 +191,8 @@ class World:
             self._watch.saw(self.now, event)
             self._carry_out(self._brain.handle(self._monotonic, event))
             self._stirred = True
-        if self._stirred and self._snapshot is not None:
-            self._watch.at_rest(self.now, self._snapshot)
+        if self._stirred and self.snapshot is not None:
+            self._watch.at_rest(self.now, self.snapshot)
         self._stirred = False
         self._handled()
 
@@ -244,10 +245,10 @@ class World:
             self._observe()
 
     def _observe(self) -> None:
-        before, self._snapshot = self._snapshot, self._brain.snapshot()
-        self._watch.decided(self.now, before, self._snapshot)
+        before, self.snapshot = self.snapshot, self._brain.snapshot()
+        self._watch.decided(self.now, before, self.snapshot)
         self.account.play(self.now)
-        self.account.decided(self.now, before, self._snapshot)
+        self.account.decided(self.now, before, self.snapshot)
 
     # --- effects -----------------------------------------------------------------------------------------------------
 
@@ -295,6 +296,7 @@ class World:
                 self._change_kernel(lambda: self._ground.lease(uplink, family, held=held))
             case Operator(command):
                 self._asked += 1
+                self._watch.asked(command)
                 self._journal.write(self.now, "world", f"the operator asks: {command}")
                 self._ready.append(Asked(self._asked, command))
             case Crash(lasts):

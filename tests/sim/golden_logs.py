@@ -1,0 +1,50 @@
+"""The decision logs that the shipped scenarios give with seed 1 and the defaults, as files.
+
+`python -m tests.sim.golden_logs [NAME ...]` writes them anew, after a change of behaviour that was meant. A long log
+keeps every line but its verdicts; those are counted and hashed at its end.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from failover.config import Config
+from failover.sim.scenario import find_script, shipped
+from failover.sim.stage import Played, play_script
+
+FOLDER: Final = Path(__file__).parent / "golden"
+SEED: Final = 1
+LONG: Final = 400
+"""Lines."""
+
+
+def play(name: str) -> Played:
+    return play_script(find_script(name), Config(), None, SEED)
+
+
+def condensed(lines: Sequence[str]) -> list[str]:
+    """The log as its file holds it."""
+    if len(lines) <= LONG:
+        return list(lines)
+    verdicts = [line for line in lines if line.split(None, 2)[1] == "verdict"]
+    rest = [line for line in lines if line.split(None, 2)[1] != "verdict"]
+    digest = sha256("\n".join(verdicts).encode()).hexdigest()[:16]
+    return [*rest, f"{len(verdicts)} verdicts, sha256 {digest}"]
+
+
+def path_of(name: str) -> Path:
+    return FOLDER / f"{name}.txt"
+
+
+def main(names: Sequence[str]) -> None:
+    for name in names or shipped():
+        path_of(name).write_text("\n".join(condensed(play(name).journal.lines)) + "\n", encoding="utf-8")
+        print(path_of(name).name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
