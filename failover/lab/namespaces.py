@@ -32,13 +32,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class LabError(FailoverError):
-    """The machine does not let us build a lab, or a part of it died; the hint says in one line what to do about it."""
+    """The lab cannot be built, or a part of it died; the hint says in one line what to do about it."""
+
+
+class ForbiddenError(LabError):
+    """The machine does not let this user make network namespaces."""
 
 
 def gain_privileges() -> None:
     """Be allowed to make network namespaces: as root at once, else in a user namespace (`unshare -Urn`).
 
-    An ordinary user's process leaves its network for an empty one, for good. Raises LabError where that is not
+    An ordinary user's process leaves its network for an empty one, for good. Raises ForbiddenError where that is not
     allowed, and when threads run already (the kernel moves single-threaded processes only).
     """
     if _effective_capabilities() & CAPABILITIES == CAPABILITIES:
@@ -52,7 +56,7 @@ def gain_privileges() -> None:
         with Rtnl() as home:
             home.link_up(1)
     except OSError as error:
-        raise LabError(f"cannot make network namespaces as this user: {error.strerror}", _hint()) from error
+        raise ForbiddenError(f"cannot make network namespaces as this user: {error.strerror}", _hint()) from error
 
 
 def _effective_capabilities() -> int:
@@ -115,7 +119,7 @@ class Namespace:
             self.fd = _own_namespace()
             self.rtnl = Rtnl()
         except OSError as error:
-            raise LabError(f"cannot make the network namespace {name}: {error.strerror}", _hint()) from error
+            raise ForbiddenError(f"cannot make the network namespace {name}: {error.strerror}", _hint()) from error
         finally:
             _call(_libc.setns, home, CLONE_NEWNET)
             os.close(home)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from failover.lab.namespaces import LabError
+from failover.lab.namespaces import ForbiddenError
 from failover.lab.world import World
 
 
@@ -15,7 +15,7 @@ def world() -> Iterator[World]:
     """A van that filters nothing, so that each uplink can be looked at without an agent."""
     try:
         built = World(seed=7, rp_filter=0).__enter__()
-    except LabError as error:
+    except ForbiddenError as error:
         pytest.skip(f"{error} ({error.hint})")
     try:
         yield built
