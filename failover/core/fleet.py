@@ -26,6 +26,7 @@ from failover.model import (
     NoticeKind,
     RouteKind,
     UplinkView,
+    Verdict,
 )
 
 
@@ -62,10 +63,7 @@ class Fleet:
     def _lane(self, now: float, uplink: Uplink, family: Family, known: dict[str, Lane]) -> Lane:
         lane = known.get(uplink.name)
         if lane is None:
-            lane = Lane.open(now, uplink, family, self.config, self._random)
-            lane.follow(now, uplink)
-            lane.verdict = lane.health.verdict
-            return lane
+            return Lane.open(now, uplink, family, self.config, self._random)
         lane.health.detection = self.config.detection
         lane.follow(now, uplink)
         return lane
@@ -73,10 +71,29 @@ class Fleet:
     def candidates(self, now: float, family: Family) -> list[Candidate]:
         return [lane.candidate(now, preference) for preference, lane in enumerate(self.by_family[family])]
 
-    def rival_heard(self, lane: Lane) -> float | None:
-        """When another uplink of the family was last heard."""
-        heard = [other.health.last_heard for other in self.by_family[lane.family] if other is not lane]
-        return max((at for at in heard if at is not None), default=None)
+    def witness(self, lane: Lane) -> float | None:
+        """Since when another uplink of the family has been receiving, if it was heard after this one fell silent."""
+        silent = lane.health.silent_since
+        if silent is None:
+            return None
+        rivals = (other.health for other in self.by_family[lane.family] if other is not lane)
+        since = [r.receiving_since for r in rivals if r.last_heard is not None and r.last_heard >= silent]
+        return min((at for at in since if at is not None), default=None)
+
+    def silent_rivals(self, now: float, heard: Lane) -> list[Lane]:
+        """Lanes in doubt that the answer on `heard` tells something about; a new witness is worth another burst."""
+        rivals = self.by_family[heard.family]
+        silent = [lane for lane in rivals if lane is not heard and lane.verdict is Verdict.DOUBTFUL]
+        if heard.health.receiving_since == now:
+            for lane in silent:
+                lane.schedule.rest()
+        return silent
+
+    def served(self, now: float, decision: Decision) -> None:
+        """An uplink that takes traffic when its hold-down is over owes nothing more."""
+        for lane in self.by_family[decision.family]:
+            if lane.uplink.name == decision.active and lane.standing.until() <= now:
+                lane.standing.served()
 
     def adopt(self, now: float, facts: Facts) -> dict[Family, Decision]:
         """The kernel's present choice: our own tables if a former agent left them, else the best default of main.

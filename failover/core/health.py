@@ -1,7 +1,7 @@
 """One uplink in one family as its probes see it: silence, doubt, conviction, brownout -> verdict.
 
 Pure. Evidence goes in (`path`, `sent`, `result`, `judge` at `deadline`), the verdict and its reason stand in the
-attributes. What other uplinks do enters as one number: when the last of them was heard. Nothing is decided here.
+attributes. What other uplinks do enters as one number: since when one of them has been heard. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ LOST_AFTER: Final = 1.0
 """Seconds without an answer after which a steady probe counts as lost for now (a request is bad after 1 s)."""
 PENDING_MAX: Final = 400
 """Open probes remembered: 15 s of patience at the fastest pace, twice."""
+_RECEIVING: Final = (Verdict.UP, Verdict.DEGRADED)
 _UNCOUNTED: Final = (Verdict.DOUBTFUL, Verdict.DOWN, Verdict.PORTAL)
 """Verdicts under which an unanswered probe says nothing about the link's usual loss."""
 
@@ -53,6 +54,8 @@ class Health:
         self.path = Path()
         self.last_heard: float | None = None
         """Last answer of any probe."""
+        self.receiving_since: float | None = None
+        """Since when it has been up or degraded; None while it is neither."""
         self.silent_since: float | None = None
         """First unanswered send after the last answer."""
         self._pending: dict[int, _Pending] = {}
@@ -64,6 +67,7 @@ class Health:
         self._quick: frozenset[str] = frozenset()
         """Targets that a burst can ask."""
         self._judged = now
+        self._witness = inf
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
@@ -149,9 +153,14 @@ class Health:
 
     # --- judgement ---------------------------------------------------------------------------------------------------
 
-    def judge(self, now: float, rival_heard: float | None) -> None:
-        """Apply what has come due. `rival_heard`: when another uplink of this family was last heard."""
+    def judge(self, now: float, witness: float | None) -> None:
+        """Apply what has come due.
+
+        `witness`: since when another uplink of this family has been receiving, if it was heard after this one fell
+        silent. Silence before that may be a tunnel's, and convicts nobody.
+        """
         self._judged = now
+        self._witness = inf if witness is None else witness
         for pending in self._pending.values():
             if not pending.overdue and pending.overdue_at <= now:
                 self._overdue(pending)
@@ -160,7 +169,7 @@ class Health:
         if self.path.fault:
             return
         self._judge_refusal(now)
-        self._judge_silence(now, rival_heard)
+        self._judge_silence(now)
         self._judge_service(now)
 
     def deadline(self) -> float:
@@ -221,6 +230,10 @@ class Health:
     def _sign(self, now: float, sign: Sign, text: str) -> None:
         then = after(self.verdict, sign)
         if then is not self.verdict:
+            if then not in _RECEIVING:
+                self.receiving_since = None
+            elif self.receiving_since is None:
+                self.receiving_since = now
             self.verdict, self.since, self.text = then, now, text
         elif sign in (Sign.PATH_LOST, Sign.CARRIER_LOST):
             self.text = text
@@ -294,21 +307,26 @@ class Health:
         """A burst, doubt and conviction fall due by time alone once each; else by evidence, which is judged at once."""
         if self.silent_since is None or not self._late or self.verdict in (Verdict.DOWN, Verdict.PORTAL):
             return inf
-        doubtful = self.verdict is Verdict.DOUBTFUL
-        waits = (self.suspicion_after(), self.detection.conviction if doubtful else self.doubt_after())
-        return min((due for wait in waits if (due := self.silent_since + wait) > self._judged), default=inf)
+        dues = [self.silent_since + self.suspicion_after(), self.silent_since + self.doubt_after()]
+        if self.verdict is Verdict.DOUBTFUL:
+            dues.append(self._alone_since(self.silent_since) + self.detection.conviction)
+        return min((due for due in dues if due > self._judged), default=inf)
+
+    def _alone_since(self, since: float) -> float:
+        """Since when this link is silent while another one receives; inf while none does."""
+        return max(since, self._witness)
 
     def _judge_refusal(self, now: float) -> None:
         if self._refused and self.refused:
             self._sign(now, Sign.REFUSAL, "the carrier answers that it refuses")
 
-    def _judge_silence(self, now: float, rival_heard: float | None) -> None:
+    def _judge_silence(self, now: float) -> None:
         since = self.silent_since
         if self.verdict in (Verdict.DOWN, Verdict.PORTAL):
             self.record.clear()
         elif since is not None and now >= since + self.doubt_after() and self._two_targets(self._late):
             self._judge_doubt(now, since)
-            self._judge_conviction(now, since, rival_heard)
+            self._judge_conviction(now, self._alone_since(since))
 
     def _judge_doubt(self, now: float, since: float) -> None:
         if self.verdict is not Verdict.DOUBTFUL:
@@ -316,11 +334,11 @@ class Health:
             for pending in self._pending.values():
                 pending.steady = False
 
-    def _judge_conviction(self, now: float, since: float, rival_heard: float | None) -> None:
-        unanswered = sum(self._live(self._late))
-        enough = now >= since + self.detection.conviction and unanswered >= self.detection.conviction_sends
-        if enough and rival_heard is not None and rival_heard >= since:
-            self._sign(now, Sign.CONVICTION, f"silent for {now - since:.1f} s, {unanswered} probes unanswered")
+    def _judge_conviction(self, now: float, since: float) -> None:
+        unanswered = [p for p in self._pending.values() if p.overdue and p.sent >= since]
+        if now >= since + self.detection.conviction and len(unanswered) >= self.detection.conviction_sends:
+            text = f"silent for {now - since:.1f} s, {len(unanswered)} probes unanswered while another uplink receives"
+            self._sign(now, Sign.CONVICTION, text)
             self.record.clear()
 
     def _judge_service(self, now: float) -> None:

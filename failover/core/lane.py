@@ -13,7 +13,7 @@ from failover.config import Config
 from failover.core.damping import Standing
 from failover.core.health import Health
 from failover.core.policy import PROOF_AGE, Candidate
-from failover.core.schedule import METERED_FACTOR, STANDBY_FACTOR, Schedule
+from failover.core.schedule import METERED_FACTOR, PORTAL_INTERVAL, STANDBY_FACTOR, Schedule
 from failover.core.uplinks import Uplink
 from failover.model import Decision, Family, FamilyView, Reason, Target, Verdict
 
@@ -37,9 +37,13 @@ class Lane:
 
     @classmethod
     def open(cls, now: float, uplink: Uplink, family: Family, config: Config, random: Callable[[], float]) -> Lane:
-        """A lane that has seen nothing yet."""
+        """A lane that has seen nothing but the kernel's facts; how it starts is no relapse."""
         standing = Standing(wait=config.detection.return_after)
-        return cls(uplink, family, Health(config.detection, now), Schedule(random()), standing)
+        lane = cls(uplink, family, Health(config.detection, now), Schedule(random()), standing)
+        lane.follow(now, uplink)
+        lane.verdict = lane.health.verdict
+        standing.healthy_since = now if lane.verdict is Verdict.UP else None
+        return lane
 
     def follow(self, now: float, uplink: Uplink) -> None:
         """Take over the kernel's facts and the config's targets."""
@@ -54,6 +58,16 @@ class Lane:
         elif self.health.path.fault:
             self.schedule.stop()
 
+    def resumed(self, now: float) -> None:
+        """The machine slept."""
+        self.health.resumed(now)
+        self.probe_all(now)
+
+    def probe_all(self, now: float) -> None:
+        """Every target at once, if there is a way out."""
+        if not self.health.path.fault:
+            self.schedule.start(now)
+
     def turned(self, now: float, config: Config) -> bool:
         """Whether the verdict has changed since this was asked last; the hold-down follows it."""
         verdict = self.health.verdict
@@ -61,7 +75,7 @@ class Lane:
             return False
         self.verdict = verdict
         self.standing.turn(now, verdict, config.policy.failback_after, config.detection.return_after)
-        if verdict is Verdict.UP:
+        if verdict is Verdict.UP and self.standing.convicted:
             self.schedule.others_within(now, max(0.0, self.standing.until() - CHECK_BEFORE_RETURN - now))
         elif verdict is Verdict.DOWN:
             self.schedule.others_within(now, 0.0)
@@ -76,6 +90,8 @@ class Lane:
         if self.uplink.metered and self.verdict not in (Verdict.DOUBTFUL, Verdict.UNKNOWN):
             factor *= METERED_FACTOR
         self.schedule.pace(now, factor)
+        if self.verdict is Verdict.PORTAL:
+            self.schedule.others_within(now, PORTAL_INTERVAL)
 
     def candidate(self, now: float, preference: int) -> Candidate:
         health = self.health

@@ -83,7 +83,9 @@ def resolve(facts: Facts, config: will.Config, known: Mapping[str, int]) -> tupl
 
 
 def _main_defaults(facts: Facts) -> list[Route]:
-    return [r for r in facts.routes if r.table == TABLE_MAIN and r.kind is RouteKind.UNICAST and r.interface]
+    """Those in force: the kernel's collector leaves an expired route listed for up to 30 s."""
+    listed = (r for r in facts.routes if r.table == TABLE_MAIN and r.kind is RouteKind.UNICAST and r.interface)
+    return [r for r in listed if r.expires is None or r.expires > 0]
 
 
 def _discovered(facts: Facts, known: Mapping[str, int], links: Mapping[str, Link]) -> tuple[will.Uplink, ...]:
