@@ -31,14 +31,14 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
             will = replace(will, use=name, until=now + seconds, strict=strict)
             return will, Answer(asked.id, f"using {name} for {_span(seconds)}" + (", strictly" if strict else ""))
         case Auto():
-            return replace(will, use=None, until=inf, strict=False), Answer(asked.id, "choosing by health again")
+            return _unpinned(will), Answer(asked.id, "choosing by health again")
         case Drain(name, force):
             alone = [] if force else _alone(name, lanes, will)
             if alone:
                 why = f"{name} is the last usable uplink for {' and '.join(alone)}"
                 return will, Answer(asked.id, "", why, "--force drains it all the same")
-            use = None if will.use == name else will.use
-            return replace(will, use=use, drained=will.drained | {name}), Answer(asked.id, f"{name} is drained")
+            will = _unpinned(will) if will.use == name else will
+            return replace(will, drained=will.drained | {name}), Answer(asked.id, f"{name} is drained")
         case Undrain(name):
             return replace(will, drained=will.drained - {name}), Answer(asked.id, f"{name} is in use again")
         case ProbeNow(name):
@@ -49,7 +49,11 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
 
 def expire(now: float, will: Will) -> Will:
     """`use` ends when its time is over."""
-    return replace(will, use=None, until=inf, strict=False) if will.use is not None and will.until <= now else will
+    return _unpinned(will) if will.use is not None and will.until <= now else will
+
+
+def _unpinned(will: Will) -> Will:
+    return replace(will, use=None, until=inf, strict=False)
 
 
 def _unknown(asked: int, name: str, names: Iterable[str]) -> Answer:

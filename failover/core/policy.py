@@ -70,15 +70,15 @@ def decide(
     ways = [c for c in candidates if c.verdict is not Verdict.ABSENT]
     by_name = {c.name: c for c in ways}
     order = tuple(c.name for c in sorted(ways, key=lambda c: _rank(now, c, will)))
-    active, reason, text = _active(now, current, ways, candidates, will)
-    held = by_name.get(current.settled or "")
-    takes_along = reason in _SETTLING or (moves_flows and reason is Reason.FAILBACK)
-    lost = held is None or held.verdict in _LOST
-    settled = active if lost or (takes_along and active != current.active) else current.settled
+    move = _move(now, current, ways, candidates, will)
+    active, reason, text = move or (current.active, current.reason, current.text)
+    along = move is not None and (reason in _SETTLING or (moves_flows and reason is Reason.FAILBACK))
+    pushed = _unsettled(current, by_name.get(active or ""), candidates, will)
+    settled = active if along or pushed else current.settled
     if active == current.active and settled == current.settled:
         return current if order == current.order else replace(current, order=order)
-    if active == current.active and held is not None:
-        reason, text = held.cause, f"{held.name} {held.text}"
+    if active == current.active and pushed and not along:
+        reason, text = pushed
     return Decision(family, active, settled, order, reason, text, _numbers(by_name, current.active, active), now)
 
 
@@ -88,24 +88,46 @@ def next_due(now: float, current: Decision, candidates: Sequence[Candidate], wil
     return min([*waits, will.until if will.use and will.until > now else inf])
 
 
-def _active(
+Move = tuple[str | None, Reason, str]
+"""Where to, and why."""
+
+
+def _move(
     now: float, current: Decision, ways: Sequence[Candidate], listed: Sequence[Candidate], will: Will
-) -> tuple[str | None, Reason, str]:
-    """(uplink, reason, text); the first rule that speaks wins."""
+) -> Move | None:
+    """Where new flows go; None: they stay. The first rule that speaks wins."""
     if not ways:
-        return None, Reason.ABSENT, "no uplink has a default route"
+        return (None, Reason.ABSENT, "no uplink has a default route") if current.active else None
     best = min(ways, key=lambda c: _rank(now, c, will))
     here = next((c for c in ways if c.name == current.active), None)
     pinned = next((c for c in ways if c.name == will.use), None)
     if pinned is not None and _obeyed(now, pinned, will, pinned is here):
         return pinned.name, Reason.OPERATOR, f"the operator uses {pinned.name}"
     if here is None:
-        gone = next((c for c in listed if c.name == current.active), None)
-        if gone is None:
-            return best.name, Reason.FIRST, f"{best.name} is the first uplink with a default route"
-        return best.name, Reason.ABSENT, f"{gone.name}: {gone.text}"
+        return best.name, *_vacancy(current.active, best, listed)
     others = [c for c in ways if c is not here]
-    return _leave(here, others, now, will) or _return(here, others, now, will) or (here.name, current.reason, "")
+    return _leave(here, others, now, will) or _return(here, others, now, will)
+
+
+def _vacancy(left: str | None, best: Candidate, listed: Sequence[Candidate]) -> tuple[Reason, str]:
+    """Why nothing is active: the box just came online, the uplink lost its way out, or the config dropped it."""
+    if left is None:
+        return Reason.FIRST, f"{best.name} is the first uplink with a default route"
+    gone = next((c for c in listed if c.name == left), None)
+    return (Reason.ABSENT, f"{left}: {gone.text}") if gone else (Reason.CONFIG, f"{left} is no uplink any more")
+
+
+def _unsettled(
+    current: Decision, active: Candidate | None, listed: Sequence[Candidate], will: Will
+) -> tuple[Reason, str] | None:
+    """Why everything but new flows cannot stay where it is; None: it can."""
+    held = next((c for c in listed if c.name == current.settled), None)
+    if held is None or active is None:
+        return _vacancy(current.settled, active, listed) if active else (Reason.ABSENT, "no uplink has a default route")
+    if held.verdict in _LOST:
+        return held.cause, f"{held.name} {held.text}"
+    better = active.name not in will.drained and _CLASS[active.verdict] <= _CLASS[Verdict.DEGRADED]
+    return (Reason.DRAIN, f"{held.name} is drained") if held.name in will.drained and better else None
 
 
 def _obeyed(now: float, pinned: Candidate, will: Will, is_here: bool) -> bool:
@@ -115,33 +137,31 @@ def _obeyed(now: float, pinned: Candidate, will: Will, is_here: bool) -> bool:
     return pinned.verdict not in _LOST and (is_here or not pinned.convicted or pinned.due <= now)
 
 
-def _leave(
-    here: Candidate, others: Sequence[Candidate], now: float, will: Will
-) -> tuple[str | None, Reason, str] | None:
-    """Away from an uplink that is lost, in doubt, degraded or drained."""
-    best = min(others, key=lambda c: _rank(now, c, will), default=None)
-    if best is None:
-        return None
-    answers = best.verdict is Verdict.UP and best.proven
-    willing = best.name not in will.drained
-    text = f"{here.name} {here.text}"
-    if answers:
-        text += f"; {best.name} answered {best.heard_ago:.1f} s ago"
+def _leave(here: Candidate, others: Sequence[Candidate], now: float, will: Will) -> Move | None:
+    """Away from an uplink that is lost, drained, in doubt or degraded."""
+    ranked = sorted(others, key=lambda c: _rank(now, c, will))
+    willing = [c for c in ranked if c.name not in will.drained]
     if here.verdict in _LOST:
         limit = _CLASS[Verdict.DOUBTFUL if here.verdict is Verdict.PORTAL else Verdict.DOWN]
-        return (best.name, here.cause, text) if _CLASS[best.verdict] < limit else None
-    if here.name in will.drained and willing and _CLASS[best.verdict] <= _CLASS[Verdict.DEGRADED]:
-        return best.name, Reason.DRAIN, f"{here.name} is drained"
-    if answers and willing and here.verdict is Verdict.DOUBTFUL:
-        return best.name, Reason.DOUBT, text
-    if answers and willing and here.verdict is Verdict.DEGRADED:
-        return best.name, Reason.DEGRADED, text
-    return None
+        best = next((c for c in ranked[:1] if _CLASS[c.verdict] < limit), None)
+        return (best.name, here.cause, _because(here, best)) if best else None
+    if here.name in will.drained and willing and _CLASS[willing[0].verdict] <= _CLASS[Verdict.DEGRADED]:
+        return willing[0].name, Reason.DRAIN, f"{here.name} is drained"
+    why = {Verdict.DOUBTFUL: Reason.DOUBT, Verdict.DEGRADED: Reason.DEGRADED}.get(here.verdict)
+    best = next(filter(_answers, willing), None)
+    return (best.name, why, _because(here, best)) if why and best else None
 
 
-def _return(
-    here: Candidate, others: Sequence[Candidate], now: float, will: Will
-) -> tuple[str | None, Reason, str] | None:
+def _answers(candidate: Candidate) -> bool:
+    return candidate.verdict is Verdict.UP and candidate.proven
+
+
+def _because(left: Candidate, taken: Candidate) -> str:
+    proof = f"; {taken.name} answered {taken.heard_ago:.1f} s ago" if _answers(taken) and taken.heard_ago < inf else ""
+    return f"{left.name} {left.text}{proof}"
+
+
+def _return(here: Candidate, others: Sequence[Candidate], now: float, will: Will) -> Move | None:
     """Back to a preferred uplink that has been healthy for long enough."""
     if here.verdict is not Verdict.UP:
         return None
@@ -168,10 +188,10 @@ def _rank(now: float, candidate: Candidate, will: Will) -> tuple[int, bool, int]
 
 
 def _numbers(by_name: dict[str, Candidate], left: str | None, taken: str | None) -> dict[str, float]:
-    """What the decision was made by."""
+    """What the decision was made by, as far as it is known."""
     numbers = {}
     if left in by_name:
         numbers["silence_seconds"] = by_name[left].silence
-    if taken in by_name:
+    if taken in by_name and by_name[taken].heard_ago < inf:
         numbers["standby_proven_seconds"] = by_name[taken].heard_ago
     return numbers
