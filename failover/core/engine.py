@@ -50,7 +50,7 @@ class Engine:
         self._decisions: dict[Family, Decision] = {}
         self._policy_due = inf
         self._prober = Prober()
-        self._errors: frozenset[str] = frozenset()
+        self._failures, self._warnings = notices.Once(), notices.Once()
 
     def handle(self, now: float, event: Event) -> list[Effect]:
         """Take in one event; returns what to do about it."""
@@ -62,16 +62,13 @@ class Engine:
                 return self._follow(now)
             case Reconfigured(config):
                 self.config = self._fleet.config = config
-                return self._follow(now)
-            case Applied():
-                errors = notices.failures(event)
-                news = errors.keys() - self._errors
-                self._errors = frozenset(errors)
-                return [errors[key] for key in sorted(news)]
+                return self._follow(now) if self._decisions else []
+            case Applied(results):
+                self._kernel.applied(results)
+                return [*self._failures.news(notices.failures(event))]
             case Resumed(seconds):
                 for lane in self._fleet:
-                    lane.health.resumed(now)
-                    lane.schedule.start(now)
+                    lane.resumed(now)
                 return [notices.resumed(seconds), *self._turn(now, self._fleet)]
             case WallClock(_, trusted):
                 self._prober.trusted_clock = trusted
@@ -118,37 +115,34 @@ class Engine:
         touched = [lane]
         if lane.health.last_heard == now:
             lane.schedule.rest()
-            rivals = self._fleet.by_family[lane.family]
-            touched += [rival for rival in rivals if rival is not lane and rival.verdict is Verdict.DOUBTFUL]
+            touched += self._fleet.silent_rivals(now, lane)
         return self._turn(now, touched)
 
     def _asked(self, now: float, asked: Asked) -> list[Effect]:
-        lanes = list(self._fleet)
-        self._will, answer = obey(now, asked, self._will, lanes)
-        effects: list[Effect] = [answer]
+        self._will, answer = obey(now, asked, self._will, list(self._fleet))
         if answer.error:
-            return effects
-        named = [lane for lane in lanes if lane.uplink.name == getattr(asked.command, "name", None)]
-        for lane in named:
-            if isinstance(asked.command, Use):
+            return [answer]
+        named = [lane for lane in self._fleet if lane.uplink.name == getattr(asked.command, "name", None)]
+        if isinstance(asked.command, ProbeNow):
+            for lane in named:
+                lane.probe_all(now)
+            return [answer, *self._turn(now, named)]
+        if isinstance(asked.command, Use):
+            for lane in named:
                 lane.standing.served()
-            elif isinstance(asked.command, ProbeNow):
-                lane.schedule.start(now)
-        if not isinstance(asked.command, ProbeNow):
-            effects.append(notices.operator(answer.text))
-        return effects + self._turn(now, named, willed=True)
+        return [answer, notices.operator(answer.text), *self._turn(now, named, willed=True)]
 
     # --- the turn ----------------------------------------------------------------------------------------------------
 
     def _turn(self, now: float, touched: Iterable[Lane], *, facts: bool = False, willed: bool = False) -> list[Effect]:
         """Judge the touched lanes, decide if anything changed, then send what is due."""
+        if not self._decisions:
+            return []
         effects: list[Effect] = []
         lanes = list(touched)
-        if not self._decisions:
-            return effects
         changed = facts or willed or self._policy_due <= now
         for lane in lanes:
-            lane.health.judge(now, self._fleet.rival_heard(lane))
+            lane.health.judge(now, self._fleet.witness(lane))
             if lane.health.suspicious(now):
                 lane.schedule.burst(now)
             if lane.turned(now, self.config):
@@ -157,24 +151,25 @@ class Engine:
         if changed:
             effects += self._decide(now, facts=facts)
             lanes = list(self._fleet)
-        elif any(lane.verdict is Verdict.UP for lane in lanes) and self._hanging(lanes):
+        elif any(self._hangs_on(lane) for lane in lanes):
             effects += self._decide(now, facts=False)
         for lane in lanes:
-            lane.pace(now, self._decisions[lane.family])
-            effects += self._prober.due(now, lane, self._fleet.by_family[lane.family], self._decisions[lane.family])
+            rivals, decision = self._fleet.by_family[lane.family], self._decisions[lane.family]
+            lane.pace(now, decision)
+            effects += self._prober.due(now, lane, rivals, decision)
             lane.rearm()
         return effects
 
-    def _hanging(self, lanes: Iterable[Lane]) -> bool:
-        """A standby was just proven while the active uplink of its family is not well."""
-        active = {decision.active for decision in self._decisions.values()}
-        families = {lane.family for lane in lanes}
-        unwell = (Verdict.DOUBTFUL, Verdict.DEGRADED)
-        return any(o.uplink.name in active and o.verdict in unwell for f in families for o in self._fleet.by_family[f])
+    def _hangs_on(self, lane: Lane) -> bool:
+        """Whether traffic of a shaky uplink may wait for this one to be proven."""
+        active = self._decisions[lane.family].active
+        shaky = (Verdict.DOUBTFUL, Verdict.DEGRADED)
+        rivals = self._fleet.by_family[lane.family] if lane.verdict is Verdict.UP else ()
+        return any(rival.uplink.name == active and rival.verdict in shaky for rival in rivals)
 
     def _decide(self, now: float, *, facts: bool) -> list[Effect]:
         """Policy for each family, then the kernel."""
-        self._will, effects = self._expire(now)
+        effects = self._expire(now)
         self._policy_due = inf
         decided = False
         for family in FAMILIES:
@@ -189,18 +184,14 @@ class Engine:
             self._decisions[family] = then
             if moved(before, then):
                 effects.append(notices.switch(before, then))
-                self._paid(now, then)
+                self._fleet.served(now, then)
+        return [*self._carry_out(now, decided=decided), *effects] if decided or facts else effects
+
+    def _carry_out(self, now: float, *, decided: bool) -> list[Effect]:
         self._kernel.want(now, self._fleet.uplinks, self._decisions, self.config.fwmark_mask)
-        if decided or facts:
-            effects = [*self._kernel.apply(now, decided=decided), *effects]
-        return effects
+        news = self._warnings.news(notices.warnings(self._kernel.desired.warnings))
+        return [*self._kernel.apply(now, decided=decided), *news]
 
-    def _expire(self, now: float) -> tuple[Will, list[Effect]]:
-        will = expire(now, self._will)
-        return will, [] if will is self._will else [notices.operator(f"the time to use {self._will.use} is over")]
-
-    def _paid(self, now: float, decision: Decision) -> None:
-        """An uplink that takes traffic when its hold-down is over owes nothing more."""
-        for lane in self._fleet.by_family[decision.family]:
-            if lane.uplink.name == decision.active and lane.standing.until() <= now:
-                lane.standing.served()
+    def _expire(self, now: float) -> list[Effect]:
+        before, self._will = self._will, expire(now, self._will)
+        return [] if self._will is before else [notices.operator(f"the time to use {before.use} is over")]

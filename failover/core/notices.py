@@ -5,10 +5,22 @@ Pure. One line per fact; the text reads by itself, the fields are for machines.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from failover.core.lane import Lane
 from failover.model import Applied, Decision, Notice, NoticeKind, OperationResult, Route, Rule
+
+
+class Once:
+    """Says a thing once, and again only when it had been over."""
+
+    def __init__(self) -> None:
+        self._lasting: frozenset[str] = frozenset()
+
+    def news(self, present: Mapping[str, Notice]) -> list[Notice]:
+        """Those that were not there the last time."""
+        before, self._lasting = self._lasting, frozenset(present)
+        return [present[key] for key in sorted(self._lasting - before)]
 
 
 def switch(before: Decision, then: Decision) -> Notice:
@@ -43,6 +55,10 @@ def ready(decisions: Iterable[Decision], uplinks: int) -> Notice:
 
 def operator(text: str) -> Notice:
     return Notice(NoticeKind.OPERATOR, text)
+
+
+def warnings(texts: Iterable[str]) -> dict[str, Notice]:
+    return {text: Notice(NoticeKind.WARNING, text) for text in texts}
 
 
 def resumed(seconds: float) -> Notice:

@@ -1,20 +1,21 @@
 """Desired state against the kernel's facts -> operations, not too often.
 
 Pure. A decision is carried out at once. A repair is immediate too, until there were REPAIRS of them in WINDOW seconds:
-then somebody is at work against us (`wg-quick down` deletes by selector until nothing matches), and we go slowly.
+then somebody is at work against us (`wg-quick down` deletes by selector until nothing matches), and we go slowly; and
+ever more slowly with what the kernel refuses, until its state changes.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Final
 
 from failover.core.diff import diff
 from failover.core.plan import Desired, plan
 from failover.core.uplinks import Uplink
-from failover.model import Apply, Decision, Facts, Family
+from failover.model import Apply, Decision, Facts, Family, Operation, OperationResult
 
 REPAIRS: Final = 10
 WINDOW: Final = 10.0
@@ -30,12 +31,22 @@ class Reconciler:
         self.facts = Facts()
         self.desired = Desired()
         self._repairs: deque[float] = deque(maxlen=REPAIRS)
+        self._refused: frozenset[Operation] = frozenset()
+        self._pause = SLOWLY
+        """Seconds from one try to the next of what was refused."""
+        self._tried_at = -inf
         self._retry_at = inf
         self._read_at = inf
 
     def read(self, now: float, facts: Facts) -> None:
+        if _ground(facts) != _ground(self.facts):
+            self._refused = frozenset()
         self.facts = facts
         self._retry_at, self._read_at = inf, now + PERIOD
+
+    def applied(self, results: Iterable[OperationResult]) -> None:
+        """What came of the last batch."""
+        self._refused = frozenset(result.operation for result in results if result.error is not None)
 
     def want(self, now: float, uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], mask: int) -> None:
         """Plan anew."""
@@ -48,12 +59,16 @@ class Reconciler:
         operations = diff(self.facts, self.desired)
         if not operations:
             return []
+        refused = self._refused.issuperset(operations)
         if not decided:
             busy = len(self._repairs) == REPAIRS and now - self._repairs[0] < WINDOW
-            if busy and now - self._repairs[-1] < SLOWLY:
-                self._retry_at = self._repairs[-1] + SLOWLY
+            pause = self._pause if refused else SLOWLY if busy else 0.0
+            if now < self._tried_at + pause:
+                self._retry_at = self._tried_at + pause
                 return []
             self._repairs.append(now)
+        self._pause = min(PERIOD, 2 * self._pause) if refused else SLOWLY
+        self._tried_at = now
         return [Apply(operations)]
 
     def due(self, now: float) -> bool:
@@ -65,3 +80,8 @@ class Reconciler:
 
     def deadline(self) -> float:
         return min(self._retry_at, self._read_at)
+
+
+def _ground(facts: Facts) -> tuple[object, ...]:
+    """What an operation's fate hangs on."""
+    return facts.links, facts.addresses, facts.rules
