@@ -171,12 +171,11 @@ def _bind(path: Path) -> socket.socket:
     if len(os.fsencode(path)) > PATH_MAX:
         raise ControlError(f"the socket path {path} is longer than {PATH_MAX} bytes", "choose another with --socket")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    mask = os.umask(0o117)  # no moment in which the world may connect
+    mask = os.umask(0o117)  # 0660 from its first moment on
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path)
         listener.bind(str(path))
-        os.chmod(path, 0o660)
         listener.listen(CLIENTS_MAX)
     except OSError as error:
         listener.close()

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from failover.agent import DEBOUNCE, ConfigFile
+from failover.config import Config, ConfigError
 from failover.lab import faults
 from failover.lab.namespaces import Namespace
-from failover.lab.rtnl import Rule
+from failover.lab.rtnl import RTPROT_DHCP, Route, Rule
 from failover.lab.world import World
 from failover.model import TABLE_ACTIVE, Facts, Family
 from tests.agent.running import Agent, command, facts, ours, running, scrape, watching
@@ -117,6 +119,18 @@ def test_no_uplink_at_all_is_a_normal_state(tmp_path: Path) -> None:
         assert agent.stop()[0] == 0
 
 
+def test_routes_of_main_are_followed(van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent:
+        agent.ready().all_up()
+        default = Route("default", 12, "10.2.1.1", metric=200, protocol=RTPROT_DHCP)
+        van.rtnl.remove_route(default)
+        try:
+            assert agent.said("wwan1 ipv4 is absent")
+        finally:
+            van.rtnl.add_route(default)
+        agent.all_up()
+
+
 def test_cleanup_waits_for_the_agents_end_and_leaves_what_is_foreign(van: Namespace, tmp_path: Path) -> None:
     path = "net/ipv4/conf/wwan0/ignore_routes_with_linkdown"
     before = ours(van)
@@ -191,6 +205,18 @@ def test_a_bad_config_at_start_is_said_whole(van: Namespace, tmp_path: Path) -> 
         assert agent.end()[0] == 2
 
 
+def test_a_config_that_was_there_may_not_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "failover.yaml"
+    monkeypatch.setattr("failover.agent.CONFIG_PATH", str(path))
+    source = ConfigFile(None)
+    assert source.load() == (Config(), ())
+    path.write_text("uplinks: [{name: au, interface: wwan0}]\n")
+    assert [uplink.name for uplink in source.load()[0].uplinks] == ["au"]
+    path.unlink()
+    with pytest.raises(ConfigError):
+        source.load()
+
+
 def test_a_metrics_port_in_use_is_said_and_the_agent_goes_on(van: Namespace, tmp_path: Path) -> None:
     with van.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -230,8 +256,11 @@ def test_what_is_taken_from_us_comes_back_at_once_and_a_loop_of_taking_ends(van:
         agent.ready().all_up()
         before = ours(van)[0]
         suppress = Rule(15500, socket.AF_INET, table=254)
-        van.rtnl.remove_rule(suppress)
-        assert wait(lambda _: ours(van)[0] == before) < 0.5
+        took = []
+        for _ in range(4):  # each but the first falls into the debounce after the one before
+            van.rtnl.remove_rule(suppress)
+            took.append(wait(lambda _: ours(van)[0] == before))
+        assert min(took[1:]) < DEBOUNCE * 0.8
         taken = count()
         with contextlib.suppress(FileNotFoundError):
             while next(taken) < 1000:

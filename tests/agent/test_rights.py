@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,18 +59,17 @@ def become(uid: int, *capabilities: str) -> tuple[str, ...]:
     return (sys.executable, "-c", BECOME, str(uid), str(bits))
 
 
-def open_up(home: Path) -> None:
-    """Let an ordinary user own the folder and get there."""
-    os.chown(home, ORDINARY, ORDINARY)
-    for folder in home.parents:
-        if folder.stat().st_uid == os.geteuid() and stat.S_IMODE(folder.stat().st_mode) & 0o005 != 0o005:
-            folder.chmod(0o755)
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder that an ordinary user owns and can get to."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, ORDINARY, ORDINARY)
+        yield Path(folder)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_an_ordinary_user_with_two_capabilities(van: Namespace, tmp_path: Path) -> None:
-    open_up(tmp_path)
-    with running(van, tmp_path, command=become(ORDINARY, *CAPABILITIES)) as agent:
+def test_an_ordinary_user_with_two_capabilities(van: Namespace, home: Path) -> None:
+    with running(van, home, command=become(ORDINARY, *CAPABILITIES)) as agent:
         agent.ready().all_up()
         assert os.stat(f"/proc/{agent.process.pid}").st_uid == ORDINARY
         assert os.stat(agent.socket).st_uid == ORDINARY

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -284,12 +285,13 @@ except ControlError as error:
 
 
 @NEEDS_ROOT
-def test_a_stranger_reads_and_a_member_of_the_writers_group_writes(tmp_path: Path) -> None:
-    path = tmp_path / "control.sock"
-    for folder in (tmp_path, *tmp_path.parents):
-        if stat.S_IMODE(folder.stat().st_mode) & 0o005 != 0o005 and folder.stat().st_uid == os.geteuid():
-            folder.chmod(0o755)
+def test_a_stranger_reads_and_a_member_of_the_writers_group_writes() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        ask_as_others(Path(folder) / "control.sock")
 
+
+def ask_as_others(path: Path) -> None:
     async def ask(command: str, arguments: dict[str, object], uid: int, *groups: int) -> str:
         argv = [sys.executable, "-c", CLIENT, str(path), command, json.dumps(arguments), json.dumps([uid, *groups])]
         done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=True)
