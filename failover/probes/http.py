@@ -25,24 +25,33 @@ HEADERS_MAX: Final = 16384
 _PORT: Final = {ProbeKind.HTTP: 80, ProbeKind.HTTPS: 443}
 
 
-async def probe(ask: Ask) -> Answer:
-    """Ask for the page; answered when the expected status comes."""
-    target = ask.send.target
-    context = None
-    if target.kind is ProbeKind.HTTPS:
-        context = await asyncio.to_thread(channel.context, ask.send.trusted_clock)
-    began = ask.loop.time()
-    async with asyncio.timeout(PATIENCE):
-        address = target.host if is_address(target.host) else await resolve(ask, target.host)
-        try:
-            status, location, doubt = await _fetch(ask, address, context)
-        except ConnectionError as error:
-            said = f"hung up before a status: {error.strerror or error}"
-            raise UnansweredError(Outcome.SILENT, said) from error
-    strange = judge(target, status, location)
-    if strange:
-        raise UnansweredError(Outcome.PORTAL, strange)
-    return Answer(Outcome.CLOCK if doubt else Outcome.ANSWERED, ask.loop.time() - began, doubt)
+class Http:
+    """HTTP and HTTPS probes; what the box trusts in TLS is read once, for that takes longer than the loop may."""
+
+    def __init__(self) -> None:
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+
+    async def probe(self, ask: Ask) -> Answer:
+        """Ask for the page; answered when the expected status comes."""
+        target = ask.send.target
+        context = await self._context(ask.send.trusted_clock) if target.kind is ProbeKind.HTTPS else None
+        began = ask.loop.time()
+        async with asyncio.timeout(PATIENCE):
+            address = target.host if is_address(target.host) else await resolve(ask, target.host)
+            try:
+                status, location, doubt = await _fetch(ask, address, context)
+            except ConnectionError as error:
+                said = f"hung up before a status: {error.strerror or error}"
+                raise UnansweredError(Outcome.SILENT, said) from error
+        strange = judge(target, status, location)
+        if strange:
+            raise UnansweredError(Outcome.PORTAL, strange)
+        return Answer(Outcome.CLOCK if doubt else Outcome.ANSWERED, ask.loop.time() - began, doubt)
+
+    async def _context(self, trusted_clock: bool) -> ssl.SSLContext:
+        if trusted_clock not in self._contexts:
+            self._contexts[trusted_clock] = await asyncio.to_thread(channel.context, trusted_clock)
+        return self._contexts[trusted_clock]
 
 
 def is_address(host: str) -> bool:
@@ -77,13 +86,16 @@ async def _fetch(ask: Ask, address: str, context: ssl.SSLContext | None) -> tupl
 async def _status(way: channel.Channel, target: Target) -> tuple[int, str]:
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADERS_MAX)
     await way.send(request(connection, target))
-    while True:
+    size = 0
+    while size <= HEADERS_MAX:
         data = await way.receive()
         found = read_status(connection, data)
         if found is not None:
             return found
         if not data:
             raise ConnectionResetError("closed")
+        size += len(data)
+    raise UnansweredError(Outcome.PORTAL, f"not HTTP: no status in {size} bytes")
 
 
 def request(connection: h11.Connection, target: Target) -> bytes:

@@ -30,11 +30,12 @@ _PRIVATE: Final = tuple(
         "172.16.0.0/12",
         "192.168.0.0/16",
         "::/127",
+        "::ffff:0:0/96",
         "fc00::/7",
         "fe80::/10",
     )
 )
-"""Unspecified, loopback, private, link-local and carrier-grade NAT: RFC 6890, RFC 6598, RFC 4193."""
+"""Unspecified, loopback, private, link-local, carrier-grade NAT, mapped IPv4: RFC 6890, RFC 6598, RFC 4193."""
 _LOCAL_DOMAINS: Final = (
     "local",
     "localhost",

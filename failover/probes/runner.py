@@ -39,9 +39,9 @@ def _load_dns() -> Attempt:
 
 
 def _load_http() -> Attempt:
-    from failover.probes.http import probe
+    from failover.probes.http import Http
 
-    return probe
+    return Http().probe
 
 
 _LOADERS: Final[Mapping[ProbeKind, Callable[[], Attempt]]] = {

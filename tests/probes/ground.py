@@ -35,7 +35,8 @@ LENGTH = {Family.IPV4: 24, Family.IPV6: 64}
 AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 HOST = {Family.IPV4: 32, Family.IPV6: 128}
 ETH_P_ALL = 3
-IFA_F_NODAD = 2
+NODAD: dict[Family, dict[str, int]] = {Family.IPV4: {}, Family.IPV6: {"flags": 2}}
+"""An IPv6 address is usable at once with IFA_F_NODAD."""
 _ids = itertools.count(1)
 
 
@@ -57,7 +58,7 @@ class Ground:
         with self.netlink(self.world) as netlink:
             for family in Family:
                 for target in (ALIVE, OTHER):
-                    netlink.addr("add", index=1, address=target[family], prefixlen=HOST[family])
+                    netlink.addr("add", index=1, address=target[family], prefixlen=HOST[family], **NODAD[family])
                 for target, kind in ((PROHIBITED, "prohibit"), (UNREACHED, "unreachable"), (NOBODY, "blackhole")):
                     dst = f"{target[family]}/{HOST[family]}"
                     netlink.route("add", family=AF[family], dst=dst, type=kind)
@@ -83,8 +84,7 @@ class Ground:
     def _dress(self, end: End, other: End, own: dict[Family, str], theirs: dict[Family, str]) -> None:
         with self.netlink(end.namespace) as netlink:
             for family in Family:
-                flags = {"flags": IFA_F_NODAD} if family is Family.IPV6 else {}
-                netlink.addr("add", index=end.index, address=own[family], prefixlen=LENGTH[family], **flags)
+                netlink.addr("add", index=end.index, address=own[family], prefixlen=LENGTH[family], **NODAD[family])
                 mac = ":".join(f"{byte:02x}" for byte in other.mac)
                 netlink.neigh("add", ifindex=end.index, dst=theirs[family], lladdr=mac, state="permanent")
 
@@ -209,6 +209,18 @@ async def until(bench: Bench, true: Callable[[], bool]) -> None:
         await bench.settled()
 
 
+async def first_sent(bench: Bench, watcher: Watcher, family: Family, host: str) -> bytes:
+    """The next packet naming the host that leaves by the watched device."""
+    sent: list[bytes] = []
+
+    def any_sent() -> bool:
+        sent.extend(watcher.sent(family, host))
+        return bool(sent)
+
+    await until(bench, any_sent)
+    return sent[0]
+
+
 Play = Callable[[Bench], Coroutine[Any, Any, None]]
 
 
@@ -235,11 +247,17 @@ def run_here(script: Play) -> None:
 
 
 def send(
-    family: Family, host: str, *, kind: ProbeKind = ProbeKind.ICMP, uplink: str = "wan0", **target: Any
+    family: Family,
+    host: str,
+    *,
+    kind: ProbeKind = ProbeKind.ICMP,
+    uplink: str = "wan0",
+    trusted_clock: bool = True,
+    **target: Any,
 ) -> SendProbe:
     """A probe order, with a fresh id."""
     aim = Target(kind, host, family=family, url=f"{kind}://{host}", **target)
-    return SendProbe(next(_ids), uplink, family, uplink, MARK[uplink], aim)
+    return SendProbe(next(_ids), uplink, family, uplink, MARK[uplink], aim, trusted_clock)
 
 
 @contextmanager
