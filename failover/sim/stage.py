@@ -71,7 +71,7 @@ def play_trace(trace: Trace, config: Config, primary: str | None, seed: int, bra
     config = for_uplinks(config, trace.names, primary, {}, by_config=True)
     names = tuple(uplink.name for uplink in config.uplinks)
     columns = [trace.names.index(name) for name in names]
-    account = Account(names, {Family.IPV4: Meter(len(names), 0)}, moves_flows=config.policy.failback_moves_flows)
+    account = Account(names, {Family.IPV4: Meter(len(names))}, moves_flows=config.policy.failback_moves_flows)
     journal = Journal()
     replay = _Replay(config, account, journal, columns, seed, brain)
     for step in trace.steps():
@@ -173,7 +173,7 @@ def _scripted_lanes(course: Course, seed: int) -> dict[tuple[str, Family], Lane]
 def _script_account(
     script: Script, names: Sequence[str], lanes: Mapping[tuple[str, Family], Lane], config: Config
 ) -> Account:
-    meters = {family: Meter(len(names), 0) for family in script.families}
+    meters = {family: Meter(len(names)) for family in script.families}
     requests = {
         family: Requests(meter, [lanes[name, family] for name in names], script.requests_every, 0.0)
         for family, meter in meters.items()

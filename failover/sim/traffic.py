@@ -17,6 +17,7 @@ from failover.sim.links import Lane
 
 PATIENCE: Final = 1.0
 """Seconds after which a user calls it bad: a request without its reply, an open flow with a packet still unanswered."""
+PRIMARY: Final = 0
 LASTED: Final = 2.0
 """Seconds of further silence that make a conviction worth its price."""
 
@@ -64,10 +65,9 @@ class OpenFlow:
 
 @dataclass(slots=True)
 class Meter:
-    """The measures of one family; uplinks are named by their place."""
+    """The measures of one family; uplinks are named by their place, the primary being 0."""
 
     uplinks: int
-    primary: int
     agent: Tally = field(default_factory=Tally)
     never: Tally = field(default_factory=Tally)
     oracle: Tally = field(default_factory=Tally)
@@ -91,7 +91,7 @@ class Meter:
     def restart(self) -> None:
         """Open flows anew: time jumped. What was counted stays."""
         self._flow = OpenFlow()
-        self._flow_on = self.primary
+        self._flow_on = PRIMARY
         self._own = [OpenFlow() for _ in range(self.uplinks)]
         self._judged.clear()
 
@@ -119,7 +119,7 @@ class Meter:
         good = [passes and rtt is not None and rtt <= PATIENCE for rtt, passes in packets]
         if active is None or not good[active]:
             self.agent.bad += step
-        if not good[self.primary]:
+        if not good[PRIMARY]:
             self.never.bad += step
         if True not in good:
             self.oracle.bad += step
@@ -133,7 +133,7 @@ class Meter:
         self, at: float, step: float, packets: Sequence[tuple[float | None, bool]], active: int | None
     ) -> None:
         silent = [flow.send(at, rtt, step) for flow, (rtt, _) in zip(self._own, packets, strict=True)]
-        if silent[self.primary]:
+        if silent[PRIMARY]:
             self.never.silent += step
         if False not in silent:
             self.oracle.silent += step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from failover.config import ConfigError, describe_problems
 from failover.model import Drain, FailoverError, Family, Use
 from failover.sim.links import Bursts, Rtt
 from failover.sim.scenario import find_script, load, parse, shipped
-from failover.sim.script import Crash, Gaps, Operator, Suspend, TargetDead
+from failover.sim.script import Crash, Gaps, Operator, Suspend, TargetDead, unroll
 
 OUTAGES = {"kddi2022": 61, "softbank2018": 6, "docomo2021": 29, "att2024": 12}
 EVERYDAY = {
@@ -162,3 +163,17 @@ def test_a_wrong_name_is_told_the_near_one_or_all() -> None:
     with pytest.raises(FailoverError) as caught:
         find_script("?")
     assert all(name in caught.value.hint for name in shipped())
+
+
+def test_a_bus_has_the_silences_of_the_drives() -> None:
+    """About 17 over a second per carrier and hour, never on both carriers at once."""
+    script = find_script("bus_handover")
+    silences = 0
+    for seed in range(20):
+        dark = []
+        for timeline in unroll(script, seed).timelines.values():
+            ends = [*timeline.starts[1:], script.length]
+            dark += [span for *span, here in zip(timeline.starts, ends, timeline.conditions, strict=True) if here.dead]
+        assert all(one[1] <= two[0] for one, two in pairwise(sorted(dark)))
+        silences += sum(end - start > 1 and start >= 0 for start, end in dark)
+    assert 15 <= silences / (20 * 2 * script.length / 3600) <= 21

@@ -21,7 +21,7 @@ def play(meter: Meter, packets: list[Packets], active: int | None = 0) -> None:
 
 
 def test_a_request_is_bad_without_a_reply_within_a_second() -> None:
-    meter = Meter(2, 0)
+    meter = Meter(2)
     play(meter, [[(0.05, True), (None, True)], [(1.5, True), (0.05, True)], [(0.05, False), (None, True)]])
     assert meter.never.bad == pytest.approx(0.4)
     assert meter.agent.bad == pytest.approx(0.4)
@@ -30,7 +30,7 @@ def test_a_request_is_bad_without_a_reply_within_a_second() -> None:
 
 
 def test_the_agent_is_measured_on_the_uplink_it_chose() -> None:
-    meter = Meter(2, 0)
+    meter = Meter(2)
     play(meter, [[(None, True), (0.05, True)]] * 10, active=1)
     play(meter, [[(None, True), (0.05, True)]] * 5, active=None)
     assert meter.agent.bad == pytest.approx(1.0)
@@ -54,7 +54,7 @@ def test_a_late_reply_ends_a_silence_when_it_arrives() -> None:
 
 
 def test_a_conviction_moves_the_open_flow_and_its_wait_goes_on() -> None:
-    meter = Meter(2, 0)
+    meter = Meter(2)
     dark: Packets = [(None, True), (0.05, True)]
     bright: Packets = [(0.05, True), (0.05, True)]
     play(meter, [bright] + [dark] * 8)
@@ -69,7 +69,7 @@ def test_a_conviction_moves_the_open_flow_and_its_wait_goes_on() -> None:
 
 
 def test_a_conviction_just_before_the_replies_did_not_last() -> None:
-    meter = Meter(2, 0)
+    meter = Meter(2)
     play(meter, [[(None, True), (0.05, True)]] * 9)
     meter.convicted(0, 1.7)
     for place in range(9, 40):
@@ -78,7 +78,7 @@ def test_a_conviction_just_before_the_replies_did_not_last() -> None:
 
 
 def test_a_conviction_of_an_uplink_without_flows_costs_nothing() -> None:
-    meter = Meter(2, 0)
+    meter = Meter(2)
     meter.convicted(1, 0.0)
     assert (meter.convictions, meter.flow_on) == (0, 0)
 
@@ -88,7 +88,7 @@ def test_requests_played_late_are_played_once() -> None:
         lanes: list[Lane] = [
             ScriptedLane(Timeline([(0.0, Conditions(Rtt.around(0.05), loss=0.3))]), f"uplink {n}") for n in range(2)
         ]
-        return Requests(Meter(2, 0), lanes, STEP, 0.0)
+        return Requests(Meter(2), lanes, STEP, 0.0)
 
     one, many = requests(), requests()
     one.play(100.0, 0)
@@ -101,7 +101,7 @@ def test_requests_played_late_are_played_once() -> None:
 
 def test_nobody_asks_while_the_machine_sleeps() -> None:
     lane = ScriptedLane(Timeline([(0.0, Conditions(Rtt.around(0.05)))]), "x")
-    requests = Requests(Meter(1, 0), [lane], STEP, 0.0)
+    requests = Requests(Meter(1), [lane], STEP, 0.0)
     requests.play(10.0, 0)
     requests.skip(7210.0)
     requests.play(7220.0, 0)
@@ -111,12 +111,12 @@ def test_nobody_asks_while_the_machine_sleeps() -> None:
 @pytest.mark.skipif(not TRACE.exists(), reason="the recorded drives are not there")
 @pytest.mark.parametrize(("primary", "never"), [(0, 22.8), (1, 48.4)])
 def test_the_baselines_of_the_recorded_drive(primary: int, never: float) -> None:
-    meter = Meter(2, primary)
+    meter = Meter(2)
     with TRACE.open(newline="") as lines:
         for step in Trace(lines, TRACE.name).steps():
             if step.first:
                 meter.restart()
-            meter.tick(step.row.at, step.lasts, [(rtt, True) for rtt in step.row.rtts], primary)
+            meter.tick(step.row.at, step.lasts, [(step.row.rtts[place], True) for place in (primary, 1 - primary)], 0)
     per_hour = 3600 / meter.seconds
     assert round(meter.never.bad * per_hour, 1) == never
     assert meter.oracle.bad == 0.0
