@@ -38,9 +38,11 @@ PREF_SPECIFIC: Final = 15500
 MARK_ANY: Final = (1, 0)
 """fwmark 0x1/0 is every packet. `wg-quick down` deletes rules until `ip rule` shows no line with "from all lookup main
 suppress_prefixlength 0"; without this selector ours is such a line, and the loop runs on against our repairs."""
+PREF_REPLY: Final = 15505
 PREF_SOURCE: Final = 15510
 PREF_MARK: Final = 15520
-PREFS_COPY: Final = range(15530, 15580)
+PREFS_COPY: Final = range(15530, 15579)
+PREF_SOURCE_LATE: Final = 15579
 PREF_ACTIVE: Final = 15580
 PREF_SETTLED: Final = 15590
 PREF_MAIN: Final = 32766
@@ -52,6 +54,9 @@ METRIC_FLOOR: Final = 0xFFFFFFFF
 TABLE_DEFAULT: Final = 253
 FRA_GOTO: Final = 4
 """linux/fib_rules.h: the pref that a goto rule jumps to, in `Rule.extra`."""
+FRA_UID_RANGE: Final = 20
+AS_ROOT: Final = ((FRA_UID_RANGE, struct.pack("=II", 0, 0)),)
+"""uidrange 0-0: so the kernel looks up the reverse path of what it receives (fib_frontend.c), and root's own flows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +170,37 @@ def _addresses_once(uplinks: Iterable[Uplink], family: Family) -> list[tuple[str
 def _rules(
     family: Family, members: Sequence[Uplink], addresses: Iterable[tuple[str, int]], facts: Facts, mask: int
 ) -> list[Rule]:
-    length = 32 if family is Family.IPV4 else 128
     slots = [uplink.slot for uplink in members]
+    copies = _copies(family, facts)
+    early, late = _source_rules(family, [(a, s) for a, s in addresses if s in slots], behind=bool(copies))
     return [
         Rule(family, PREF_SPECIFIC, table=TABLE_MAIN, suppress_prefix_length=0, fwmark=MARK_ANY[0], fwmask=MARK_ANY[1]),
-        *(Rule(family, PREF_SOURCE, table=table_of(s), source=f"{a}/{length}") for a, s in addresses if s in slots),
+        *early,
         *(Rule(family, PREF_MARK, table=table_of(s), fwmark=mark_of(s, mask), fwmask=mask) for s in slots),
-        *_copies(family, facts),
+        *copies,
+        *late,
         Rule(family, PREF_ACTIVE, table=TABLE_ACTIVE, iif="lo"),
         Rule(family, PREF_SETTLED, table=TABLE_SETTLED),
     ]
+
+
+def _source_rules(
+    family: Family, addresses: Iterable[tuple[str, int]], *, behind: bool
+) -> tuple[list[Rule], list[Rule]]:
+    """`from <address>` for each (address, slot), so that open flows stay: those before and those `behind` the copies.
+
+    Where others have rules they come first: IPv6 answers a refused lookup by choosing a source address and asking
+    again, so every flow would slip past a kill switch by the address chosen. IPv4 keeps one in front for the kernel's
+    own lookups, or its reverse path filter would drop the replies to probes.
+    """
+    length = 32 if family is Family.IPV4 else 128
+    rules = [
+        Rule(family, PREF_SOURCE, table=table_of(slot), source=f"{address}/{length}") for address, slot in addresses
+    ]
+    if not behind:
+        return rules, []
+    replies = [replace(rule, priority=PREF_REPLY, extra=AS_ROOT) for rule in rules] if family is Family.IPV4 else []
+    return replies, [replace(rule, priority=PREF_SOURCE_LATE) for rule in rules]
 
 
 def _foreign(family: Family, facts: Facts) -> list[Rule]:
@@ -196,13 +222,24 @@ def _foreign(family: Family, facts: Facts) -> list[Rule]:
 def _copies(family: Family, facts: Facts) -> list[Rule]:
     foreign = _foreign(family, facts)
     places = [PREFS_COPY[min(rank, len(PREFS_COPY) - 1)] for rank in range(len(foreign))]
-    copies = []
-    for rule, place in zip(foreign, places, strict=True):
-        copy = replace(rule, priority=place, protocol=PROTOCOL)
-        if rule.action is RuleAction.GOTO:
-            copy = _landing(copy, foreign, places, {r.priority for r in facts.rules if r.family is family})
-        copies.append(copy)
-    return copies
+    prefs = {rule.priority for rule in facts.rules if rule.family is family}
+    return [
+        _adapted(replace(rule, priority=place, protocol=PROTOCOL), foreign, places, prefs)
+        for rule, place in zip(foreign, places, strict=True)
+    ]
+
+
+def _adapted(copy: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: set[int]) -> Rule:
+    """A copy as it is, but for two that would leave us: a goto, and a lookup of main, which says "as usual".
+
+    What is usual is ours to tell. Verbatim, a tunnel that a kill switch lets out by `fwmark 0xca6c lookup main` would
+    stay on main's first default, however dead that is.
+    """
+    if copy.action is RuleAction.GOTO:
+        return _landing(copy, foreign, places, prefs)
+    if copy.action is RuleAction.LOOKUP and copy.table == TABLE_MAIN and copy.suppress_prefix_length is None:
+        return _aimed(replace(copy, action=RuleAction.GOTO, table=0), PREF_ACTIVE)
+    return copy
 
 
 def _landing(goto: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: set[int]) -> Rule:

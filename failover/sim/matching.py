@@ -11,6 +11,9 @@ from typing import Final
 from failover.model import Address, Family, Route, RouteKind, Rule
 
 FRA_GOTO: Final = 4
+FRA_UID_RANGE: Final = 20
+USER: Final = 1000
+"""Whose flows these are; what is forwarded counts as root's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def _inside(address: str, network: str) -> bool:
 
 
 def matches(rule: Rule, flow: Flow) -> bool:
-    """A packet of the simulation has no ports, no TOS, and goes to the internet: rules that select by those pass."""
+    """A packet here has no ports and no TOS, and goes to the internet: rules that select by those pass it over."""
     return rule.invert != (
         (rule.source is None or (flow.source is not None and _inside(flow.source, rule.source)))
         and (rule.destination is None or rule.destination.endswith("/0"))
@@ -74,8 +77,16 @@ def matches(rule: Rule, flow: Flow) -> bool:
         and rule.oif in (None, flow.oif)
         and ((rule.fwmark or 0) ^ flow.mark) & _mask(rule) == 0
         and rule.tos == 0
-        and all(kind == FRA_GOTO for kind, _ in rule.extra)
+        and all(_allows(kind, payload, flow) for kind, payload in rule.extra)
     )
+
+
+def _allows(kind: int, payload: bytes, flow: Flow) -> bool:
+    """Whether an attribute without a field of its own lets the rule match."""
+    if kind == FRA_UID_RANGE:
+        first, last = (int.from_bytes(half, byteorder) for half in (payload[:4], payload[4:]))
+        return first <= (USER if flow.iif_lo else 0) <= last
+    return kind == FRA_GOTO
 
 
 def _mask(rule: Rule) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from failover.core.plan import FRA_GOTO, Desired, mark_of, ours, plan
 from failover.core.uplinks import Uplink
-from failover.model import Decision, Facts, Family, RouteKind, Rule, RuleAction, Sysctl
+from failover.model import FAMILIES, Decision, Facts, Family, RouteKind, Rule, RuleAction, Sysctl
 
 from .worlds import FOREIGN, KERNEL_RULES, MASK, V4, V6, decide, decisions, facts_of, goto, uplink, uplink_lists, way
 
@@ -29,7 +29,7 @@ def table(desired: Desired, number: int, family: Family = V4) -> list[tuple[int,
 
 
 def copies(desired: Desired) -> list[Rule]:
-    return [rule for rule in desired.rules if 15530 <= rule.priority < 15580]
+    return [rule for rule in desired.rules if 15530 <= rule.priority < 15579]
 
 
 def foreign(priority: int, **fields: object) -> Rule:
@@ -182,6 +182,18 @@ def test_foreign_rules_are_copied_verbatim_in_order() -> None:
     assert copies(desired) == expected
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_rules_of_others_come_before_those_for_open_flows(family: Family) -> None:
+    """But for IPv4's own lookups of the reverse path."""
+    both = uplink("a", 2, way(2), way(2, V6), addresses=["10.0.2.2", "2001:db8:2::2"])
+    desired = wanted(both, rules=(foreign(30000, family=family, action=RuleAction.PROHIBIT),))
+    found = [(r.priority, bool(r.extra)) for r in desired.rules if r.family is family and r.source]
+    assert found == ([(15505, True), (15579, False)] if family is V4 else [(15579, False)])
+    assert [r.priority for r in desired.rules if r.family is not family and r.source] == [15510]
+    guard = next((r for r in desired.rules if r.extra), None)
+    assert guard is None or guard.extra == ((20, b"\0" * 8),)
+
+
 def test_a_rule_with_our_tag_outside_our_prefs_is_not_ours() -> None:
     stranger = foreign(20000, table=7, protocol=155)
     assert copies(wanted(A, rules=(stranger,))) == [replace(stranger, priority=15530)]
@@ -190,8 +202,13 @@ def test_a_rule_with_our_tag_outside_our_prefs_is_not_ours() -> None:
 def test_plain_lookups_are_not_copied_and_nothing_behind_main_is() -> None:
     rules = (foreign(20000, table=253), foreign(20001, table=7), foreign(20002, table=254), foreign(20003, table=8))
     assert [r.table for r in copies(wanted(A, rules=rules))] == [7]
-    selected = (foreign(20000, table=254, fwmark=1, fwmask=1), foreign(20003, table=8))
-    assert [r.table for r in copies(wanted(A, rules=selected))] == [254, 8]
+
+
+def test_a_selected_lookup_of_main_goes_where_everything_else_goes() -> None:
+    rules = (foreign(20000, table=254, fwmark=1, fwmask=1), foreign(20003, action=RuleAction.PROHIBIT))
+    first, second = copies(wanted(A, rules=rules))
+    assert (first.action, first.table, first.fwmark, target(first)) == (RuleAction.GOTO, 0, 1, 15580)
+    assert second == replace(rules[1], priority=15531, protocol=155)
 
 
 def target(rule: Rule) -> int:
@@ -222,17 +239,17 @@ def test_a_goto_over_a_plain_lookup_of_default_lands_behind_it() -> None:
     assert target(copies(wanted(A, rules=rules))[0]) == 15531
 
 
-def test_more_than_fifty_foreign_rules_share_the_last_pref_in_order_and_are_told() -> None:
+def test_more_foreign_rules_than_places_share_the_last_pref_in_order_and_are_told() -> None:
     rules = [foreign(20000 + i, table=1000 + i) for i in range(60)]
     desired = wanted(A, rules=(goto(19000, 20058), goto(19001, 20010), *rules))
     found = copies(desired)
     assert [r.table for r in found if r.table] == [1000 + i for i in range(60)]
-    assert [r.priority for r in found] == [*range(15530, 15579), *([15579] * 13)]
+    assert [r.priority for r in found] == [*range(15530, 15578), *([15578] * 14)]
     assert [target(r) for r in found[:2]] == [20058, 15542]
     assert desired.warnings == (
-        "62 ipv4 foreign rules between ours and main, 50 places for copies: the last share one pref",
+        "62 ipv4 foreign rules between ours and main, 49 places for copies: the last share one pref",
     )
-    assert wanted(A, rules=tuple(rules[:50])).warnings == ()
+    assert wanted(A, rules=tuple(rules[:49])).warnings == ()
 
 
 @given(st.data())

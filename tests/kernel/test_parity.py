@@ -14,7 +14,7 @@ import pytest
 
 from failover.config import Config
 from failover.core.diff import diff, removal
-from failover.core.plan import FRA_GOTO, Desired, ours, plan
+from failover.core.plan import FRA_GOTO, FRA_UID_RANGE, Desired, ours, plan
 from failover.core.uplinks import resolve
 from failover.lab.namespaces import LabError, gain_privileges
 from failover.model import FAMILIES, TABLE_MAIN, Decision, Facts, Family, Route, RouteKind, Rule, RuleAction
@@ -287,6 +287,28 @@ def test_gotos_land_where_their_originals_do(twins: Twins, aim: int) -> None:
     before = twins.virtual.lookup(V4, mark=0xCA6C)
     twins.reconcile()
     assert twins.virtual.lookup(V4, mark=0xCA6C) == before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_kill_switch_with_a_way_out(twins: Twins, family: Family) -> None:
+    for rule in (
+        Rule(family, 20000, table=TABLE_MAIN, fwmark=0xCA6C, fwmask=0xFFFFFFFF, protocol=0),
+        Rule(family, 20001, RuleAction.PROHIBIT, protocol=0),
+    ):
+        twins.do("add_rule", rule)
+    twins.reconcile(active="wan1")
+    assert (twins.virtual.lookup(family), twins.virtual.lookup(family, mark=0xCA6C)) == (None, "wan1")
+    assert twins.virtual.lookup(family, source="10.0.0.2" if family is V4 else "2001:db8::2") is None
+
+
+@pytest.mark.parametrize(("first", "last", "stopped"), [(1, 999, False), (1000, 1000, True), (1001, 1999, False)])
+def test_a_rule_for_some_users(twins: Twins, first: int, last: int, stopped: bool) -> None:
+    users = ((FRA_UID_RANGE, struct.pack("=II", first, last)),)
+    for family in FAMILIES:
+        twins.do("add_rule", Rule(family, 20000, RuleAction.PROHIBIT, extra=users, protocol=0))
+    twins.reconcile()
+    assert twins.virtual.lookup(V4) == twins.virtual.lookup(V6) == (None if stopped else "wan0")
+    assert twins.virtual.lookup(V4, iif_lo=False) == "wan0"
 
 
 def test_a_plain_lookup_of_main_shadows_what_comes_after_it(twins: Twins) -> None:

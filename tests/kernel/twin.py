@@ -16,6 +16,7 @@ from failover.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
 from failover.lab.namespaces import Namespace
 from failover.lab.wire import End, cable
 from failover.model import FAMILIES, TABLE_MAIN, Facts, Family, Operation, OperationResult, Route, Rule
+from failover.sim.matching import USER
 
 SETTLES = 5.0
 """Seconds within which the kernel tells of a carrier (it may hold that back for one)."""
@@ -76,7 +77,7 @@ class RealKernel:
     ) -> str | None:
         words = ["route", "get", INTERNET[family], "mark", hex(mark)]
         words += ["from", source] if source else []
-        words += [] if iif_lo else ["from", LAN[family], "iif", "lan0"]
+        words += ["uid", str(USER)] if iif_lo else ["from", LAN[family], "iif", "lan0"]
         words += ["oif", oif] if oif else []
         done = self._ip(family, *words)
         said = done.stdout.split()

@@ -141,6 +141,8 @@ def test_a_kill_switch_stays_tight_and_a_tunnel_first(box: Box) -> None:
     box.reconcile()
     assert box.ways() == (None, None)
     assert box.kernel.lookup(V4, mark=0xCA6C) == "wan0"
+    assert box.kernel.lookup(V4, source="10.0.0.2") is None
+    assert box.kernel.lookup(V4, mark=1 << 24) == "wan0"
 
 
 def test_a_deletion_by_selector_hits_the_copy_first_and_the_copy_is_repaired(box: Box) -> None:
@@ -155,7 +157,8 @@ def test_a_deletion_by_selector_hits_the_copy_first_and_the_copy_is_repaired(box
         None,
         "No such file or directory",
     ]
-    assert box.reconcile() == ()
+    box.reconcile()
+    assert {r.priority for r in box.kernel.facts().rules if ours(r)} == {15500, 15510, 15520, 15580, 15590}
 
 
 def test_facts_are_the_same_object_until_something_changes(box: Box) -> None:
