@@ -25,7 +25,7 @@ from typing import Any, Final, assert_never
 
 from failover import __version__
 from failover.config import CONFIG_PATH, Config, ConfigError, Problem, Reconfigured
-from failover.config_reading import load_with_warnings
+from failover.config.reading import load_with_warnings
 from failover.core.diff import removal
 from failover.core.engine import Engine, Event
 from failover.core.plan import METRIC_CHOSEN

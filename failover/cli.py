@@ -143,7 +143,7 @@ def _add_demo(parser: Parser) -> None:
 
 def seconds(text: str) -> float:
     """A duration of the command line."""
-    from failover.values import WrongValueError, parse_duration
+    from failover.config.values import WrongValueError, parse_duration
 
     try:
         return parse_duration(text)
@@ -186,7 +186,7 @@ def ask_agent(arguments: argparse.Namespace) -> int:
 
 def check_config(arguments: argparse.Namespace) -> int:
     from failover.config import CONFIG_PATH, Config, ConfigError
-    from failover.config_reading import load_with_warnings
+    from failover.config.reading import load_with_warnings
 
     named = arguments.file or arguments.config
     path = named or CONFIG_PATH

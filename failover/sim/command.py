@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from failover.config import Config
-from failover.config_reading import load
+from failover.config.reading import load
 from failover.model import FailoverError, clean
 from failover.sim import report
 from failover.sim.scenario import find_script

@@ -11,23 +11,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from failover.config import ConfigError
-from failover.model import Auto, Drain, FailoverError, Family, ProbeNow, Undrain, Use, clean
-from failover.sim.links import Bursts, Rtt
-from failover.sim.script import (
-    Act,
-    Actor,
-    ClockJump,
-    Crash,
-    Gaps,
-    Operator,
-    Phase,
-    Script,
-    Suspend,
-    TargetDead,
-    Weather,
-)
-from failover.values import WrongValueError, format_duration, parse_duration, parse_name, parse_number, quoted
-from failover.yaml_reading import (
+from failover.config.values import WrongValueError, format_duration, parse_duration, parse_name, parse_number, quoted
+from failover.config.yaml_reading import (
     Notes,
     Place,
     Reader,
@@ -43,7 +28,22 @@ from failover.yaml_reading import (
     suggest,
     text,
 )
-from failover.yaml_tree import Entries, Items, Scalar, compose, read_text
+from failover.config.yaml_tree import Entries, Items, Scalar, compose, read_text
+from failover.model import Auto, Drain, FailoverError, Family, ProbeNow, Undrain, Use, clean
+from failover.sim.links import Bursts, Rtt
+from failover.sim.script import (
+    Act,
+    Actor,
+    ClockJump,
+    Crash,
+    Gaps,
+    Operator,
+    Phase,
+    Script,
+    Suspend,
+    TargetDead,
+    Weather,
+)
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 UPLINKS_MAX: Final = 16

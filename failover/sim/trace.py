@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from failover.config.values import WrongValueError, parse_name
 from failover.model import FailoverError, clean
 from failover.sim.links import SLOT
-from failover.values import WrongValueError, parse_name
 
 PREFIX: Final = "rtt_ms_"
 _EXAMPLE: Final = "t_s,rtt_ms_au,rtt_ms_docomo"

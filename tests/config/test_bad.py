@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from failover.config import ConfigError, Problem, describe_problems
-from failover.config_reading import load, parse
-from failover.yaml_tree import BYTES_MAX, decode
+from failover.config.reading import load, parse
+from failover.config.yaml_tree import BYTES_MAX, decode
 
 BAD = Path(__file__).parent / "bad"
 FILES = sorted(BAD.glob("*.yaml"))

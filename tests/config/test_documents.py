@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from failover.config import PROFILES, Config, ConfigError, Metered, Uplink
-from failover.config_reading import SECTIONS, load_with_warnings, parse
-from failover.targets import parse_target
-from failover.values import format_duration
+from failover.config.reading import SECTIONS, load_with_warnings, parse
+from failover.config.targets import parse_target
+from failover.config.values import format_duration
 
 HERE = Path(__file__).resolve().parents[2] / "config"
 EXAMPLE = HERE / "failover.yaml"

@@ -17,9 +17,9 @@ from failover.config import (
     Policy,
     Uplink,
 )
-from failover.config_reading import load, load_with_warnings
+from failover.config.reading import load, load_with_warnings
+from failover.config.targets import parse_target
 from failover.model import Family, ProbeKind, Target
-from failover.targets import parse_target
 
 GOOD = Path(__file__).parent / "good"
 

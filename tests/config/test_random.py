@@ -22,10 +22,9 @@ from failover.config import (
     Policy,
     Uplink,
 )
-from failover.config_reading import parse
-from failover.model import Target
-from failover.targets import parse_target
-from failover.values import (
+from failover.config.reading import parse
+from failover.config.targets import parse_target
+from failover.config.values import (
     WrongValueError,
     format_duration,
     format_size,
@@ -33,7 +32,8 @@ from failover.values import (
     parse_duration,
     parse_size,
 )
-from failover.yaml_tree import decode
+from failover.config.yaml_tree import decode
+from failover.model import Target
 
 unhurried = settings(deadline=None)
 """Time is not the matter here, and this machine may be busy."""

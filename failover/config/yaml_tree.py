@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 import yaml
 
 from failover.config import ConfigError, Problem
+from failover.config.values import quoted
 from failover.model import clean
-from failover.values import quoted
 
 BYTES_MAX: Final = 1 << 20
 DEPTH_MAX: Final = 16

@@ -10,8 +10,8 @@ import ipaddress
 import re
 from typing import Final
 
+from failover.config.values import WrongValueError, parse_port, quoted
 from failover.model import Family, ProbeKind, Target
-from failover.values import WrongValueError, parse_port, quoted
 
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?(?P<fragment>#.*)?"

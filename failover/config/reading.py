@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from failover.config import PROFILES, Config, ConfigError, Detection, Metered, Metrics, Policy, Problem, Uplink
-from failover.model import FAMILIES, SLOTS_MAX, Target, clean
-from failover.targets import parse_target
-from failover.values import (
+from failover.config.targets import parse_target
+from failover.config.values import (
     WrongValueError,
     format_duration,
     format_size,
@@ -28,7 +27,7 @@ from failover.values import (
     parse_number,
     parse_whole,
 )
-from failover.yaml_reading import (
+from failover.config.yaml_reading import (
     Notes,
     Place,
     Reader,
@@ -43,7 +42,8 @@ from failover.yaml_reading import (
     read_keys,
     text,
 )
-from failover.yaml_tree import Entries, Scalar, compose, read_text
+from failover.config.yaml_tree import Entries, Scalar, compose, read_text
+from failover.model import FAMILIES, SLOTS_MAX, Target, clean
 
 TARGETS_MAX: Final = 32
 

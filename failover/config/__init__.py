@@ -1,6 +1,6 @@
 """The operator's will as one frozen tree, and the error that says what is wrong with one.
 
-The tree is what the core reads, so nothing heavy is imported here. Reading it from YAML is `config_reading`.
+The tree is what the core reads, so nothing heavy is imported here. Reading it from YAML is `reading.py`.
 """
 
 from __future__ import annotations

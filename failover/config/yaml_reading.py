@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from failover.config import Problem
-from failover.values import WrongValueError, quoted, shown
-from failover.yaml_tree import Entries, Items, Scalar, Value
+from failover.config.values import WrongValueError, quoted, shown
+from failover.config.yaml_tree import Entries, Items, Scalar, Value
 
 _WORDS: Final = {"str": "text", "bool": "boolean", "int": "number", "float": "number", "timestamp": "date"}
 """What YAML 1.1 takes a plain scalar for, in people's words."""
