@@ -33,7 +33,7 @@ from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.instance import require_capabilities, sole_instance
 from failover.export.journal import Journal, claim_standard_streams
-from failover.export.metrics import Metrics, Picture, parse_traffic
+from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.scrape import Scrape
 from failover.export.status import document
 from failover.kernel.clock import slept, wall_clock_trusted
@@ -414,9 +414,7 @@ class Agent:
 
     def _picture(self) -> Callable[[], bytes]:
         """The page of this moment, to be rendered in a thread."""
-        now = time.monotonic()
-        traffic = parse_traffic(Path("/proc/self/net/dev").read_text())
-        picture = Picture(self._engine.snapshot(), now, traffic)
+        picture = Picture(self._engine.snapshot(), time.monotonic(), traffic())
         return lambda: self._metrics.render(picture)
 
 

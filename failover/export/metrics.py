@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -42,14 +43,10 @@ class Traffic:
     sent: int
 
 
-def parse_traffic(text: str) -> dict[str, Traffic]:
-    """/proc/net/dev (proc(5)): bytes received are the 1st, bytes sent the 9th field after the name."""
-    found = {}
-    for line in text.splitlines()[2:]:
-        name, _, rest = line.partition(":")
-        fields = rest.split()
-        found[name.strip()] = Traffic(int(fields[0]), int(fields[8]))
-    return found
+def traffic() -> dict[str, Traffic]:
+    """Of every interface in our network namespace. The names stay as the kernel has them, to be matched."""
+    counters = psutil.net_io_counters(pernic=True, nowrap=False)
+    return {name: Traffic(io.bytes_recv, io.bytes_sent) for name, io in counters.items()}
 
 
 @dataclass(frozen=True, slots=True)
