@@ -106,7 +106,8 @@ def _move(
     if here is None:
         return best.name, *_vacancy(current.active, best, listed)
     others = [c for c in ways if c is not here]
-    return _leave(here, others, now, will) or _return(here, others, now, will)
+    released = current.reason is Reason.OPERATOR and will.use is None
+    return _leave(here, others, now, will) or _return(here, others, now, will, released=released)
 
 
 def _vacancy(left: str | None, best: Candidate, listed: Sequence[Candidate]) -> tuple[Reason, str]:
@@ -161,14 +162,16 @@ def _because(left: Candidate, taken: Candidate) -> str:
     return f"{left.name} {left.text}{proof}"
 
 
-def _return(here: Candidate, others: Sequence[Candidate], now: float, will: Will) -> Move | None:
-    """Back to a preferred uplink that has been healthy for long enough."""
+def _return(here: Candidate, others: Sequence[Candidate], now: float, will: Will, *, released: bool) -> Move | None:
+    """Back to a preferred uplink that has been healthy for long enough; `released`: from where `use` had taken us."""
     if here.verdict is not Verdict.UP:
         return None
     ready = [c for c in others if c.verdict is Verdict.UP and c.due <= now]
     best = min([here, *ready], key=lambda c: _wish(c, will))
     if best is here:
         return None
+    if released:
+        return best.name, Reason.OPERATOR, "the operator's choice is over"
     why = Reason.FAILBACK if best.convicted else Reason.ACQUITTAL
     return best.name, why, f"{best.name} has answered without a gap for its hold-down"
 
