@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import enum
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -116,4 +115,4 @@ def _checked(spec: Spec, argument: Argument, value: object) -> object:
 
 
 def _is_span(value: int | float) -> bool:
-    return 0 < value <= SECONDS_LIMIT and math.isfinite(value)
+    return 0 < value <= SECONDS_LIMIT  # NaN and infinity are not

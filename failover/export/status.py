@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from failover.model import FAMILIES, Decision, FamilyView, Snapshot, TargetView, UplinkView, Verdict
+from failover.model import FAMILIES, Decision, Verdict
+from failover.picture import FamilyView, Snapshot, TargetView, UplinkView
 
 USABLE = frozenset((Verdict.UP, Verdict.DEGRADED, Verdict.DOUBTFUL))
 """Verdicts of an uplink that was seen to carry packets and is not convicted."""

@@ -109,6 +109,18 @@ def test_in_another_namespace_it_does_not(van: Namespace, tmp_path: Path) -> Non
             assert second.stop()[0] == 0
 
 
+def test_with_the_same_socket_it_does(van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as first, Namespace("parked") as parked:
+        first.ready()
+        with running(parked, tmp_path) as second:
+            exit_status, lines = second.end()
+        assert exit_status == 1
+        assert lines == [
+            f"failover: another agent runs (pid {first.process.pid}): it holds {first.socket}.lock "
+            "(stop it first; `failover status` talks to it)"
+        ]
+
+
 def test_no_uplink_at_all_is_a_normal_state(tmp_path: Path) -> None:
     with Namespace("parked") as parked, running(parked, tmp_path) as agent:
         assert agent.ready().said("ready: ").endswith("no default route yet")
