@@ -29,11 +29,11 @@ from failover.model import (
     ProbeResult,
     ReadKernel,
     Resumed,
-    Snapshot,
     Use,
     Verdict,
     WallClock,
 )
+from failover.picture import Snapshot
 
 Event = KernelRead | Applied | ProbeResult | Resumed | WallClock | Asked | Reconfigured
 

@@ -25,9 +25,9 @@ from failover.model import (
     Notice,
     NoticeKind,
     RouteKind,
-    UplinkView,
     Verdict,
 )
+from failover.picture import UplinkView
 
 
 class Fleet:

@@ -15,7 +15,8 @@ from failover.core.health import Health
 from failover.core.policy import PROOF_AGE, Candidate
 from failover.core.schedule import METERED_FACTOR, PORTAL_INTERVAL, STANDBY_FACTOR, Schedule
 from failover.core.uplinks import Uplink
-from failover.model import Decision, Family, FamilyView, Reason, Target, Verdict
+from failover.model import Decision, Family, Reason, Target, Verdict
+from failover.picture import FamilyView
 
 WATCHED: Final = 60.0
 """Seconds for which an uplink that fell silent is probed as if it were active."""

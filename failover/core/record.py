@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from failover.model import Outcome, TargetView
+from failover.model import Outcome
+from failover.picture import TargetView
 
 WINDOW: Final = 50
 """Outcomes that loss is judged by."""

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from failover.model import Family, Reason, Snapshot, Verdict
+from failover.model import Family, Reason, Verdict
+from failover.picture import Snapshot
 from failover.sim.traffic import Meter, Requests
 
 

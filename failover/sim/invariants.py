@@ -22,17 +22,15 @@ from failover.model import (
     Decision,
     FailoverError,
     Family,
-    FamilyView,
     Operation,
     Reason,
     Route,
     Rule,
-    Snapshot,
     Sysctl,
-    UplinkView,
     Use,
     Verdict,
 )
+from failover.picture import FamilyView, Snapshot, UplinkView
 from failover.sim.ground import Ground
 
 TAIL: Final = 120

@@ -14,7 +14,8 @@ from failover.config import Config, Metered, Uplink
 from failover.config.values import quoted
 from failover.config.yaml_reading import suggest
 from failover.core.engine import Engine
-from failover.model import FailoverError, Family, Snapshot
+from failover.model import FailoverError, Family
+from failover.picture import Snapshot
 from failover.sim.account import Account
 from failover.sim.ground import Ground
 from failover.sim.invariants import Watch

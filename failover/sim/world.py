@@ -30,9 +30,9 @@ from failover.model import (
     ReadKernel,
     Resumed,
     SendProbe,
-    Snapshot,
     WallClock,
 )
+from failover.picture import Snapshot
 from failover.sim.account import Account
 from failover.sim.ground import Ground
 from failover.sim.invariants import Watch

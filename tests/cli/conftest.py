@@ -13,7 +13,8 @@ import pytest
 from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.status import document
-from failover.model import ControlError, Snapshot
+from failover.model import ControlError
+from failover.picture import Snapshot
 from tests.export.pictures import NOW, snapshot
 
 

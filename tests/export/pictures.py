@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from failover.model import (
-    Decision,
-    Family,
-    FamilyView,
-    Outcome,
-    Reason,
-    Snapshot,
-    TargetView,
-    UplinkView,
-    Verdict,
-)
+from failover.model import Decision, Family, Outcome, Reason, Verdict
+from failover.picture import FamilyView, Snapshot, TargetView, UplinkView
 
 NOW = 1000.0
 TARGET = TargetView("icmp://1.1.1.1", 0.25, 0.03, Outcome.ANSWERED)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from failover.export.status import document, is_usable
-from failover.model import Decision, Family, Snapshot, Verdict
+from failover.model import Decision, Family, Verdict
+from failover.picture import Snapshot
 from tests.export.pictures import NOW, family, snapshot, uplink
 
 

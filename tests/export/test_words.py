@@ -11,7 +11,8 @@ import pytest
 
 from failover.export.status import document
 from failover.export.words import COLUMNS, draw, rows, sentence, span
-from failover.model import Decision, Family, Snapshot, Verdict
+from failover.model import Decision, Family, Verdict
+from failover.picture import Snapshot
 from tests.export.pictures import NOW, family, snapshot, uplink
 
 

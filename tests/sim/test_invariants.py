@@ -22,10 +22,10 @@ from failover.model import (
     Route,
     Rule,
     RuleAction,
-    Snapshot,
     Sysctl,
     Verb,
 )
+from failover.picture import Snapshot
 from failover.sim import stage
 from failover.sim.invariants import InvariantError
 from failover.sim.kernel import VirtualKernel
