@@ -54,6 +54,7 @@ METRIC_FLOOR: Final = 0xFFFFFFFF
 TABLE_DEFAULT: Final = 253
 FRA_GOTO: Final = 4
 """linux/fib_rules.h: the pref that a goto rule jumps to, in `Rule.extra`."""
+FRA_SUPPRESS_GROUP: Final = 13
 FRA_UID_RANGE: Final = 20
 AS_ROOT: Final = ((FRA_UID_RANGE, struct.pack("=II", 0, 0)),)
 """uidrange 0-0: so the kernel looks up the reverse path of what it receives (fib_frontend.c), and root's own flows."""
@@ -237,7 +238,8 @@ def _adapted(copy: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: 
     """
     if copy.action is RuleAction.GOTO:
         return _landing(copy, foreign, places, prefs)
-    if copy.action is RuleAction.LOOKUP and copy.table == TABLE_MAIN and copy.suppress_prefix_length is None:
+    whole = copy.suppress_prefix_length is None and FRA_SUPPRESS_GROUP not in dict(copy.extra)
+    if copy.action is RuleAction.LOOKUP and copy.table == TABLE_MAIN and whole:
         return _aimed(replace(copy, action=RuleAction.GOTO, table=0), PREF_ACTIVE)
     return copy
 

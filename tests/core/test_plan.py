@@ -209,6 +209,8 @@ def test_a_selected_lookup_of_main_goes_where_everything_else_goes() -> None:
     first, second = copies(wanted(A, rules=rules))
     assert (first.action, first.table, first.fwmark, target(first)) == (RuleAction.GOTO, 0, 1, 15580)
     assert second == replace(rules[1], priority=15531, protocol=155)
+    partial = foreign(20000, table=254, fwmark=1, fwmask=1, extra=((13, b"\5\0\0\0"),))
+    assert copies(wanted(A, rules=(partial,))) == [replace(partial, priority=15530, protocol=155)]
 
 
 def target(rule: Rule) -> int:

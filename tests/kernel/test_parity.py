@@ -275,18 +275,20 @@ def test_rules_that_look_nothing_up(twins: Twins, action: RuleAction) -> None:
     assert twins.virtual.lookup(V4, iif_lo=False) == "wan0"
 
 
-@pytest.mark.parametrize("aim", [20001, 20002, 32766, 32767, 29999])
-def test_gotos_land_where_their_originals_do(twins: Twins, aim: int) -> None:
-    jump = Rule(V4, 20000, RuleAction.GOTO, extra=((FRA_GOTO, struct.pack("=I", aim)),), protocol=0)
+@pytest.mark.parametrize(
+    ("aim", "way"), [(20001, None), (20002, "wan1"), (32766, "wan1"), (32767, None), (29999, None)]
+)
+def test_gotos_land_where_their_originals_do(twins: Twins, aim: int, way: str | None) -> None:
+    """And where that is "as usual", with everything else."""
+    marked = Rule(V4, 20000, fwmark=0xCA6C, fwmask=0xFFFFFFFF, protocol=0)
     for rule in (
-        Rule(V4, 20001, RuleAction.PROHIBIT, fwmark=0xCA6C, fwmask=0xFFFFFFFF, protocol=0),
-        replace(jump, fwmark=0xCA6C, fwmask=0xFFFFFFFF),
+        replace(marked, priority=20001, action=RuleAction.PROHIBIT),
+        replace(marked, action=RuleAction.GOTO, extra=((FRA_GOTO, struct.pack("=I", aim)),)),
         Rule(V4, 20002, table=100, protocol=0),
     ):
         twins.do("add_rule", rule)
-    before = twins.virtual.lookup(V4, mark=0xCA6C)
-    twins.reconcile()
-    assert twins.virtual.lookup(V4, mark=0xCA6C) == before
+    twins.reconcile(active="wan1")
+    assert twins.virtual.lookup(V4, mark=0xCA6C) == way
 
 
 @pytest.mark.parametrize("family", FAMILIES)

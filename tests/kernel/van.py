@@ -130,7 +130,6 @@ class Van:
         *,
         mark: int = 0,
         device: str = "",
-        source: str = "",
         space: Namespace | None = None,
     ) -> Iterator[Flow]:
         """A connected socket, in the van unless told otherwise."""
@@ -139,25 +138,23 @@ class Van:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
             if device:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-            if source:
-                made.bind((source, 0))
             made.connect((INTERNET[family], PORT))
             yield Flow(made)
 
-    def via(self, family: Family = V4, *, mark: int = 0, device: str = "", source: str = "") -> str | None:
+    def via(self, family: Family = V4, *, mark: int = 0, device: str = "", patience: float = PATIENCE) -> str | None:
         """Who answers a new flow, or None when the kernel does not send; TimeoutError when nobody does."""
         try:
-            with self.flow(family, mark=mark, device=device, source=source) as flow:
-                return flow.ask(SILENCE)
+            with self.flow(family, mark=mark, device=device) as flow:
+                return flow.ask(patience)
         except TimeoutError:
             raise
         except OSError:
             return None
 
-    def probed(self, name: str, family: Family = V4) -> bool:
+    def probed(self, name: str, family: Family = V4, patience: float = PATIENCE) -> bool:
         """Whether a probe of this uplink is answered, by its router."""
         try:
-            return self.via(family, mark=self.agent.mark(name), device=name) == name
+            return self.via(family, mark=self.agent.mark(name), device=name, patience=patience) == name
         except TimeoutError:
             return False
 
@@ -166,7 +163,7 @@ class Van:
 
         def settled() -> bool:
             try:
-                return self.via(family) == way
+                return self.via(family, patience=SILENCE) == way
             except TimeoutError:
                 return False
 
