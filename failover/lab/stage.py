@@ -22,6 +22,7 @@ from typing import Any
 
 from failover.export.client import call
 from failover.lab.faults import Fault
+from failover.lab.meter import Meter
 from failover.lab.namespaces import LabError
 from failover.lab.places import CARRIERS
 from failover.lab.user import KINDS, Seen, User
@@ -84,7 +85,6 @@ class Stage:
         self._agent: subprocess.Popen[bytes] | None = None
         self._pending = b""
         self._bytes_before: dict[str, int] = {}
-        self._same_agent = False
         self.t0 = 0.0
         self.said: list[Said] = []
         self.failures: list[str] = []
@@ -94,6 +94,7 @@ class Stage:
             self._directory = Path(self._stack.enter_context(TemporaryDirectory(prefix="failover-demo-")))
             (self._directory / "failover.yaml").write_text(self._config)
             self.world = self._stack.enter_context(World(self._seed))
+            self._meter = self._stack.enter_context(Meter(self.world.van, [c.interface for c in CARRIERS]))
             self.user = self._stack.enter_context(User(self.world.van))
             self._stack.callback(self.kill_agent)
         except BaseException:
@@ -123,7 +124,6 @@ class Stage:
 
     def kill_agent(self) -> None:
         """SIGKILL, if it runs."""
-        self._same_agent = False
         if self._agent is not None:
             assert self._agent.stderr is not None
             self._agent.kill()
@@ -150,10 +150,9 @@ class Stage:
             return {}
 
     def probe_bytes(self) -> dict[str, int]:
-        """What the agent's probes have cost so far, per uplink, from its metrics; empty while it does not answer."""
-        prefix = "failover_probe_bytes_total{"
-        lines = [line for line in self.metrics_page().splitlines() if line.startswith(prefix)]
-        return {line.split('"')[1]: int(float(line.rpartition(" ")[2])) for line in lines}
+        """What probes have put on the wire so far, both ways, per uplink."""
+        counted = self._meter.counted()
+        return {carrier.name: counted[carrier.interface] for carrier in CARRIERS}
 
     def metrics_page(self) -> str:
         """What the agent exports now; empty while it does not answer."""
@@ -189,7 +188,7 @@ class Stage:
     def mark(self, moment: float) -> None:
         """From this moment on outages and what was said count."""
         self.t0 = moment
-        self._bytes_before, self._same_agent = self.probe_bytes(), True
+        self._bytes_before = self.probe_bytes()
 
     def tell(self, text: str) -> None:
         """One line about what is played."""
@@ -231,8 +230,7 @@ class Stage:
     def result(self) -> Played:
         """The measurement, up to now."""
         now, after = time.monotonic(), self.probe_bytes()
-        before = self._bytes_before if self._same_agent else {}
-        cost = {name: count - before.get(name, 0) for name, count in after.items()}
+        cost = {name: count - self._bytes_before.get(name, 0) for name, count in after.items()}
         said = [replace(said, at=said.at - self.t0) for said in self.said if said.at >= self.t0]
         return Played(self.user.seen(self.t0), now - self.t0, said, cost, self.failures)
 

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 import psutil
 
 from failover.lab import faults
+from failover.lab.meter import Meter
 from failover.lab.places import CARRIERS
 from failover.lab.stage import Stage
 from failover.model import FAMILIES, Family
 from tests.bench.report import Figure
-from tests.bench.wire import Wire
 
 DEFAULTS = ""
 """The empty config: uplinks from the default routes, everything else as shipped."""
@@ -148,11 +148,11 @@ def rest(seconds: float, settle: float) -> list[Figure]:
         here.ready()
         here.watch(settle)
         process = psutil.Process(here.agent_pid)
-        with Wire(here.world.van, [carrier.interface for carrier in CARRIERS]) as wire:
+        with Meter(here.world.van, [carrier.interface for carrier in CARRIERS]) as meter:
             before, began = process.cpu_times(), time.monotonic()
             here.watch(seconds)
             after, lasted = process.cpu_times(), time.monotonic() - began
-            bytes_seen = wire.counted()
+            bytes_seen = meter.counted()
         busy = after.user + after.system - before.user - before.system
         resident = process.memory_info().rss / 1e6
     figures = [

@@ -1,4 +1,7 @@
-"""Counts, on the wire, the IP bytes that go to and from the internet's probe targets, per interface of the van."""
+"""Counts, on the wire, the IP bytes that go to and from the internet's probe targets, per interface of the van.
+
+So what probes cost is measured, and not what the agent says of it. The van's user talks to another server (places.py).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def _targets() -> frozenset[bytes]:
     return frozenset(ipaddress.ip_address(text).packed for text in texts)
 
 
-class Wire:
+class Meter:
     """A packet socket per interface, read by a thread, while entered."""
 
     def __init__(self, namespace: Namespace, interfaces: Iterable[str]) -> None:
@@ -33,7 +36,7 @@ class Wire:
         for name, opened in self._sockets.items():
             opened.bind((name, ETH_P_ALL))
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Meter:
         self._thread.start()
         return self
 
