@@ -50,7 +50,7 @@ def verdict(lane: Lane) -> Notice:
 def ready(decisions: Iterable[Decision], uplinks: int) -> Notice:
     """The kernel's choice is adopted; probing begins."""
     ways = ", ".join(f"{d.family} by {d.active}" for d in decisions if d.active) or "no default route yet"
-    return Notice(NoticeKind.READY, f"ready: {uplinks} uplinks, {ways}", {"uplinks": uplinks})
+    return Notice(NoticeKind.READY, f"{uplinks} uplinks, {ways}", {"uplinks": uplinks})
 
 
 def operator(text: str) -> Notice:

@@ -56,7 +56,7 @@ def test_the_users_rate_does_not_change_what_is_decided() -> None:
 
 def test_a_killed_agent_adopts_what_it_left_and_no_packet_is_lost_by_that() -> None:
     played = play(script(Phase(until=20), Phase(until=200, changes=DARK), acts=((100.0, Crash(5.0)),)))
-    assert "ready: 2 uplinks, ipv4 by docomo" in said(played, "ready")
+    assert "2 uplinks, ipv4 by docomo" in said(played, "ready")
     assert played.account.switches[V4][Reason.FAILBACK] == 1
     assert played.account.meters[V4].agent.bad <= 1.6
 
