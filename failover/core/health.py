@@ -123,7 +123,7 @@ class Health:
     def result(self, now: float, result: ProbeResult) -> Outcome | None:
         """What came of a probe; returns the outcome as judged (late is judged here), None if the probe is unknown."""
         pending = self._pending.pop(result.id, None)
-        if pending is None or self.path.fault:
+        if pending is None:
             return None
         outcome = result.outcome
         if outcome is Outcome.ANSWERED and pending.overdue:
@@ -250,7 +250,7 @@ class Health:
 
     def _answered(self, now: float, pending: _Pending, rtt: float | None) -> None:
         if rtt is not None and pending.target.kind is ProbeKind.ICMP:
-            self.record.smooth(rtt)
+            self.record.smooth(min(rtt, THRESHOLD_CAP))
         if pending.entry is not None:
             self.record.repair(pending.entry)
         elif pending.steady:
@@ -339,7 +339,6 @@ class Health:
         if now >= since + self.detection.conviction and len(unanswered) >= self.detection.conviction_sends:
             text = f"silent for {now - since:.1f} s, {len(unanswered)} probes unanswered while another uplink receives"
             self._sign(now, Sign.CONVICTION, text)
-            self.record.clear()
 
     def _judge_service(self, now: float) -> None:
         """What goes beyond silence: portal and brownout, for a link that answers."""

@@ -1,0 +1,251 @@
+"""Loss, latency and their dead bands, outcome by outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from failover.core.record import Record
+from failover.model import Outcome
+
+
+def record(*urls: str) -> Record:
+    fresh = Record()
+    fresh.keep_targets(urls or ("A", "B"))
+    return fresh
+
+
+def feed(to: Record, outcomes: Iterable[bool], urls: str = "AB") -> list[bool]:
+    """Steady outcomes (True: lost) over the targets in turn; whether it is a brownout after each."""
+    seen = []
+    for number, lost in enumerate(outcomes):
+        url = urls[number % len(urls)]
+        if lost:
+            to.missed(url)
+        else:
+            to.heard(url, Outcome.ANSWERED, 0.03)
+        to.add(url, lost)
+        to.judge()
+        seen.append(to.brownout)
+    return seen
+
+
+def every(nth: int, count: int) -> list[bool]:
+    return [number % nth == nth - 1 for number in range(count)]
+
+
+# fmt: off
+LOSS = [
+    ([False] * 60, False),
+    (every(13, 200), False),                          # 4 of 50
+    (every(7, 200), True),                            # 7 of 50
+    ([True, False] * 4 + [False] * 40, False),        # 4 lost, though of few
+    ([True, False] * 5, True),                        # 5 of 10
+    ([False] * 45 + [True, False, True, False, True, False, True], False),          # 4 of 50
+    ([False] * 45 + [True, False, True, False, True, False, True, False, True], True),  # 5 of 50: a tenth
+    ([True] * 5 + [False] * 50, False),               # they have left the window
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("outcomes", "brownout"), LOSS)
+def test_loss_is_a_brownout_from_a_tenth_and_five_of_the_last_fifty(outcomes: list[bool], brownout: bool) -> None:
+    assert feed(record("A", "B", "C"), outcomes, "ABC")[-1] is brownout
+
+
+def test_loss_is_over_at_half_of_what_began_it() -> None:
+    seen = record()
+    feed(seen, every(5, 100))
+    assert seen.brownout
+    calm = feed(seen, [False] * 50)
+    lost_left = [10 - (number + 1) // 5 for number in range(50)]
+    assert [lost >= 3 for lost in lost_left] == calm, "2 of 50 is under a twentieth, 3 is not"
+
+
+@given(st.sampled_from((3, 4)), st.integers(0, 49), st.booleans())
+def test_steady_loss_between_the_thresholds_changes_nothing(lost: int, shift: int, from_above: bool) -> None:
+    pattern = [number % (50 // lost) == 0 and number // (50 // lost) < lost for number in range(50)]
+    pattern = pattern[shift:] + pattern[:shift]
+    seen = record()
+    feed(seen, every(5, 50) if from_above else [False] * 50)
+    assert seen.brownout is from_above
+    assert set(feed(seen, pattern * 6)) == {from_above}
+
+
+def latencies(to: Record, rtt: float, count: int) -> list[bool]:
+    seen = []
+    for _ in range(count):
+        to.latency(rtt)
+        to.judge()
+        seen.append(to.brownout)
+    return seen
+
+
+# fmt: off
+LATENCY = [
+    (0.05, 0.199, False),   # under 0.2 s it is never a brownout
+    (0.05, 0.2, True),      # four times the usual
+    (0.02, 0.199, False),
+    (0.1, 0.399, False),
+    (0.1, 0.41, True),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("usual", "now", "brownout"), LATENCY)
+def test_latency_is_a_brownout_from_four_times_the_usual_and_200_ms(usual: float, now: float, brownout: bool) -> None:
+    seen = record()
+    latencies(seen, usual, 20)
+    assert latencies(seen, now, 10)[-1] is brownout
+
+
+def test_latency_counts_from_ten_outcomes_on_and_by_its_median() -> None:
+    seen = record()
+    assert not any(latencies(seen, 0.05, 10))
+    assert latencies(seen, 3.0, 5) == [False] * 4 + [True], "half of ten"
+    assert latencies(seen, 0.05, 6) == [True] * 5 + [False]
+
+
+def test_the_usual_latency_follows_slowly_and_not_into_a_brownout() -> None:
+    seen = record()
+    latencies(seen, 0.05, 20)
+    latencies(seen, 0.09, 600)
+    assert 0.07 < (seen.baseline or 0) < 0.08
+    latencies(seen, 1.0, 10)
+    before = seen.baseline
+    assert all(latencies(seen, 1.0, 600))
+    assert seen.baseline == before
+
+
+@given(st.floats(0.005, 0.5), st.floats(0.5, 0.999), st.booleans())
+def test_steady_latency_between_the_thresholds_changes_nothing(usual: float, share: float, from_above: bool) -> None:
+    seen = record()
+    latencies(seen, usual, 20)
+    limit = max(0.2, 4 * usual)
+    if from_above:
+        latencies(seen, 1.5 * limit, 20)
+    assert seen.brownout is from_above
+    assert set(latencies(seen, max(share * limit, limit / 2 * 1.001), 200)) == {from_above}
+
+
+def test_latency_in_its_dead_band_does_not_hold_up_the_end_of_a_loss() -> None:
+    seen = record()
+    latencies(seen, 0.05, 20)
+    latencies(seen, 0.15, 20)
+    feed(seen, every(5, 50))
+    assert seen.brownout
+    feed(seen, [False] * 50)
+    assert not seen.brownout
+
+
+def dead_for(outcomes: int, seen: Record) -> None:
+    """B answers nothing while A answers all."""
+    feed(seen, [False, True] * outcomes)
+
+
+def test_a_target_is_dead_once_it_missed_three_while_others_answered_three_times() -> None:
+    seen = record()
+    dead_for(2, seen)
+    assert not seen.dead_target("B")
+    dead_for(2, seen)
+    assert seen.dead_target("B")
+    assert not seen.dead_target("A")
+    seen.heard("B", Outcome.ANSWERED, 0.03)
+    assert not seen.dead_target("B")
+
+
+def test_where_all_are_silent_none_is_dead_however_unevenly_they_were_asked() -> None:
+    seen = record("A", "B", "C")
+    feed(seen, [False] * 30, "ABC")
+    for _ in range(500):
+        seen.missed("A")
+    seen.missed("B")
+    assert not any(map(seen.dead_target, "ABC"))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ANSWERED, Outcome.LATE, Outcome.CLOCK, Outcome.PORTAL])
+def test_any_answer_is_a_sign_of_life(outcome: Outcome) -> None:
+    seen = record()
+    dead_for(5, seen)
+    seen.heard("B", outcome, 0.1)
+    assert not seen.dead_target("B")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.LOCAL, Outcome.NAME, Outcome.SILENT])
+def test_anything_else_is_not(outcome: Outcome) -> None:
+    seen = record()
+    dead_for(5, seen)
+    seen.heard("B", outcome, None)
+    assert seen.dead_target("B")
+
+
+@pytest.mark.parametrize("urls", ["AB", "ABC"])
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 10, 25, 26, 60])
+def test_a_target_that_dies_and_returns_is_no_loss_of_the_link(urls: str, length: int) -> None:
+    seen = record(*urls)
+    feed(seen, [False] * 60, urls)
+    pattern = [url == "B" for url in urls] * length
+    assert not any(feed(seen, pattern, urls))
+    assert not any(feed(seen, [False] * 60, urls))
+    assert seen.loss()[0] == 0 or length < 3
+
+
+def test_the_loss_of_a_link_is_not_excused_by_a_dead_target() -> None:
+    seen = record("A", "B")
+    dead_for(20, seen)
+    assert seen.loss()[0] == 0
+    assert feed(seen, [number % 2 == 1 or number % 8 == 0 for number in range(60)])[-1]
+
+
+def test_what_a_target_lost_before_it_died_stays_lost() -> None:
+    seen = record()
+    feed(seen, [False, True, False, False, False, True, False, False])
+    dead_for(5, seen)
+    assert seen.loss() == (2, 13)
+    seen.heard("B", Outcome.ANSWERED, 0.1)
+    assert seen.loss() == (2, 13)
+
+
+def test_what_came_late_is_no_loss() -> None:
+    seen = record()
+    entries = [seen.add("A", lost=True) for _ in range(20)]
+    seen.judge()
+    assert seen.brownout
+    for entry in entries:
+        seen.repair(entry)
+        seen.repair(entry)
+    seen.judge()
+    assert seen.loss() == (0, 20)
+    assert not seen.brownout
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from(("lost", "ok", "repair", "heard", "drop", "clear")))))
+def test_the_count_of_losses_is_the_count_of_lost_entries(steps: list[tuple[str, str]]) -> None:
+    seen = record("A", "B", "C")
+    entries = []
+    for url, step in steps:
+        if step == "lost":
+            seen.missed(url)
+            entries.append(seen.add(url, lost=True))
+        elif step == "ok":
+            seen.heard(url, Outcome.ANSWERED, 0.1)
+            seen.add(url, lost=False)
+        elif step == "repair" and entries:
+            entry = entries.pop(0)
+            seen.heard(entry.target, Outcome.LATE, 3.0)
+            seen.repair(entry)
+        elif step == "heard":
+            seen.heard(url, Outcome.ANSWERED, 0.1)
+        elif step == "drop":
+            seen.keep_targets("AB" if "C" in seen.targets else "ABC")
+        elif step == "clear":
+            seen.clear()
+        lost, count = seen.loss()
+        assert 0 <= lost <= count <= 50
+        ratio = seen.loss_ratio()
+        assert ratio is None or 0 <= ratio <= 1
+        for view in seen.views():
+            assert view.loss_ratio is None or 0 <= view.loss_ratio <= 1
