@@ -6,6 +6,7 @@ wan0 and wan1 of the van both end in the world, which routes, refuses, and holds
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import socket
 import time
@@ -45,7 +46,7 @@ class Ground:
 
     def __init__(self) -> None:
         self.van, self.world = Namespace("van"), Namespace("world")
-        for name, value in (("ip_forward", 1), ("icmp_ratelimit", 0), ("icmp_msgs_per_sec", 100000)):
+        for name, value in (("ip_forward", 1), ("icmp_ratelimit", 0)):
             self.world.sysctl(f"ipv4/{name}", value)
         for name, value in (("conf/all/forwarding", 1), ("icmp/ratelimit", 0)):
             self.world.sysctl(f"ipv6/{name}", value)
@@ -62,6 +63,8 @@ class Ground:
                 for target, kind in ((PROHIBITED, "prohibit"), (UNREACHED, "unreachable"), (NOBODY, "blackhole")):
                     dst = f"{target[family]}/{HOST[family]}"
                     netlink.route("add", family=AF[family], dst=dst, type=kind)
+        for target in (ALIVE, OTHER):
+            alive(self.world, target)
 
     @contextmanager
     def netlink(self, namespace: Namespace) -> Iterator[Any]:
@@ -77,6 +80,8 @@ class Ground:
         far.up()
         self._dress(near, far, VAN[name], GATEWAY[name])
         self._dress(far, near, GATEWAY[name], VAN[name])
+        alive(self.van, VAN[name])
+        alive(self.world, GATEWAY[name])
         with self.netlink(self.van) as netlink:
             for family in Family:
                 netlink.route("add", **self.default(name, family))
@@ -130,6 +135,18 @@ class Ground:
         """Let go of both."""
         self.van.close()
         self.world.close()
+
+
+def alive(namespace: Namespace, addresses: dict[Family, str]) -> None:
+    """Wait until the addresses lead to the namespace itself: the kernel makes an IPv6 address work a moment later."""
+    deadline = time.monotonic() + 5
+    for family, address in addresses.items():
+        found = ""
+        while found != address:
+            assert time.monotonic() < deadline
+            with namespace.socket(AF[family], socket.SOCK_DGRAM) as ask, contextlib.suppress(OSError):
+                ask.connect((address, 9))
+                found = ask.getsockname()[0]
 
 
 class Watcher:

@@ -11,9 +11,10 @@ import pytest
 from failover.model import PROBE_PATIENCE, Family, Outcome, ProbeKind, SendProbe
 from failover.probes import tcp
 
-from .ground import AF, ALIVE, GATEWAY, NOBODY, PROHIBITED, UNREACHED, Bench, Ground, play, send, watching
+from .ground import AF, ALIVE, GATEWAY, NOBODY, PROHIBITED, UNREACHED, Bench, Ground, play, send, until, watching
 
 PORT = 4433
+RST = 4
 families = pytest.mark.parametrize("family", list(Family))
 
 
@@ -47,6 +48,7 @@ def test_connect_time_and_the_bytes_of_the_wire(ground: Ground, family: Family, 
         slack = 0 if timestamps else 8
         assert 0 <= result.received_bytes - sum(len(packet) for outgoing, packet in seen if not outgoing) <= slack
         assert len(seen) == 4
+        assert seen[-1][1][(20 if family is Family.IPV4 else 40) + 13] & RST
 
     play(ground, script)
 
@@ -102,3 +104,21 @@ def test_silence_is_final_after_the_patience(ground: Ground, family: Family) -> 
 @pytest.mark.parametrize("length", [0, 100, 207])
 def test_an_old_kernels_tcp_info_is_not_counted_by(length: int) -> None:
     assert tcp.read_info(bytes(length)) is None
+
+
+@families
+def test_a_mute_gateway_is_silence(ground: Ground, family: Family) -> None:
+    """The kernel may conclude so itself, before the patience is over; it never is a refusal."""
+    version = "ipv4" if family is Family.IPV4 else "ipv6"
+    ground.van.sysctl(f"{version}/neigh/wan0/retrans_time_ms", 10)
+    ground.mute_gateway(family)
+
+    async def script(bench: Bench) -> None:
+        with watching(ground.van, "lo") as (own,):
+            bench.probes.start(connect(family, ALIVE[family]))
+            await until(bench, lambda: own.packets(family, ALIVE[family]) != [])
+            await bench.skip(PROBE_PATIENCE)
+            result = await bench.results.get()
+            assert (result.outcome, result.rtt, result.received_bytes) == (Outcome.SILENT, None, 0)
+
+    play(ground, script)
