@@ -89,7 +89,7 @@ def test_the_operator_is_obeyed_and_answered() -> None:
         (100.0, Operator(Drain("nobody"))),
     )
     played = play(script(acts=acts))
-    assert played.account.switches[V4][Reason.OPERATOR] == 1
+    assert played.account.switches[V4][Reason.OPERATOR] == 2  # there, and back when its time is over
     assert played.account.meters[V4].active_seconds[1] == pytest.approx(60, abs=15)
     assert any("nobody" in line for line in said(played, "answer"))
 
