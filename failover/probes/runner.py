@@ -80,11 +80,12 @@ class Probes:
 
     def start(self, send: SendProbe) -> None:
         """Send one probe; never blocks, never raises. What cannot be sent ends as `local`."""
-        if len(self._icmp) >= ECHOES_MAX or len(self._attempts) >= ATTEMPTS_MAX:
+        echo = send.target.kind is ProbeKind.ICMP
+        if (len(self._icmp) if echo else len(self._attempts)) >= (ECHOES_MAX if echo else ATTEMPTS_MAX):
             full = OSError(errno.ENOBUFS, f"{os.strerror(errno.ENOBUFS)}: too many probes are open")
             self._loop.call_soon(self._tell, bound.local(send, full))
             return
-        if send.target.kind is ProbeKind.ICMP:
+        if echo:
             self._icmp.start(send)
             return
         tally = Tally()

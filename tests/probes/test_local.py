@@ -170,6 +170,8 @@ def test_open_probes_are_bounded(ground: Ground, kind: ProbeKind, limit: int) ->
         result = await bench.results.get()
         assert result.outcome is Outcome.LOCAL
         assert "too many" in result.detail
+        other = ProbeKind.DNS if kind is ProbeKind.ICMP else ProbeKind.ICMP
+        assert (await bench.probe(order(other, Family.IPV4))).outcome is not Outcome.LOCAL
 
     play(ground, script)
 
