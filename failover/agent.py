@@ -192,7 +192,7 @@ class Agent:
         await self._serve_metrics(self._listen)
         self._loop.add_reader(self._watch.fileno(), self._guarded, self._kernel_stirs)
         self._read()
-        gc.freeze()  # what is loaded now stays: a full collection over it would cost 20 ms in the middle of a switch
+        gc.freeze()  # what is loaded now stays: a full collection over it would cost 25 ms in the middle of a switch
 
     async def close(self) -> None:
         """Let go of everything but the routes."""
