@@ -49,12 +49,14 @@ from failover.model import (
     Command,
     ControlError,
     Effect,
+    Family,
     KernelError,
     KernelRead,
     Notice,
     NoticeKind,
     Operation,
     OperationResult,
+    ProbeKind,
     ProbeResult,
     ReadKernel,
     Resumed,
@@ -159,7 +161,7 @@ class Agent:
         self._source, self._journal, self._kernel, self._watch = source, journal, kernel, watch
         self._say = journal.say
         self._engine = Engine(config, random.random)
-        self._probes = Probes(self._loop, self._probed)
+        self._probes = Probes(self._loop, self._probed, self._resolvers)
         self._control = Control(options.socket, self._answer, self._say)
         self._metrics = Metrics()
         self._scrape: Scrape | None = None
@@ -277,6 +279,13 @@ class Agent:
                     self._notice(effect)
                 case _:
                     assert_never(effect)
+
+    def _resolvers(self, uplink: str, family: Family) -> Sequence[str]:
+        """Names are asked of the uplink's own DNS targets, over that uplink."""
+        config = self._engine.config
+        own = next((known.targets for known in config.uplinks if known.name == uplink), None)
+        targets = config.targets if own is None else own
+        return [target.host for target in targets if target.kind is ProbeKind.DNS and target.family is family]
 
     def _notice(self, notice: Notice) -> None:
         self._say(notice.kind, notice.text)

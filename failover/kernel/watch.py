@@ -16,7 +16,7 @@ from typing import Final
 
 from failover.kernel import links, routes, rules
 from failover.kernel.wire import Message, attributes, messages, read_u32, unpack
-from failover.model import PREFS_OWNED, TABLE_MAIN, TABLES_OWNED, KernelError
+from failover.model import PREFS_OWNED, TABLE_MAIN, TABLES_OWNED, Address, KernelError
 
 GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 """RTNLGRP_LINK, and address, route and rule of IPv4 and IPv6 (linux/rtnetlink.h)."""
@@ -25,6 +25,8 @@ QUEUE_BYTES: Final = 4 << 20
 """Some 3000 events."""
 DRAIN_DATAGRAMS: Final = 512
 """At most so many at once: the loop has other things to do, and the descriptor stays readable."""
+ADDRESSES_MAX: Final = 1024
+"""Addresses remembered; one forgotten costs a read."""
 SO_ATTACH_FILTER: Final = 26
 SO_RCVBUFFORCE: Final = 33
 AF_BRIDGE: Final = 7
@@ -72,6 +74,8 @@ class Watch:
         self._own_port = own_port
         self._links: dict[int, tuple[object, ...]] = {}
         """The state last seen of each link: Wi-Fi tells of every scan in the words of a change."""
+        self._addresses: dict[tuple[int, str], Address] = {}
+        """The addresses told of: each router advertisement tells of its own again."""
         self._buffer = bytearray(BUFFER)
         try:
             kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
@@ -101,6 +105,7 @@ class Watch:
                 if error.errno != errno.ENOBUFS:
                     raise KernelError(f"no events from the kernel: {os.strerror(error.errno or 0)}") from error
                 self._links.clear()
+                self._addresses.clear()
                 dirty |= LOST
                 continue
             if sender == 0:
@@ -125,7 +130,7 @@ class Watch:
             case links.RTM_NEWLINK | links.RTM_DELLINK:
                 return self._link(event)
             case links.RTM_NEWADDR | links.RTM_DELADDR:
-                return CHANGED if links.global_address(event.body) else CLEAN
+                return self._address(event)
             case routes.RTM_NEWROUTE | routes.RTM_DELROUTE:
                 return _route(event.body)
             case rules.RTM_NEWRULE | rules.RTM_DELRULE:
@@ -147,6 +152,22 @@ class Watch:
             return CHANGED
         self._links[index] = state
         return LINK
+
+    def _address(self, event: Message) -> Dirty:
+        """A lifetime that is only prolonged changes nothing that `Facts` holds."""
+        found = links.global_address(event.body)
+        if found is None:
+            return CLEAN
+        key = found.index, found.address
+        if event.kind == links.RTM_DELADDR:
+            self._addresses.pop(key, None)
+            return CHANGED
+        if self._addresses.get(key) == found:
+            return CLEAN
+        if len(self._addresses) >= ADDRESSES_MAX:
+            self._addresses.clear()
+        self._addresses[key] = found
+        return CHANGED
 
 
 def _route(body: bytes) -> Dirty:
