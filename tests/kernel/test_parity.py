@@ -7,7 +7,6 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from failover.model import FAMILIES, TABLE_MAIN, Decision, Facts, Family, Route,
 from failover.sim.kernel import PER_LINK, VirtualKernel
 
 from .twin import SETTLES, RealKernel
+from .van import wait_until
 
 MASK = 0x3F000000
 V4, V6 = FAMILIES
@@ -33,7 +33,7 @@ class Twins:
     """A step goes to both; then they must agree."""
 
     def __init__(self, real: RealKernel) -> None:
-        self.virtual = VirtualKernel()
+        self.virtual = VirtualKernel(time.monotonic)
         self.real = real
         self.both(connect, "wan0")
         self.both(connect, "wan1")
@@ -103,9 +103,9 @@ def clean_up(kernel: Either) -> list[str | None]:
 
 
 def seen(facts: Facts) -> dict[str, object]:
-    """What both tell of, in one order. Lifetimes are told in other seconds."""
+    """What both tell of, in one order; of a lifetime only whether some is left."""
     links = {link.index: link.name for link in facts.links if link.name in NAMES}
-    routes = (replace(r, expires=None if r.expires is None else float(ceil(r.expires))) for r in facts.routes)
+    routes = (replace(r, expires=None if r.expires is None else float(r.expires > 0)) for r in facts.routes)
     return {
         "links": {(link.index, link.name, link.up, link.carrier) for link in facts.links if link.name in NAMES},
         "addresses": {(a.index, a.address, a.prefix_length) for a in facts.addresses if a.index in links},
@@ -339,12 +339,43 @@ def test_a_floor_in_main_stops_what_no_uplink_carries(twins: Twins) -> None:
     assert twins.virtual.lookup(V4) is None
 
 
-def test_lifetimes_are_copied(twins: Twins) -> None:
-    route = Route(V6, TABLE_MAIN, 50, interface=3, gateway="fe80::1", expires=300.0, protocol=9)
-    twins.do("add_route", route)
+def advertised(index: int, lifetime: float) -> Route:
+    return Route(V6, TABLE_MAIN, 1024, interface=index, gateway="fe80::1", expires=lifetime, protocol=9)
+
+
+def lifetimes(facts: Facts, protocol: int) -> list[float]:
+    """To ten seconds, sorted."""
+    return sorted(round(r.expires, -1) for r in facts.routes if r.protocol == protocol and r.expires is not None)
+
+
+def await_lifetime(kernel: Either, lifetime: float) -> None:
+    wait_until(lambda: lifetimes(kernel.facts(), 9) == [lifetime], f"a lifetime of {lifetime} s")
+
+
+def test_an_advertised_default_is_renewed_without_a_second_one_and_withdrawn(twins: Twins) -> None:
+    for name in NAMES:
+        twins.do("withdraw_default", name, V6)
+    for lifetime in (300.0, 900.0):
+        twins.do("advertise", advertised(2, lifetime))
+        for kernel in (twins.virtual, twins.real):
+            wait_until(lambda kernel=kernel, want=lifetime: lifetimes(kernel.facts(), 9) == [want], "told")  # type: ignore[misc]
+    twins.do("advertise", advertised(3, 600.0))
+    twins.reconcile()
+    for kernel in (twins.virtual, twins.real):
+        assert lifetimes(kernel.facts(), 155) == [600] * 3 + [900] * 5
+    twins.do("advertise", advertised(2, 0.0))
     twins.reconcile("wan1", "wan1")
-    lifetimes = {round(r.expires, -1) for r in twins.real.facts().routes if r.expires is not None}
-    assert lifetimes == {300.0}
+    assert twins.virtual.lookup(V6) == "wan1"
+
+
+def test_what_has_expired_is_listed_and_not_used(twins: Twins) -> None:
+    for name in NAMES:
+        twins.do("withdraw_default", name, V6)
+    twins.do("advertise", advertised(2, 2.0))
+    twins.reconcile()
+    wait_until(lambda: twins.virtual.lookup(V6) is None and twins.real.lookup(V6) is None, "expired")
+    twins.reconcile()
+    assert not [r for r in twins.real.facts().routes if r.family is V6 and r.protocol == 155]
 
 
 def test_raw_ip_without_a_gateway(twins: Twins) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -115,6 +117,18 @@ class RealKernel:
 
     def replace_route(self, route: Route) -> str | None:
         return self._request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, encode(route))
+
+    def advertise(self, route: Route) -> None:
+        """A router advertisement (RFC 4861 section 4.2) from the far end of the route's device."""
+        assert route.interface is not None
+        name = next(name for name, index in self._indexes.items() if index == route.interface)
+        self.van.sysctl(f"ipv6/conf/{name}/accept_ra", 2)
+        self.far.rtnl.add_address(100 + route.interface, f"{route.gateway}/64")
+        body = struct.pack("!BBHBBHII", 134, 0, 0, 0, 0, int(route.expires or 0), 0, 0)
+        with self.far.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+            raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+            raw.bind((route.gateway, 0, 0, 100 + route.interface))
+            raw.sendto(body, ("ff02::1", 0, 0, 100 + route.interface))
 
     def delete_route(self, route: Route) -> str | None:
         return self._request(RTM_DELROUTE, 0, encode_deletion(route))
