@@ -87,8 +87,15 @@ def plan(uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], facts:
         rules=tuple(rules),
         sysctls=tuple(_sysctls(uplinks, facts)),
         refresh_after=_refresh_after(routes),
-        warnings=tuple(_crowded(served, facts)),
+        warnings=(*_crowded(served, facts), *_deafening(uplinks, facts)),
     )
+
+
+def way_of_new_flows(uplinks: Iterable[Uplink], decision: Decision) -> Route | None:
+    """The route at the head of table 15500, as `plan` wants it; None where the active uplink has no default."""
+    uplink = next((uplink for uplink in uplinks if uplink.name == decision.active), None)
+    way = _way(uplink, decision.family) if uplink else None
+    return _copy(way, TABLE_ACTIVE, METRIC_CHOSEN) if way else None
 
 
 def ours(item: Route | Rule) -> bool:
@@ -150,9 +157,14 @@ def _defaults(table: int, ways: Mapping[str, Route], chosen: str | None, order: 
 
 
 def _copy(way: Route, table: int, metric: int) -> Route:
-    """The same way out in our table. Netlink takes a lifetime in whole seconds, so it is rounded up."""
+    """The same way out in our table.
+
+    On link in IPv4: else the kernel asks the rules for the gateway at each write, and a kill switch before ours forbids
+    the switch. Netlink takes a lifetime in whole seconds, so it is rounded up.
+    """
     expires = None if way.expires is None else float(ceil(way.expires))
-    return replace(way, table=table, metric=metric, protocol=PROTOCOL, expires=expires, dead=False)
+    onlink = way.onlink or (way.family is Family.IPV4 and "." in (way.gateway or ""))
+    return replace(way, table=table, metric=metric, protocol=PROTOCOL, onlink=onlink, expires=expires, dead=False)
 
 
 def _refresh_after(routes: Iterable[Route]) -> float | None:
@@ -280,7 +292,7 @@ def _sysctls(uplinks: Iterable[Uplink], facts: Facts) -> list[Sysctl]:
     present = [uplink for uplink in listed if uplink.index is not None]
     shared = shared_addresses(listed, Family.IPV4)
     values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
-    overtaken = any(_takes_replies(rule) for rule in facts.rules)
+    overtaken = any(_meets_replies(rule) and rule.action is RuleAction.LOOKUP for rule in facts.rules)
     return [
         *(Sysctl(f"net/{f}/conf/{u.interface}/ignore_routes_with_linkdown", "1") for u in present for f in FAMILIES),
         *(
@@ -292,8 +304,8 @@ def _sysctls(uplinks: Iterable[Uplink], facts: Facts) -> list[Sysctl]:
     ]
 
 
-def _takes_replies(rule: Rule) -> bool:
-    """Whether a rule of others before ours may answer for the reverse path of a reply to a probe, which has no mark.
+def _meets_replies(rule: Rule) -> bool:
+    """Whether a rule of others before ours has a say in the reverse path of a reply to a probe, which has no mark.
 
     Without a pref given, the kernel puts a rule before all others: `wg-quick up` beside a running agent lands there.
     """
@@ -301,12 +313,21 @@ def _takes_replies(rule: Rule) -> bool:
     return (
         rule.family is Family.IPV4
         and 0 < rule.priority < PREF_SPECIFIC
-        and rule.action is RuleAction.LOOKUP
         and rule.table != TABLE_MAIN
         and anyone
         and rule.iif in (None, "lo")
         and rule.invert == bool(rule.fwmark)
     )
+
+
+def _deafening(uplinks: Iterable[Uplink], facts: Facts) -> list[str]:
+    """Rules before ours that refuse the reverse path: loose or strict, the filter drops every reply then."""
+    values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
+    if not any(_filtered(uplink.interface, values) for uplink in uplinks):
+        return []
+    refusing = (RuleAction.PROHIBIT, RuleAction.UNREACHABLE, RuleAction.BLACKHOLE)
+    prefs = [rule.priority for rule in facts.rules if _meets_replies(rule) and rule.action in refusing]
+    return [f"ipv4 rule {pref} is before ours and refuses: with rp_filter on, no probe is answered" for pref in prefs]
 
 
 def _filtered(interface: str, values: Mapping[str, str]) -> bool:

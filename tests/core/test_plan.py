@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from failover.core.plan import FRA_GOTO, Desired, mark_of, ours, plan
 from failover.core.uplinks import Uplink
-from failover.model import FAMILIES, Decision, Facts, Family, RouteKind, Rule, RuleAction, Sysctl
+from failover.model import FAMILIES, Decision, Facts, Family, Route, RouteKind, Rule, RuleAction, Sysctl
 
 from .worlds import FOREIGN, KERNEL_RULES, MASK, V4, V6, decide, decisions, facts_of, goto, uplink, uplink_lists, way
 
@@ -60,9 +60,7 @@ def test_in_doubt_only_the_first_route_of_the_active_table_differs() -> None:
     facts = facts_of((A, B))
     before = plan((A, B), decide("a", "a", "b"), facts, MASK)
     doubt = plan((A, B), decide("b", "a", "b", settled="a"), facts, MASK)
-    assert set(doubt.routes) - set(before.routes) == {
-        replace(B.paths[V4].route or way(3), table=15500, metric=1, protocol=155)
-    }
+    assert set(doubt.routes) - set(before.routes) == {way(3, table=15500, metric=1, protocol=155, onlink=True)}
     assert doubt.rules == before.rules
 
 
@@ -82,7 +80,25 @@ def test_a_route_that_the_kernel_has_expired_but_not_yet_collected_counts_as_gon
 
 def test_raw_ip_has_no_gateway() -> None:
     desired = wanted(uplink("a", 2, way(2, gateway=None)))
-    assert [r.gateway for r in desired.routes if r.interface] == [None] * 5
+    assert [(r.gateway, r.onlink) for r in desired.routes if r.interface] == [(None, False)] * 5
+
+
+@pytest.mark.parametrize("strictness", ["0", "1", "2"])
+def test_a_refusal_before_ours_that_silences_the_probes_is_told(strictness: str) -> None:
+    sysctls = [Sysctl("net/ipv4/conf/wana/rp_filter", strictness)]
+    kill = foreign(15499, action=RuleAction.PROHIBIT, invert=True, fwmark=0xCA6C, fwmask=0xFFFFFFFF)
+    for rule, told in ((kill, strictness != "0"), (replace(kill, priority=30000), False)):
+        warnings = plan((A,), decide("a", "a"), facts_of((A,), rule, sysctls=sysctls), MASK).warnings
+        assert [warning.split(":")[0] for warning in warnings] == ["ipv4 rule 15499 is before ours and refuses"] * told
+
+
+@pytest.mark.parametrize(
+    ("told", "onlink"),
+    [(way(2), True), (way(2, gateway="fe80::1"), False), (way(2, V6), False), (way(2, V6, onlink=True), True)],
+)
+def test_no_rule_is_asked_for_an_ipv4_gateway(told: Route, onlink: bool) -> None:
+    desired = plan([uplink("a", 2, told)], decide("a", family=told.family), Facts(), MASK)
+    assert {r.onlink for r in desired.routes if r.interface} == {onlink}
 
 
 def test_without_any_default_there_is_nothing_to_say() -> None:

@@ -125,6 +125,19 @@ def test_a_kill_switch_is_tight_at_every_step(van: Van) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_kill_switch_before_ours_does_not_forbid_the_switch(van: Van, family: Family) -> None:
+    """Without a pref given it lands there when the agent runs."""
+    van.agent.reconcile()
+    van.ip(f"-{family[-1]} rule add not fwmark {WG_MARK} prohibit" + (" pref 15499" if family is V6 else ""))
+    van.van.sysctl("ipv4/conf/all/rp_filter", 0)
+    for name in van.names:
+        van.van.sysctl(f"ipv4/conf/{name}/rp_filter", 0)
+    for active in ("wan1", "wan0"):
+        van.agent.reconcile(active=active)
+        assert (van.via(family), van.via(family, mark=WG_MARK)) == (None, active)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_who_binds_to_an_uplinks_address_does_not_slip_past_a_kill_switch(van: Van, family: Family) -> None:
     van.ip(f"-{family[-1]} rule add pref 30001 prohibit")
     van.agent.reconcile()
