@@ -54,8 +54,7 @@ class Standing:
             self.relapses = self.relapses_now(now) + 1
             self._relapsed_at = now
             self._chargeable = False
-        owed = min(LONGEST, failback * 2 ** max(0.0, self.relapses - 1))
-        self.wait = max(self.wait, owed) if self.convicted else owed
+        self.wait = min(LONGEST, failback * 2 ** max(0.0, self.relapses - 1))
         self.convicted = True
 
     def relapses_now(self, now: float) -> float:

@@ -171,7 +171,7 @@ class Engine:
         """Policy for each family, then the kernel."""
         effects = self._expire(now)
         self._policy_due = inf
-        decided = False
+        changed, switched = False, []
         for family in FAMILIES:
             candidates = self._fleet.candidates(now, family)
             before = self._decisions[family]
@@ -180,14 +180,17 @@ class Engine:
             self._policy_due = min(self._policy_due, next_due(now, then, candidates, self._will))
             if then is before:
                 continue
-            decided = True
-            self._decisions[family] = then
+            changed, self._decisions[family] = True, then
             if moved(before, then):
                 effects.append(notices.switch(before, then))
                 self._fleet.served(now, then)
-        return [*self._carry_out(now, decided=decided), *effects] if decided or facts else effects
+            if then.active != before.active:
+                switched.append(then)
+        if switch := self._kernel.switch(self._fleet.uplinks, switched):
+            return [*switch, *effects]  # the rest follows when the kernel has been read again
+        return [*self._plan(now, decided=changed), *effects] if changed or facts else effects
 
-    def _carry_out(self, now: float, *, decided: bool) -> list[Effect]:
+    def _plan(self, now: float, *, decided: bool) -> list[Effect]:
         self._kernel.want(now, self._fleet.uplinks, self._decisions, self.config.fwmark_mask)
         news = self._warnings.news(notices.warnings(self._kernel.desired.warnings))
         return [*self._kernel.apply(now, decided=decided), *news]

@@ -72,7 +72,8 @@ def decide(
     order = tuple(c.name for c in sorted(ways, key=lambda c: _rank(now, c, will)))
     move = _move(now, current, ways, candidates, will)
     active, reason, text = move or (current.active, current.reason, current.text)
-    along = move is not None and (reason in _SETTLING or (moves_flows and reason is Reason.FAILBACK))
+    settling = reason in _SETTLING or active == will.use or (moves_flows and reason is Reason.FAILBACK)
+    along = move is not None and settling
     pushed = _unsettled(current, by_name.get(active or ""), candidates, will)
     settled = active if along or pushed else current.settled
     if active == current.active and settled == current.settled:
@@ -84,7 +85,7 @@ def decide(
 
 def next_due(now: float, current: Decision, candidates: Sequence[Candidate], will: Will) -> float:
     """When a return falls due by time alone; inf when none is under way."""
-    waits = [c.due for c in candidates if now < c.due < inf and c.name != current.active]
+    waits = [c.due for c in candidates if now < c.due and c.name != current.active]
     return min([*waits, will.until if will.use and will.until > now else inf])
 
 
@@ -97,7 +98,7 @@ def _move(
 ) -> Move | None:
     """Where new flows go; None: they stay. The first rule that speaks wins."""
     if not ways:
-        return (None, Reason.ABSENT, "no uplink has a default route") if current.active else None
+        return None, Reason.ABSENT, "no uplink has a default route"
     best = min(ways, key=lambda c: _rank(now, c, will))
     here = next((c for c in ways if c.name == current.active), None)
     pinned = next((c for c in ways if c.name == will.use), None)
@@ -166,7 +167,7 @@ def _return(here: Candidate, others: Sequence[Candidate], now: float, will: Will
     """Back to a preferred uplink that has been healthy for long enough; `released`: from where `use` had taken us."""
     if here.verdict is not Verdict.UP:
         return None
-    ready = [c for c in others if c.verdict is Verdict.UP and c.due <= now]
+    ready = [c for c in others if c.due <= now]
     best = min([here, *ready], key=lambda c: _wish(c, will))
     if best is here:
         return None

@@ -13,9 +13,9 @@ from math import inf
 from typing import Final
 
 from failover.core.diff import diff
-from failover.core.plan import Desired, plan
+from failover.core.plan import METRIC_CHOSEN, Desired, ours, plan, way_of_new_flows
 from failover.core.uplinks import Uplink
-from failover.model import Apply, Decision, Facts, Family, Operation, OperationResult
+from failover.model import TABLE_ACTIVE, Apply, Decision, Facts, Family, Operation, OperationResult, Verb
 
 REPAIRS: Final = 10
 WINDOW: Final = 10.0
@@ -34,6 +34,8 @@ class Reconciler:
         self._refused: frozenset[Operation] = frozenset()
         self._pause = SLOWLY
         """Seconds from one try to the next of what was refused."""
+        self._owing = False
+        """A switch was made, and the rest of its plan is still due: no repair."""
         self._tried_at = -inf
         self._retry_at = inf
         self._read_at = inf
@@ -48,6 +50,18 @@ class Reconciler:
         """What came of the last batch."""
         self._refused = frozenset(result.operation for result in results if result.error is not None)
 
+    def switch(self, uplinks: Sequence[Uplink], decisions: Iterable[Decision]) -> list[Apply]:
+        """The one replace per family that moves new flows, ahead of any plan; all else follows the next read.
+
+        Nothing where a route that it would replace is not there yet: then the whole plan is due.
+        """
+        head = [route for route in self.facts.routes if route.table == TABLE_ACTIVE and route.metric == METRIC_CHOSEN]
+        held = {route.family for route in head if ours(route)}
+        wanted = [way_of_new_flows(uplinks, decision) for decision in decisions]
+        routes = [route for route in wanted if route is not None and route.family in held]
+        self._owing = bool(routes) and len(routes) == len(wanted)
+        return [Apply(tuple(Operation(Verb.REPLACE, route) for route in routes))] if self._owing else []
+
     def want(self, now: float, uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], mask: int) -> None:
         """Plan anew."""
         self.desired = plan(uplinks, decisions, self.facts, mask)
@@ -57,6 +71,7 @@ class Reconciler:
     def apply(self, now: float, *, decided: bool) -> list[Apply]:
         """The operations due now: none, or one batch."""
         operations = diff(self.facts, self.desired)
+        decided, self._owing = decided or self._owing, False
         if not operations:
             return []
         refused = self._refused.issuperset(operations)
