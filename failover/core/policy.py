@@ -150,7 +150,8 @@ def _leave(here: Candidate, others: Sequence[Candidate], now: float, will: Will)
     if here.name in will.drained and willing and _CLASS[willing[0].verdict] <= _CLASS[Verdict.DEGRADED]:
         return willing[0].name, Reason.DRAIN, f"{here.name} is drained"
     why = {Verdict.DOUBTFUL: Reason.DOUBT, Verdict.DEGRADED: Reason.DEGRADED}.get(here.verdict)
-    best = next(filter(_answers, willing), None)
+    doubtful = here.verdict is Verdict.DOUBTFUL
+    best = next((c for c in willing if _answers(c) and (doubtful or not c.convicted or c.due <= now)), None)
     return (best.name, why, _because(here, best)) if why and best else None
 
 
