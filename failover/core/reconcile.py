@@ -19,7 +19,8 @@ from failover.model import TABLE_ACTIVE, Apply, Decision, Facts, Family, Operati
 
 REPAIRS: Final = 10
 WINDOW: Final = 10.0
-SLOWLY: Final = 1.0
+SLOWLY: Final = 0.2
+"""Seconds between two repairs then; a shell loop that deletes takes 10 ms a turn, and must win once."""
 PERIOD: Final = 60.0
 """Seconds between two reads of the kernel when nothing is heard of it."""
 
