@@ -129,7 +129,7 @@ class Engine:
             return [answer, *self._turn(now, named)]
         if isinstance(asked.command, Use):
             for lane in named:
-                lane.standing.served()
+                lane.pardon()
         return [answer, notices.operator(answer.text), *self._turn(now, named, willed=True)]
 
     # --- the turn ----------------------------------------------------------------------------------------------------

@@ -82,6 +82,11 @@ class Lane:
             self.schedule.others_within(now, 0.0)
         return True
 
+    def pardon(self) -> None:
+        """The operator's word pays what the uplink owes, if it can carry traffic now; not in advance."""
+        if self.verdict not in (Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL):
+            self.standing.served()
+
     def pace(self, now: float, decision: Decision) -> None:
         """Probe in proportion to who would notice."""
         watched = self.verdict in (Verdict.DOUBTFUL, Verdict.DOWN) and now - self.health.since < WATCHED
