@@ -87,10 +87,9 @@ REFUSES: Final = (Hop(),)
 """A route that refuses has no way out, whatever device IPv6 hangs it on."""
 
 
-def asked(family: Family, table: int = 0, protocol: int = 0) -> bytes:
-    """The body of a dump request: one table, or all (0); one protocol, or all (0)."""
-    head = RTMSG.pack(FAMILY_NUMBERS[family], 0, 0, 0, _small(table), protocol, 0, 0, 0)
-    return head + (attribute(RTA_TABLE, u32(table)) if table else b"")
+def asked(family: Family) -> bytes:
+    """The body of a dump request, for every table: the kernel could filter by one, not by being a default."""
+    return RTMSG.pack(FAMILY_NUMBERS[family], 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def is_default(body: bytes) -> bool:

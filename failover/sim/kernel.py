@@ -13,7 +13,6 @@ from math import inf
 from typing import Final
 
 from failover.model import (
-    PROTOCOL,
     TABLE_MAIN,
     TABLES_OWNED,
     Address,
@@ -130,12 +129,8 @@ class VirtualKernel:
         )
 
     def _is_read(self, route: Route) -> bool:
-        """Those of main, and of our tables those that hold a route of ours or that a rule points to."""
-        if route.table not in TABLES_OWNED:
-            return route.table == TABLE_MAIN
-        where = route.family, route.table
-        tagged = ((h.route.family, h.route.table) for h in self._held if h.route.protocol == PROTOCOL)
-        return where in tagged or where in ((rule.family, rule.table) for rule in self._rules)
+        """Those of main and of our tables, whoever made them."""
+        return route.table == TABLE_MAIN or route.table in TABLES_OWNED
 
     def _paths_read(self) -> list[str]:
         """The devices' that a default route leads out of."""

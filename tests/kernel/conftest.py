@@ -1,0 +1,46 @@
+"""The box of the kernel tests, one per test, and a Kernel in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from failover.kernel import Kernel, Ledger
+from failover.lab.namespaces import LabError, gain_privileges
+
+from .box import Box
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    """A van and a far end, in namespaces of their own."""
+    if shutil.which("ip") is None:
+        pytest.skip("needs the Debian package iproute2")
+    try:
+        gain_privileges()
+    except LabError as error:
+        pytest.skip(str(error))
+    built = Box()
+    try:
+        yield built
+    finally:
+        built.close()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "sysctls.json")
+
+
+@pytest.fixture
+def kernel(box: Box, ledger: Ledger) -> Iterator[Kernel]:
+    """One whose namespace is the van's; this thread is in it for the whole test."""
+    with box.van.entered():
+        opened = Kernel(ledger)
+        try:
+            yield opened
+        finally:
+            opened.close()
