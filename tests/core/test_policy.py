@@ -86,6 +86,9 @@ RULES = {
     # degraded
     "a brownout moves new flows alone": ("a: degraded, b: up", "a/a", "b/a degraded"),
     "not to another brownout": ("a: degraded, b: degraded", "a/a", "a/a"),
+    "not to one that was convicted lately": ("a: degraded, b: up held", "a/a", "a/a"),
+    "rather to the one behind": ("a: degraded, b: up held, c: up", "a/a", "c/a degraded"),
+    "to one that rests after a doubt": ("a: degraded, b: up resting", "a/a", "b/a degraded"),
     "not to an unproven one: brownout": ("a: degraded, b: up unproven", "a/a", "a/a"),
     # absent
     "no way any more": ("a: absent, b: up", "a/a", "b/b absent"),
@@ -182,6 +185,13 @@ def test_failback_takes_open_flows_along_only_if_told() -> None:
     moves = decide(NOW, V4, current, owed, Will(), moves_flows=True)
     assert (stays.active, stays.settled, stays.reason) == ("a", "b", R.FAILBACK)
     assert (moves.active, moves.settled, moves.reason) == ("a", "a", R.FAILBACK)
+
+
+@pytest.mark.parametrize(("use", "reason", "settled"), [(None, R.OPERATOR, "a"), ("c", R.ACQUITTAL, "b")])
+def test_what_use_had_moved_comes_back_when_use_is_over(use: str | None, reason: Reason, settled: str) -> None:
+    used = Decision(V4, "b", "b", reason=R.OPERATOR)
+    then = decide(NOW, V4, used, situation("a: up, b: up"), Will(use=use), moves_flows=False)
+    assert (then.active, then.settled, then.reason) == ("a", settled, reason)
 
 
 def test_an_acquittal_leaves_them_in_any_case() -> None:
