@@ -138,15 +138,18 @@ class Ground:
 
 
 def alive(namespace: Namespace, addresses: dict[Family, str]) -> None:
-    """Wait until the addresses lead to the namespace itself: the kernel makes an IPv6 address work a moment later."""
+    """Wait until packets to the addresses are delivered: the kernel makes an IPv6 address work a moment later."""
     deadline = time.monotonic() + 5
     for family, address in addresses.items():
-        found = ""
-        while found != address:
+        heard = b""
+        while not heard:
             assert time.monotonic() < deadline
-            with namespace.socket(AF[family], socket.SOCK_DGRAM) as ask, contextlib.suppress(OSError):
-                ask.connect((address, 9))
-                found = ask.getsockname()[0]
+            with namespace.socket(AF[family], socket.SOCK_DGRAM) as own, contextlib.suppress(OSError):
+                own.settimeout(0.02)
+                own.bind((address, 0))
+                own.connect(own.getsockname())
+                own.send(b"alive")
+                heard = own.recv(8)
 
 
 class Watcher:
