@@ -125,7 +125,7 @@ def test_what_the_kernel_refuses_is_tried_ever_more_slowly() -> None:
     bench.run(0.0, 600.0)
     pauses = [later - earlier for earlier, later in pairwise(bench.applied)]
     assert pauses[:7] == pytest.approx([0, *(SLOWLY * 2**n for n in range(6))], abs=0.01), "the first try changed much"
-    assert pauses == sorted(pauses)
+    assert all(later > earlier - 0.01 for earlier, later in pairwise(pauses))
     assert pauses[-1] == pytest.approx(PERIOD, abs=0.01)
 
 
