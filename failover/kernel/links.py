@@ -57,7 +57,7 @@ def link(body: bytes) -> Link:
     _, _, _, index, flags, _ = unpack(IFINFO, body, "link")
     found = dict(_until_known(body))
     name = name_text(found.get(IFLA_IFNAME, b""))
-    state = found.get(IFLA_OPERSTATE, b"\0")[0]
+    state = (found.get(IFLA_OPERSTATE) or b"\0")[0]
     carrier = bool(flags & IFF_LOWER_UP) and state not in OPERSTATES_DOWN
     return Link(index, name, bool(flags & IFF_UP), carrier, read_u32(found.get(IFLA_MTU, u32(0))))
 

@@ -19,6 +19,8 @@ from failover.model import FAMILIES, TABLE_MAIN, Facts, Family, Operation, Route
 V4, V6 = FAMILIES
 SETTLES = 5.0
 """Seconds within which the kernel tells of a carrier (it may hold that back for one)."""
+SILENCE = 0.1
+"""Seconds without an event."""
 WAN0, WAN1 = 10, 20
 NAMES = {WAN0: "wan0", WAN1: "wan1"}
 GATEWAYS = {WAN0: {V4: "10.10.0.1", V6: "fd10::1"}, WAN1: {V4: "10.20.0.1", V6: "fd20::1"}}
@@ -26,7 +28,19 @@ OWN = {WAN0: {V4: "10.10.0.2", V6: "fd10::2"}, WAN1: {V4: "10.20.0.2", V6: "fd20
 INTERNET = {V4: "203.0.113.1", V6: "2001:db8:f::1"}
 LENGTH = {V4: 24, V6: 64}
 AF = {V4: socket.AF_INET, V6: socket.AF_INET6}
+RTMGRP_LINK = 1
+IFF_RUNNING = 0x40
 FLOOR_METRIC = 0xFFFFFFFF
+
+
+def _carriers_told(events: socket.socket) -> None:
+    """Until the kernel has told of the carrier of each cable, which it does after it came."""
+    waited = set(NAMES)
+    while waited:
+        event = events.recv(65536)
+        index, flags = struct.unpack_from("=iI", event, 20)
+        if flags & IFF_RUNNING:
+            waited.discard(index)
 
 
 def default(family: Family, table: int, index: int, metric: int = 1, **more: object) -> Route:
@@ -51,8 +65,12 @@ class Box:
         self.far.sysctl("ipv4/ip_forward", 1)
         for family in FAMILIES:
             self.far.rtnl.add_address(1, f"{INTERNET[family]}/{32 if family is V4 else 128}")
-        for index in NAMES:
-            self._plug(index)
+        with self.van.socket(socket.AF_NETLINK, socket.SOCK_RAW) as events:
+            events.settimeout(SETTLES)
+            events.bind((0, RTMGRP_LINK))
+            for index in NAMES:
+                self._plug(index)
+            _carriers_told(events)
 
     def _plug(self, index: int) -> None:
         here, there = self.ends(index)
@@ -109,6 +127,10 @@ class Box:
             finally:
                 watch.close()
 
+    def settled(self, kernel: Kernel) -> None:
+        """Wait until no address is tentative: nothing happens by itself from then on."""
+        self.until(kernel, lambda facts: len(facts.addresses) == 4 and all(a.usable for a in facts.addresses))
+
     def advertise(self, index: int, lifetime: int = 1800, preference: int = 0, hop_limit: int = 61) -> None:
         """A router advertisement (RFC 4861) from the far end; preference as on the wire (RFC 4191)."""
         name = NAMES[index]
@@ -127,7 +149,8 @@ def apply(kernel: Kernel, verb: Verb, *items: Route | Rule) -> list[str | None]:
 
 def add(kernel: Kernel, *items: Route | Rule) -> None:
     """AssertionError unless all of it is done."""
-    assert apply(kernel, Verb.ADD, *items) == [None] * len(items)
+    errors = apply(kernel, Verb.ADD, *items)
+    assert not any(errors), errors
 
 
 def ours(facts: Facts) -> list[Route]:
@@ -151,6 +174,13 @@ def drained(watch: Watch, until: Callable[[Dirty], bool]) -> Dirty:
         assert ready, f"nothing more than {found}"
         found |= watch.drain()
     return found
+
+
+def quiet(watch: Watch) -> Watch:
+    """The same, once nothing has come for a while: the kernel tells twice of a new carrier."""
+    while select.select([watch], [], [], SILENCE)[0]:
+        watch.drain()
+    return watch
 
 
 def layout(family: Family, indexes: Iterable[int] = (WAN0, WAN1)) -> list[Route | Rule]:

@@ -41,6 +41,7 @@ def kernel(box: Box, ledger: Ledger) -> Iterator[Kernel]:
     with box.van.entered():
         opened = Kernel(ledger)
         try:
+            box.settled(opened)
             yield opened
         finally:
             opened.close()

@@ -1,0 +1,159 @@
+"""Events: which make dirty, how urgently, and what happens when there are too many."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from failover.kernel import Dirty, Kernel, Watch
+from failover.lab.rtnl import RULE_LOOKUP
+from failover.lab.rtnl import Route as LabRoute
+from failover.lab.rtnl import Rule as LabRule
+from failover.model import FAMILIES, Family, Rule, RuleAction, Verb
+
+from .box import AF, GATEWAYS, V4, V6, WAN0, WAN1, Box, add, apply, default, drained, layout, quiet
+
+CHANGED = Dirty(changed=True)
+OURS = Dirty(changed=True, ours=True)
+LINK = Dirty(changed=True, link=True)
+
+
+@pytest.fixture
+def watch(kernel: Kernel) -> Iterator[Watch]:
+    opened = Watch(kernel.port)
+    try:
+        yield quiet(opened)
+    finally:
+        opened.close()
+
+
+def test_what_we_do_ourselves_is_no_event(kernel: Kernel, watch: Watch) -> None:
+    for family in FAMILIES:
+        add(kernel, *layout(family))
+        assert apply(kernel, Verb.REPLACE, default(family, 15500, WAN1)) == [None]
+        assert apply(kernel, Verb.DELETE, *layout(family)[::-1])
+    assert watch.drain() == Dirty()
+
+
+@pytest.mark.parametrize(
+    ("line", "dirty"),
+    [
+        ("route add default via 10.10.0.1", CHANGED),
+        ("-6 route add default via fd10::1", CHANGED),
+        ("-6 route add unreachable default", CHANGED),
+        ("route add default via 10.10.0.1 table 7", Dirty()),
+        ("route add default via 10.10.0.1 table 15600", Dirty()),
+        ("route add default via 10.10.0.1 table 15544", OURS),
+        ("route add 198.51.100.0/24 via 10.10.0.1", Dirty()),
+        ("-6 route add 2001:db8:9::/48 via fd10::1", Dirty()),
+        ("route add 0.0.0.0/1 via 10.10.0.1", Dirty()),
+        ("rule add prohibit pref 20000", CHANGED),
+        ("rule add prohibit pref 15555", OURS),
+        ("-6 rule add prohibit pref 15555", OURS),
+        ("addr add 10.10.0.9/24 dev wan0", CHANGED),
+        ("addr add 169.254.1.1/16 dev wan0 scope link", Dirty()),
+        ("-6 addr add fd10::9/64 dev wan0", CHANGED),
+        ("link set wan0 down", LINK),
+        ("link set wan0 name other", LINK),
+        ("link del wan0", LINK),
+        ("link add name new type veth peer name newer", LINK),
+    ],
+)
+def test_each_event(box: Box, watch: Watch, line: str, dirty: Dirty) -> None:
+    if "name other" in line:
+        box.ip("link set wan0 down")
+        watch.drain()
+    box.ip(line)
+    found = watch.drain()
+    assert found | CHANGED == dirty | CHANGED
+    assert found.changed == dirty.changed
+    assert dirty.urgent == (dirty in (OURS, LINK))
+
+
+@pytest.mark.parametrize("change", ["alias second", "mtu 1400"])
+def test_a_link_that_goes_on_as_it_was_is_not_urgent(box: Box, watch: Watch, change: str) -> None:
+    """So Wi-Fi tells of each scan."""
+    box.ip("link set wan0 alias first")
+    watch.drain()
+    box.ip(f"link set wan0 {change}")
+    assert watch.drain() == CHANGED
+
+
+def test_down_and_up_again_between_two_looks_is_urgent(box: Box, watch: Watch) -> None:
+    box.ip("link set wan0 alias seen")
+    watch.drain()
+    box.ip("link set wan0 down")
+    box.ip("link set wan0 up")
+    assert watch.drain().link
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_loss_of_a_carrier_is_urgent(box: Box, watch: Watch, family: Family) -> None:
+    box.ends(WAN0)[1].down()
+    assert drained(watch, lambda dirty: dirty.link).urgent
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rule_and_a_route_of_ours_that_others_delete(box: Box, kernel: Kernel, watch: Watch, family: Family) -> None:
+    add(kernel, *layout(family))
+    box.ip(f"-{family[-1]} rule del pref 15580")
+    assert watch.drain() == OURS
+    box.ip(f"-{family[-1]} route del default table 15500 metric 1")
+    assert watch.drain() == OURS
+    box.ip(f"-{family[-1]} route replace unreachable default table 15500 metric 101")
+    assert watch.drain() == OURS
+
+
+def test_thousands_of_other_routes_do_not_even_wake_us(box: Box, kernel: Kernel) -> None:
+    """With room for a dozen events, and 4000 that do not concern us, none that does is lost."""
+    watch = quiet(Watch(kernel.port, queue_bytes=1))
+    try:
+        for change in (box.van.rtnl.add_route, box.van.rtnl.remove_route):
+            for number in range(1000):
+                change(LabRoute(f"11.{number >> 8}.{number & 255}.0/24", WAN0, GATEWAYS[WAN0][V4]))
+                change(LabRoute(f"2001:{number:x}::/48", WAN0, GATEWAYS[WAN0][V6]))
+        box.ip("route add default via 10.10.0.1")
+        assert watch.drain() == CHANGED
+    finally:
+        watch.close()
+
+
+def test_lost_events_make_everything_dirty_and_the_next_ones_count_again(box: Box, kernel: Kernel) -> None:
+    watch = quiet(Watch(kernel.port, queue_bytes=1))
+    try:
+        for _ in range(50):
+            box.van.rtnl.add_route(LabRoute("default", WAN0, GATEWAYS[WAN0][V4], metric=7))
+            box.van.rtnl.remove_route(LabRoute("default", WAN0, GATEWAYS[WAN0][V4], metric=7))
+        assert watch.drain().lost
+        assert watch.drain() == Dirty()
+        box.ip("rule add prohibit pref 15555")
+        assert watch.drain() == OURS
+    finally:
+        watch.close()
+
+
+def test_a_drain_takes_its_share_and_leaves_the_rest(box: Box, watch: Watch) -> None:
+    for _ in range(300):
+        box.van.rtnl.add_route(LabRoute("default", WAN0, GATEWAYS[WAN0][V4], metric=7))
+        box.van.rtnl.remove_route(LabRoute("default", WAN0, GATEWAYS[WAN0][V4], metric=7))
+    assert [watch.drain(), watch.drain(), watch.drain()] == [CHANGED, CHANGED, Dirty()]
+
+
+def test_a_missing_rule_is_back_within_20_ms(box: Box, kernel: Kernel, watch: Watch) -> None:
+    """Notice, read, write: the median of ten, as the machine may be busy."""
+    rule = Rule(V4, 15511, RuleAction.LOOKUP, table=15501)
+    add(kernel, *layout(V4), *layout(V6), rule)
+    took = []
+    for _ in range(10):
+        box.van.rtnl.remove_rule(LabRule(15511, AF[V4], RULE_LOOKUP, table=15501))
+        began = time.monotonic()
+        assert watch.drain().ours
+        if rule not in kernel.read().rules:
+            add(kernel, rule)
+        took.append(time.monotonic() - began)
+        assert rule in kernel.read().rules
+        watch.drain()
+    assert statistics.median(took) <= 0.02
