@@ -100,8 +100,8 @@ class Engine:
     def _follow(self, now: float) -> list[Effect]:
         """New facts or a new config: everything is looked at again."""
         effects: list[Effect] = [*self._fleet.follow(now, self._kernel.facts)]
-        self._prober.prune(self._fleet)
-        self._prober.mask = self.config.fwmark_mask
+        self._prober.prune(self._fleet, self.config.fwmark_mask)
+        self._decisions = {family: self._fleet.rename(then) for family, then in self._decisions.items()}
         if not self._decisions:
             self._decisions = self._fleet.adopt(now, self._kernel.facts)
             effects.append(notices.ready(self._decisions.values(), len(self._fleet.uplinks)))

@@ -37,6 +37,8 @@ class Fleet:
         self.config = config
         self.uplinks: tuple[Uplink, ...] = ()
         self.by_family: dict[Family, list[Lane]] = {family: [] for family in FAMILIES}
+        self.renamed: dict[str, str] = {}
+        """Old name -> new name of uplinks on the same interface, at the last `follow`."""
         self._random = random
 
     def __iter__(self) -> Iterator[Lane]:
@@ -44,12 +46,14 @@ class Fleet:
             yield from self.by_family[family]
 
     def follow(self, now: float, facts: Facts) -> list[Notice]:
-        """Take over new facts; says which uplinks came and went."""
+        """Take over new facts; says which uplinks came and went. One that only got a new name keeps its history."""
         slots = {uplink.name: uplink.slot for uplink in self.uplinks}
         before = {uplink.name: uplink.interface for uplink in self.uplinks}
         self.uplinks = resolve(facts, self.config, slots)
+        names = {uplink.interface: uplink.name for uplink in self.uplinks}
+        self.renamed = {name: names[at] for name, at in before.items() if at in names and name not in names.values()}
         for family in FAMILIES:
-            known = {lane.uplink.name: lane for lane in self.by_family[family]}
+            known = {self.renamed.get(lane.uplink.name, lane.uplink.name): lane for lane in self.by_family[family]}
             self.by_family[family] = [self._lane(now, uplink, family, known) for uplink in self.uplinks]
         after = {uplink.name: uplink.interface for uplink in self.uplinks}
         notices = [
@@ -124,6 +128,13 @@ class Fleet:
         ]
         best = min(routes, key=lambda route: route.metric, default=None)
         return names.get(best.interface or 0) if best is not None else None
+
+    def rename(self, decision: Decision) -> Decision:
+        """The same decision under the present names."""
+        if not self.renamed:
+            return decision
+        active, settled = (self.renamed.get(name or "", name) for name in (decision.active, decision.settled))
+        return replace(decision, active=active, settled=settled)
 
     def views(self, drained: frozenset[str]) -> tuple[UplinkView, ...]:
         lanes = {(lane.uplink.name, lane.family): lane for lane in self}

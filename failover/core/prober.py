@@ -21,13 +21,14 @@ class Prober:
     """Numbers the probes and finds their lanes again."""
 
     def __init__(self) -> None:
-        self.mask = 0
+        self._mask = 0
         self.trusted_clock = False
         self._last_id = 0
         self._open: dict[int, Lane] = {}
 
-    def prune(self, fleet: Fleet) -> None:
-        """Forget the probes of lanes that are gone."""
+    def prune(self, fleet: Fleet, mask: int) -> None:
+        """Forget the probes of lanes that are gone; from now on marks are of this mask."""
+        self._mask = mask
         lanes = {id(lane) for lane in fleet}
         self._open = {probe: lane for probe, lane in self._open.items() if id(lane) in lanes}
 
@@ -60,7 +61,7 @@ class Prober:
             uplink=uplink.name,
             family=lane.family,
             interface=uplink.interface,
-            mark=mark_of(uplink.slot, self.mask),
+            mark=mark_of(uplink.slot, self._mask),
             target=target,
             trusted_clock=self.trusted_clock,
         )
