@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import socket
 import struct
+import time
 
 import dns.message
 import h11
@@ -172,6 +173,36 @@ def test_a_bent_dns_reply_never_raises(family: Family, data: st.DataObject) -> N
         wire[data.draw(st.integers(2, len(wire) - 1))] = data.draw(st.integers(0, 255))
     reply = probe_dns.read_reply(asked, bytes(wire))
     assert reply is None or isinstance(reply.rcode, str)
+
+
+@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_dns_reply_full_of_long_names_is_read_at_once(family: Family, whole: bool) -> None:
+    asked = probe_dns.question("example.com", family, 0x1234)
+    question = asked.to_wire()[12:]
+    pointer = struct.pack("!H", 0xC000 | 12 + len(question))
+    records = [b"\x01a" * 126 + b"\0" + struct.pack("!HHIH", 5, 1, 1, 2) + pointer]
+    records += [pointer + struct.pack("!HHIH", 2, 1, 1, 2) + struct.pack("!H", 0xC01D + 2 * i) for i in range(120)] * 2
+    head = struct.pack("!HHHHHH", 0x1234, 0x8180, 1, len(records) + (not whole), 0, 0)
+    began = time.process_time()
+    reply = probe_dns.read_reply(asked, head + question + b"".join(records))
+    assert time.process_time() - began < 0.05
+    assert reply == (probe_dns.Reply("NOERROR", ()) if whole else None)
+
+
+def test_the_question_of_a_dns_reply_is_ours_or_left_out_by_a_refusal() -> None:
+    asked, other = (probe_dns.question(name, Family.IPV4, 0x1234) for name in ("example.com", "example.org"))
+    for question, rcode, read in (
+        (asked.to_wire()[12:].upper(), 0, "NOERROR"),
+        (b"", 2, "SERVFAIL"),
+        (b"", 3, None),
+        (b"", 0, None),
+        (other.to_wire()[12:], 0, None),
+        (other.to_wire()[12:], 5, None),
+    ):
+        wire = struct.pack("!HHHHHH", 0x1234, 0x8180 | rcode, bool(question), 0, 0, 0) + question
+        reply = probe_dns.read_reply(asked, wire)
+        assert (reply and reply.rcode) == read
 
 
 @pytest.mark.parametrize("name", ["a" * 64 + ".example.com", ".".join(["a" * 60] * 5), "a..b"])
