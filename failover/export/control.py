@@ -120,7 +120,7 @@ class Control:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers line by line until the client leaves, is too slow or too long."""
+        """Answers line by line, one in each turn of the loop, until the client leaves, is too slow or too long."""
         if len(self._clients) > CLIENTS_MAX:
             await _send(writer, _refusal(ControlError(f"{CLIENTS_MAX} clients are connected", "try again")))
             return
@@ -135,6 +135,7 @@ class Control:
                 await _send(writer, _refusal(ControlError(f"the request is longer than {LINE_LIMIT} bytes")))
                 return
             await _send(writer, await self._reply(peer, line))
+            await asyncio.sleep(0)  # a client that sends and reads fast never has to be waited for
 
     async def _reply(self, peer: Peer, line: bytes) -> dict[str, object]:
         try:

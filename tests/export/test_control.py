@@ -86,6 +86,31 @@ def test_answers_every_line_of_a_connection(path: Path) -> None:
     run(path, scene)
 
 
+def test_a_client_that_asks_without_end_lets_others_in_between(path: Path) -> None:
+    turns, seen = 0, []
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def answer(spec: Spec, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        seen.append(turns)
+        return {}
+
+    async def play() -> None:
+        server = Control(path, answer, silent)
+        await server.start()
+        counting = asyncio.create_task(count())
+        assert len(await exchange(path, b'{"command":"status"}\n' * 100)) == 100
+        counting.cancel()
+        await server.stop()
+
+    asyncio.run(play())
+    assert len(set(seen)) == 100
+
+
 REFUSED = [
     (b"\n", "the request is not a line of JSON", 'as {"command": "status"}'),
     (b"[" * 20000 + b"\n", "the request is not a line of JSON", 'as {"command": "status"}'),
