@@ -49,7 +49,8 @@ def sole_instance(path: Path) -> Iterator[None]:
 def _file_lock(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        os.fchmod(fd, 0o600)  # whoever may open it may hold the lock
     except OSError as error:
         raise FailoverError(f"no lock file {path}: {error.strerror}", "choose another place with --socket") from error
     try:

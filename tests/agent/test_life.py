@@ -286,3 +286,4 @@ def test_the_ledger_and_the_lock_are_for_the_agent_alone(van: Namespace, tmp_pat
         agent.ready().all_up()
         assert os.stat(tmp_path / "sysctls.json").st_mode & 0o077 == 0
         assert os.stat(agent.socket).st_mode & 0o777 == 0o660
+        assert os.stat(f"{agent.socket}.lock").st_mode & 0o777 == 0o600
