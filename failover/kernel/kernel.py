@@ -95,9 +95,10 @@ class Kernel:
         return [route for _, route in sorted(found, key=lambda item: (item[1].table, item[1].metric, item[0]))]
 
     def _repeated(self, dump: Dump, found: Iterable[Ranked], resolve: _Nexthops) -> list[Ranked]:
-        """One IPv6 dump in several pieces is not to be trusted: when routes go between two pieces the kernel resumes
-        too far behind, does not say so, and may leave out the default, which comes last (ip6_fib.c). So it is repeated
-        until nothing differs, and what any of the dumps held counts; if that is out of date, an event follows."""
+        """An IPv6 dump in several pieces is not to be trusted: when the table changes between two pieces, the kernel
+        begins anew and skips as many routes as it has told (ip6_fib.c). Are there fewer by now, it skips others, and
+        the default, which comes last, without a word. So it is repeated until nothing differs, and what any of the
+        dumps held counts; if that is out of date, an event follows."""
         known = {replace(item[1], expires=None): item for item in found}
         for _ in range(REPEATS):
             before, dump = dump, self._netlink.dump(routes.RTM_GETROUTE, routes.asked(Family.IPV6))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +14,10 @@ import pytest
 
 from failover.kernel import Kernel
 from failover.kernel.netlink import DUMP_TRIES, Dump, Netlink
+from failover.kernel.routes import RTM_NEWROUTE
 from failover.kernel.rules import RTM_GETRULE, asked
+from failover.kernel.wire import Message
+from failover.lab.rtnl import Route as LabRoute
 from failover.model import FAMILIES, Facts, Family, KernelError, Verb
 
 from .box import GATEWAYS, V4, V6, WAN0, WAN1, Box, add, apply, default, layout, mains
@@ -49,7 +53,6 @@ def of(family: Family, facts: Facts) -> list[tuple[int, int, int | None]]:
 def test_no_default_is_missed_while_hundreds_of_routes_come_and_go(
     box: Box, kernel: Kernel, tmp_path: Path, family: Family
 ) -> None:
-    """IPv6 dumps resume by counting, and skip what was not yet told when told routes are gone."""
     gateway = GATEWAYS[WAN0][family]
     box.ip(f"-{family[-1]} route add default via {gateway} metric 100")
     add(kernel, *layout(family))
@@ -64,6 +67,40 @@ def test_no_default_is_missed_while_hundreds_of_routes_come_and_go(
             reads += 1
         assert process.wait() == 0
     assert reads > 0
+
+
+class Meddled(Netlink):
+    """Somebody is at work between the first two pieces of the first IPv6 dump."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__()
+        self.work: Callable[[], object] | None = work
+
+    def _receive(self, sequence: int) -> Iterator[Message]:
+        answers = list(super()._receive(sequence))
+        if self.work and any(a.kind == RTM_NEWROUTE and a.body[0] == socket.AF_INET6 for a in answers):
+            work, self.work = self.work, None
+            work()
+        return iter(answers)
+
+
+def test_the_default_is_there_when_routes_change_between_two_pieces(box: Box, kernel: Kernel) -> None:
+    """The kernel begins anew and skips as many routes as it has told: past the default, which is the last."""
+    gateway = GATEWAYS[WAN0][V6]
+    box.ip(f"-6 route add default via {gateway} metric 100")
+    others = [LabRoute(prefix(V6, number), WAN0, gateway) for number in range(OTHER_ROUTES)]
+    for route in others:
+        box.van.rtnl.add_route(route)
+
+    def change_all() -> None:
+        for route in others:
+            box.van.rtnl.remove_route(route)
+        box.van.rtnl.add_route(others[0])
+
+    kernel.close()
+    kernel._netlink = meddled = Meddled(change_all)
+    assert [route.metric for route in mains(kernel.read(), V6)] == [100]
+    assert meddled.work is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -14,7 +14,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from failover.kernel import links, nexthops, routes, rules, wire
 from failover.kernel.netlink import Netlink
-from failover.model import FAMILIES, Family, KernelError, Route, RouteKind, Rule, RuleAction
+from failover.model import FAMILIES, Family, KernelError, Link, Route, RouteKind, Rule, RuleAction
 
 from .box import V4, V6
 
@@ -154,6 +154,27 @@ def _reads_or_says_so(reading: Any) -> None:
     except KernelError as error:
         said = str(error)
         assert "garbled" in said, said
+
+
+@pytest.mark.parametrize(
+    ("flags", "operstate", "up", "carrier"),
+    [
+        (0x11043, 6, True, True),
+        (0x11043, 0, True, True),
+        (0x11043, 5, True, True),
+        (0x11003, 2, True, False),
+        (0x11003, 3, True, False),
+        (0x1003, 2, True, False),
+        (0x1003, 6, True, False),
+        (0x1002, 2, False, False),
+    ],
+)
+def test_a_carrier_is_there_when_both_the_driver_and_the_stack_say_so(
+    flags: int, operstate: int, up: bool, carrier: bool
+) -> None:
+    told = wire.attribute(links.IFLA_IFNAME, b"wwan0\0") + wire.attribute(links.IFLA_OPERSTATE, bytes((operstate,)))
+    body = links.IFINFO.pack(0, 0, 1, 7, flags, 0) + told + wire.attribute(links.IFLA_MTU, wire.u32(1430))
+    assert links.link(body) == Link(7, "wwan0", up, carrier, 1430)
 
 
 def test_a_message_that_runs_over_its_datagram() -> None:
