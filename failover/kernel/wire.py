@@ -10,8 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from failover.model import Family, KernelError, clean
 
@@ -41,8 +40,9 @@ FAMILIES_BY_NUMBER: Final = {number: family for family, number in FAMILY_NUMBERS
 GARBLED_HINT: Final = "the kernel's netlink answer could not be read; please report it with the kernel version"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
+    """A tuple, as thousands of them are made for one dump."""
+
     kind: int
     flags: int
     sequence: int
