@@ -179,6 +179,8 @@ class Agent:
         self._ids = count(1)
         self._reload_lock = asyncio.Lock()
         self._reloads: set[asyncio.Task[Answer]] = set()
+        self._next_reload: asyncio.Task[Answer] | None = None
+        """One that has not begun to read yet serves everybody who asks meanwhile."""
         self._slept = slept()
         self._clock_due = 0.0
 
@@ -378,14 +380,16 @@ class Agent:
     # --- the config --------------------------------------------------------------------------------------------------
 
     def _reload(self) -> asyncio.Task[Answer]:
-        task = self._loop.create_task(self._read_config())
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
-        return task
+        if self._next_reload is None:
+            self._next_reload = task = self._loop.create_task(self._read_config())
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+        return self._next_reload
 
     async def _read_config(self) -> Answer:
         """Read the config again; on error the old one stays, and every problem is said."""
         async with self._reload_lock:
+            self._next_reload = None
             try:
                 config, notes = await asyncio.to_thread(self._source.load)
             except ConfigError as error:

@@ -206,6 +206,20 @@ def test_a_bad_config_at_reload_changes_nothing(van: Namespace, tmp_path: Path) 
             scrape(van)
 
 
+def test_reloads_that_wait_are_one(tmp_path: Path) -> None:
+    config = tmp_path / "failover.yaml"
+    config.write_text("#\n" * 100_000 + "uplinks: [{name: au, interface: wwan0}]\n")
+    with Namespace("parked") as parked, running(parked, tmp_path, "--config", str(config)) as agent:
+        agent.ready()
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(12)]
+            for client in clients:
+                client.connect(str(agent.socket))
+                client.sendall(b'{"command":"reload"}\n')
+            assert all(json.loads(client.recv(4096))["ok"] for client in clients)
+        assert len([line for line in agent.stop()[1] if "is in force" in line]) in (1, 2, 3)
+
+
 def test_a_bad_config_at_start_is_said_whole(van: Namespace, tmp_path: Path) -> None:
     config = tmp_path / "failover.yaml"
     config.write_text("uplinks: [{nam: au, interface: wwan0}]\ndetection: quick\n")
