@@ -47,7 +47,8 @@ class Fleet:
 
     def follow(self, now: float, facts: Facts) -> list[Notice]:
         """Take over new facts; says which uplinks came and went. One that only got a new name keeps its history."""
-        slots = {uplink.name: uplink.slot for uplink in self.uplinks}
+        kept = (u for u in self.uplinks if self.config.uplinks or u.name == u.interface)  # no ghosts of configured names
+        slots = {uplink.name: uplink.slot for uplink in kept}
         before = {uplink.name: uplink.interface for uplink in self.uplinks}
         self.uplinks = resolve(facts, self.config, slots)
         names = {uplink.interface: uplink.name for uplink in self.uplinks}

@@ -100,6 +100,8 @@ class Box:
         self._queue: list[tuple[float, int, Event | Callable[[], None]]] = []
         self._count = 0
         self._ids: set[int] = set()
+        self._told: set[str] = set()
+        """Interfaces that the engine knows of."""
         self.stir()
 
     # --- what a test does --------------------------------------------------------------------------------------------
@@ -111,6 +113,8 @@ class Box:
                 if callable(event):
                     event()
                 else:
+                    if isinstance(event, KernelRead):
+                        self._told = {link.name for link in event.facts.links}
                     self._carry_out(self.engine.handle(self.now, event))
             else:
                 self.now = max(self.now, self.engine.deadline())
@@ -245,7 +249,7 @@ class Box:
     def _send(self, send: SendProbe) -> None:
         assert send.id not in self._ids
         self._ids.add(send.id)
-        assert send.interface in {link.name for link in self.facts.links}
+        assert send.interface in self._told
         assert send.target.family in (None, send.family)
         self.sent.append((self.now, send))
         match self.weather.get(send.uplink, fair)(self.now, send.target):
