@@ -62,6 +62,7 @@ def test_a_deletion_hits_exactly_the_route_that_is_named(box: Box, kernel: Kerne
         default(family, 15500, WAN0, 3),
         default(family, 15500, WAN1, 2),
         default(family, 15500, WAN0, 4),
+        replace(default(family, 15500, WAN0), interface=4242),
         Route(family, 15500, 5, RouteKind.UNREACHABLE),
     ):
         assert apply(kernel, Verb.DELETE, absent) == [None], "what is gone already is no error"

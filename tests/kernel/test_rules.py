@@ -56,7 +56,10 @@ def test_a_copy_is_a_true_copy(box: Box, kernel: Kernel, words: str, family: str
     home = V4 if family == V4 else V6
     host, net = HOSTS[home]
     line = words.format(host=host, net=net)
-    box.ip(f"-{home[-1]} rule add {line} pref 20000")
+    done = box.try_ip(f"-{home[-1]} rule add {line} pref 20000")
+    if "Invalid uid range" in done.stderr:
+        pytest.skip("this user namespace does not know these users")
+    assert done.returncode == 0, done.stderr
     original = next(r for r in kernel.read().rules if r.priority == 20000)
     written, told = copied(kernel, original)
     assert told == written
