@@ -6,6 +6,7 @@ Exit status: 0 fine, 1 a failure, 2 wrong usage or a bad config. Errors are one 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, assert_never
 from failover import __version__
 from failover.export.client import call, socket_path
 from failover.export.commands import COMMANDS, Argument, Kind, Spec
-from failover.model import FAMILIES, FailoverError, Operation, Route, RouteKind, Rule, Sysctl
+from failover.model import FAMILIES, FailoverError, Operation, Route, RouteKind, Rule, Sysctl, clean
 
 if TYPE_CHECKING:
     from failover.config import Config, Problem
 
 FINE, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 STATE_DIRECTORY: Final = "/var/lib/failover"
+COMPLAINT_LIMIT: Final = 2000
+"""Characters of an error line."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +37,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The `failover` command; returns its exit status."""
+    _ready_streams()
     arguments = build_parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -53,6 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILURE
 
 
+def _ready_streams() -> None:
+    """A stream that is closed takes everything, and one of another charset an escape for what it cannot show."""
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _explain(error: FailoverError) -> int:
     from failover.config import ConfigError, describe_problems
 
@@ -65,7 +77,7 @@ def _explain(error: FailoverError) -> int:
 
 
 def _complain(text: str, hint: str = "") -> None:
-    print(f"failover: {text}" + (f" ({hint})" if hint else ""), file=sys.stderr)
+    print(clean(f"failover: {text}" + (f" ({hint})" if hint else ""), COMPLAINT_LIMIT), file=sys.stderr)
 
 
 # --- the parser ------------------------------------------------------------------------------------------------------

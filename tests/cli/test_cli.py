@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -223,3 +224,25 @@ def test_demo_lists_its_acts_and_knows_no_other(capsys: Captured) -> None:
 def test_simulate_says_what_is_missing(capsys: Captured, tmp_path: Path) -> None:
     assert main(["simulate", "--trace", str(tmp_path / "none.csv")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_output_that_cannot_be_shown_or_taken_is_no_failure(tmp_path: Path) -> None:
+    config = tmp_path / "failover.yaml"
+    config.write_text("uplinks: [{name: a, interface: wwan0, carrier: ドコモ}]\n")
+    check = [sys.executable, "-m", "failover", "check", str(config)]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for more, carrier in (((), r"\u30c9\u30b3\u30e2"), (("--json",), r'"carrier": "\u30c9\u30b3\u30e2"')):
+        done = subprocess.run([*check, *more], env=ascii_only, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert carrier in done.stdout
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *check], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    absent = [*check[:-2], "status", "--socket", str(tmp_path / "a.sock")]
+    done = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *absent], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_complaint_is_one_clean_line(tmp_path: Path, capsys: Captured) -> None:
+    assert main(["status", "--socket", str(tmp_path / "\x1b[31m\nx\u202e")]) == 1
+    assert capsys.readouterr().err.startswith(f"failover: no agent here: there is no {tmp_path}/?[31m?x? (")
