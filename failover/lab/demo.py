@@ -155,7 +155,8 @@ def digest(said: Sequence[Said]) -> list[str]:
         if line.kind == "uplink":
             continue
         words = line.text.split(": ")[: 2 if line.kind == "switch" else 1]
-        family = next((word for word in words[0].split() if word in FAMILIES), "")
+        named = [word for word in words[0].split() if word in FAMILIES]
+        family = named[0] if len(named) == 1 else ""
         what = f"{line.kind} {': '.join(words)}".replace(f"{family} ", "", 1) if family else str(line)
         at = rows.setdefault(what, {})
         at.setdefault(family, line.at)

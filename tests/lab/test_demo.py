@@ -48,11 +48,13 @@ def test_what_was_said_is_shown_by_family() -> None:
         Said(0.63, "switch", "ipv6 au -> docomo: doubt: au silent for 0.36 s"),
         Said(0.70, "switch", "ipv6 au -> docomo: doubt: again"),
         Said(2.0, "warning", "the machine slept for 3 s"),
+        Said(3.0, "ready", "2 uplinks, ipv4 by au, ipv6 by docomo"),
     ]
     assert digest(said) == [
         "0.41 / - verdict au is doubtful",
         "0.42 / 0.63 switch au -> docomo: doubt",
         "2.00 warning the machine slept for 3 s",
+        "3.00 ready 2 uplinks, ipv4 by au, ipv6 by docomo",
     ]
 
 
