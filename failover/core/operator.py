@@ -40,7 +40,7 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
             will = _unpinned(will) if will.use == name else will
             return replace(will, drained=will.drained | {name}), Answer(asked.id, f"{name} is drained")
         case Undrain(name):
-            return replace(will, drained=will.drained - {name}), Answer(asked.id, f"{name} is in use again")
+            return replace(will, drained=will.drained - {name}), Answer(asked.id, f"{name} is no longer drained")
         case ProbeNow(name):
             return will, Answer(asked.id, f"probing every target of {name}")
         case _:

@@ -23,7 +23,7 @@ ANSWERS: dict[str, tuple[Command, str, str, str]] = {
     "use strictly": (Use("docomo", 7200, strict=True), "using docomo for 2 h, strictly", "", ""),
     "auto": (Auto(), "choosing by health again", "", ""),
     "drain": (Drain("au"), "au is drained", "", ""),
-    "undrain": (Undrain("au"), "au is in use again", "", ""),
+    "undrain": (Undrain("au"), "au is no longer drained", "", ""),
     "probe": (ProbeNow("au"), "probing every target of au", "", ""),
     "a slip": (Use("docmo"), "", "no uplink is named docmo", "did you mean docomo?"),
     "a stranger": (Drain("wlan0"), "", "no uplink is named wlan0", "there is au, docomo"),
