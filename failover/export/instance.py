@@ -59,8 +59,9 @@ def _file_lock(path: Path) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
             raise _taken(holder, f"it holds {path}") from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without our name on it
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
