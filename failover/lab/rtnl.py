@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 from typing import Protocol
 
-RTM_NEWLINK = 16
+RTM_NEWLINK, RTM_DELLINK = 16, 17
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 RTM_NEWNEIGH = 28
@@ -92,6 +92,11 @@ class Rtnl:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._sequence = 0
 
+    @property
+    def port(self) -> int:
+        """What the kernel's events name as the author of our changes; 0 before the first."""
+        return int(self._socket.getsockname()[0])
+
     def _request(self, what: str, kind: int, flags: int, body: bytes) -> None:
         """Send one request and wait for its acknowledgement."""
         self._sequence += 1
@@ -108,6 +113,10 @@ class Rtnl:
         information = attribute(1, b"veth") + attribute(2, attribute(1, peer))
         body = _veth_end(one) + attribute(18, information)
         self._request(f"veth {one.name} - {other.name}", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+    def remove_link(self, index: int) -> None:
+        """Remove the link; the other end of a cable goes with it."""
+        self._request(f"removal of link {index}", RTM_DELLINK, 0, struct.pack("=BxHiII", 0, 0, index, 0, 0))
 
     def link_up(self, index: int) -> None:
         """Set the link up."""

@@ -9,7 +9,7 @@ import pytest
 
 from failover.lab.namespaces import LabError, Namespace
 from failover.lab.world import World
-from tests.agent.running import command, ours
+from tests.agent.running import command, facts, ours
 
 
 @pytest.fixture(scope="package")
@@ -26,9 +26,11 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 def van(world: World, tmp_path: Path) -> Iterator[Namespace]:
-    """The van without anything of ours, before and after."""
-    before = ours(world.van)
+    """The van without anything of ours, before and after, wherever its sysctls were noted."""
+    before, sysctls = ours(world.van), facts(world.van).sysctls
     assert not before[0]
     yield world.van
     command(world.van, "cleanup", "--force", "--socket", str(tmp_path / "control.sock"), "--state", str(tmp_path))
     assert ours(world.van) == before
+    for sysctl in sysctls:
+        world.van.sysctl(sysctl.path.removeprefix("net/"), int(sysctl.value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -49,6 +50,14 @@ class Agent:
         self.lines += [line.decode() for line in whole]
         return bool(data)
 
+    def hear(self, seconds: float) -> bool:
+        """Take in what it says for so long; False at once when it ends."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if not self._take(left):
+                return False
+        return True
+
     def said(self, words: str, start: int = 0) -> str:
         """The first line from `start` on that has these words; waits for it."""
         deadline = time.monotonic() + PATIENCE
@@ -58,6 +67,14 @@ class Agent:
                 return found[0]
             assert self._take(deadline - time.monotonic()), f"ended without {words!r}: {self.lines}"
             assert time.monotonic() < deadline, f"never said {words!r}: {self.lines}"
+
+    def hold(self, seconds: float) -> None:
+        """Stop its process for so long; it goes on afterwards."""
+        deadline = time.monotonic() + seconds
+        self.process.send_signal(signal.SIGSTOP)
+        while (left := deadline - time.monotonic()) > 0:
+            self._take(left)
+        self.process.send_signal(signal.SIGCONT)
 
     def ready(self) -> Agent:
         self.said("failover: ready: ")
@@ -89,8 +106,7 @@ class Agent:
 
     def end(self) -> tuple[int, list[str]]:
         """Wait for its end: exit status and every line."""
-        while self._take(PATIENCE):
-            pass
+        assert not self.hear(PATIENCE), f"it has not ended: {self.lines}"
         return self.process.wait(PATIENCE), self.lines
 
     def stop(self) -> tuple[int, list[str]]:

@@ -1,0 +1,149 @@
+"""The agent where the machine is against it: stopped, unheard, no room to write, no right to write."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from failover.lab import faults
+from failover.lab.namespaces import Namespace
+from failover.lab.world import World
+from tests.agent.running import facts, ours, running, watching
+from tests.agent.test_life import active
+
+F_SETPIPE_SZ = 1031
+PAGE = 4096
+ON_SMALL_DISK = """
+import ctypes, os, sys
+folder, options, flags, room, *argv = sys.argv[1:]
+libc = ctypes.CDLL(None, use_errno=True)
+def call(function, *arguments):
+    if function(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+call(libc.unshare, 0x20000)  # CLONE_NEWNS
+call(libc.mount, None, b"/", None, 0x44000, None)  # MS_REC | MS_PRIVATE
+call(libc.mount, b"tmpfs", folder.encode(), b"tmpfs", 0, options.encode())
+with open(folder + "/filler", "wb", buffering=0) as filler:
+    filler.write(bytes(int(room)))
+call(libc.mount, b"tmpfs", folder.encode(), b"tmpfs", 0x20 | int(flags), options.encode())  # MS_REMOUNT
+os.execv(sys.executable, [sys.executable, "-m", "failover", *argv])
+"""
+"""The failover command where a folder is a small tmpfs of its own, with a file in it that takes the room."""
+MS_RDONLY = 1
+SIZE = 4 * PAGE
+
+
+def on_small_disk(folder: Path, options: str = f"size={SIZE}", flags: int = 0, room: int = SIZE) -> tuple[str, ...]:
+    folder.mkdir(exist_ok=True)
+    return (sys.executable, "-c", ON_SMALL_DISK, str(folder), options, str(flags), str(room))
+
+
+def test_stopped_for_three_seconds_it_convicts_nobody(van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent:
+        made = ours(agent.ready().all_up().namespace)
+        start = len(agent.lines)
+        agent.process.send_signal(signal.SIGSTOP)
+        assert agent.hear(3.0)
+        assert ours(van) == made
+        agent.process.send_signal(signal.SIGCONT)
+        assert agent.hear(2.0)
+        assert [line for line in agent.lines[start:] if "switch:" in line or "is down" in line] == []
+        agent.all_up()
+        assert ours(van) == made
+
+
+def test_what_went_wrong_while_it_was_stopped_is_found_afterwards(world: World, van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent, watching(van) as wait:
+        agent.ready().all_up()
+        agent.process.send_signal(signal.SIGSTOP)
+        with faults.blackout(world, "au"):
+            assert agent.hear(3.0)
+            assert active(facts(van)) == "wwan0"
+            agent.process.send_signal(signal.SIGCONT)
+            wait(lambda found: active(found) == "wwan1")
+            agent.said("switch: ipv4 open flows wwan0 -> wwan1")
+
+
+def test_a_full_pipe_that_nobody_reads_stops_nothing(world: World, van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent, watching(van) as wait:
+        assert agent.process.stderr is not None
+        pipe = agent.process.stderr.fileno()
+        size = fcntl.fcntl(pipe, F_SETPIPE_SZ, PAGE)
+        other_end = os.open(f"/proc/{agent.process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        assert os.write(other_end, b"x" * size) == size
+        os.close(other_end)
+        wait(lambda found: active(found) == "wwan0")
+        agent.all_up()
+        with faults.blackout(world, "au"):
+            wait(lambda found: active(found) == "wwan1")
+            agent.until(lambda status: status["settled"] == {"ipv4": "wwan1", "ipv6": "wwan1"})
+        os.read(pipe, size)
+        assert "log lines were dropped because nobody read them" in agent.said("failover: warning: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "said"),
+    [
+        ("", MS_RDONLY, "no lock file {}/control.sock.lock: Read-only file system"),
+        ("nr_inodes=2", 0, "no lock file {}/control.sock.lock: No space left on device"),
+        ("nr_inodes=3", 0, "no control socket at {}/control.sock: No space left on device"),
+    ],
+    ids=["read-only", "no-lock", "no-socket"],
+)
+def test_no_room_for_the_socket_is_said_in_one_line(
+    van: Namespace, tmp_path: Path, options: str, flags: int, said: str
+) -> None:
+    before = ours(van)
+    with running(van, tmp_path, command=on_small_disk(tmp_path, options, flags)) as agent:
+        exit_status, lines = agent.end()
+    assert exit_status == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("failover: " + said.format(tmp_path))
+    assert "--socket" in lines[0]
+    assert ours(van) == before
+
+
+def test_a_full_disk_does_not_keep_it_from_running(van: Namespace, tmp_path: Path) -> None:
+    """No byte can be written where lock, socket and state file are."""
+    home = tmp_path / "full"
+    with running(van, home, command=on_small_disk(home)) as agent:
+        agent.ready()
+        (tmp_path / "inside").symlink_to(f"/proc/{agent.process.pid}/root{home}")
+        agent.socket = tmp_path / "inside" / "control.sock"
+        agent.all_up()
+        assert (tmp_path / "inside" / "control.sock.lock").read_text() == ""
+        assert linkdown(van) == {"0"}
+
+
+def test_a_read_only_state_directory_is_said_and_another_is_used(van: Namespace, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    command = on_small_disk(state, flags=MS_RDONLY)
+    with running(van, tmp_path, "--state", str(state), command=command) as agent:
+        agent.ready().all_up()
+        assert agent.said(f"{state} cannot be written to; sysctls are noted in {tmp_path}")
+        assert (tmp_path / "sysctls.json").exists()
+
+
+def test_without_room_for_the_note_a_sysctl_stays_until_there_is(van: Namespace, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with running(van, tmp_path, "--state", str(state), command=on_small_disk(state)) as agent:
+        agent.ready().all_up()
+        assert os.strerror(errno.ENOSPC) in agent.said("the state file")
+        assert linkdown(van) == {"0"}
+        assert active(facts(van)) == "wwan0"
+        seen = Path(f"/proc/{agent.process.pid}/root{state}")
+        (seen / "filler").unlink()
+        with watching(van) as wait:
+            wait(lambda _: linkdown(van) == {"1"})
+        assert (seen / "sysctls.json").exists()
+
+
+def linkdown(van: Namespace) -> set[str]:
+    """The values of all sysctls that the agent sets."""
+    return {one.value for one in facts(van).sysctls if one.path.endswith("/ignore_routes_with_linkdown")}
