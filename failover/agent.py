@@ -76,6 +76,8 @@ DEBOUNCE: Final = 0.05
 LEDGER: Final = "sysctls.json"
 READ_AGAIN: Final = 1.0
 """Seconds after a failed read."""
+LATE, HEARING = 0.05, 4
+"""Seconds behind time when answers may lie unread in sockets; turns of the loop until they are in the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +181,7 @@ class Agent:
         self._ids = count(1)
         self._reload_lock = asyncio.Lock()
         self._reloads: set[asyncio.Task[Answer]] = set()
-        self._next_reload: asyncio.Task[Answer] | None = None
-        """One that has not begun to read yet serves everybody who asks meanwhile."""
+        self._next_reload: asyncio.Task[Answer] | None = None  # not begun yet: it serves all who ask meanwhile
         self._slept = slept()
         self._clock_due = 0.0
 
@@ -251,7 +252,14 @@ class Agent:
         if self._timer is not None:
             self._timer.cancel()
         due = min(self._engine.deadline(), now + TICK)
-        self._timer = self._loop.call_at(due, self._queue.put_nowait, None)
+        self._timer = self._loop.call_at(due, self._wake, due, HEARING)
+
+    def _wake(self, due: float, patience: int) -> None:
+        """The timer. Late, when we were held up: then what came in meanwhile is heard before silence is judged."""
+        if patience and time.monotonic() - due > LATE:
+            self._loop.call_soon(self._wake, due, patience - 1)
+        else:
+            self._queue.put_nowait(None)
 
     def _look_at_clocks(self, now: float) -> None:
         """The loop's clock stands still in suspend, and the wall clock may be set late."""
@@ -363,7 +371,8 @@ class Agent:
             return await _reply(self._ask(spec.build(**arguments)))
         match spec.name:
             case "status":
-                return {"status": {"agent": self._identity(), **document(self._engine.snapshot(), time.monotonic())}}
+                agent = {"version": __version__, "pid": os.getpid(), "config": str(self._source.path)}
+                return {"status": {"agent": agent, **document(self._engine.snapshot(), time.monotonic())}}
             case "reload":
                 return await _reply(self._reload())
         raise ControlError(f"{spec.name} is unknown to this agent")
@@ -373,9 +382,6 @@ class Agent:
         self._asked[number] = self._loop.create_future()
         self._queue.put_nowait(Asked(number, command))
         return self._asked[number]
-
-    def _identity(self) -> Mapping[str, object]:
-        return {"version": __version__, "pid": os.getpid(), "config": str(self._source.path)}
 
     # --- the config --------------------------------------------------------------------------------------------------
 

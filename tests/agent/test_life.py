@@ -13,6 +13,7 @@ import pytest
 
 from failover.agent import DEBOUNCE, ConfigFile
 from failover.config import Config, ConfigError
+from failover.export.client import call
 from failover.lab import faults
 from failover.lab.namespaces import Namespace
 from failover.lab.rtnl import RTPROT_DHCP, Route, Rule
@@ -53,7 +54,7 @@ def test_a_blackout_moves_new_flows_and_then_everything(world: World, van: Names
         with faults.blackout(world, "au"):
             wait(lambda found: active(found) == active(found, Family.IPV6) == "wwan1")
             assert agent.said("failover: switch: ipv4 wwan0 -> wwan1: ")
-            assert agent.said("failover: switch: ipv4 open flows wwan0 -> wwan1: ")
+            assert agent.said("failover: switch: ipv4 forwarded traffic wwan0 -> wwan1: ")
             assert agent.until(lambda status: status["settled"]["ipv4"] == "wwan1")
         page = scrape(van)
     assert 'failover_switches_total{family="ipv4",from="wwan0",reason="doubt",to="wwan1"} 1.0' in page
@@ -75,8 +76,8 @@ def test_killed_and_started_again_it_adopts(world: World, van: Namespace, tmp_pa
     with running(van, tmp_path) as first:
         first.ready().all_up()
         with faults.blackout(world, "au"):
-            first.said("switch: ipv6 open flows wwan0 -> wwan1")
-            first.said("switch: ipv4 open flows wwan0 -> wwan1")
+            first.said("switch: ipv6 forwarded traffic wwan0 -> wwan1")
+            first.said("switch: ipv4 forwarded traffic wwan0 -> wwan1")
             made = ours(van)
             first.kill()
             assert ours(van) == made
@@ -204,6 +205,17 @@ def test_a_bad_config_at_reload_changes_nothing(van: Namespace, tmp_path: Path) 
         assert "failover_config_reload_ok 1.0" in scrape(van, 9110)
         with pytest.raises(ConnectionRefusedError):
             scrape(van)
+
+
+def test_who_was_held_up_hears_the_answers_before_judging_silence(van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent:
+        agent.ready().all_up()
+        for _ in range(5):
+            for name in ("wwan0", "wwan1", "wlan0"):
+                call(agent.socket, "probe", {"name": name})
+            agent.hold(0.7)
+            agent.status()
+        assert [line for line in agent.stop()[1] if "doubtful" in line] == []
 
 
 def test_reloads_that_wait_are_one(tmp_path: Path) -> None:
