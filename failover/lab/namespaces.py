@@ -117,7 +117,7 @@ class Namespace:
         try:
             _call(_libc.unshare, CLONE_NEWNET)
             self.fd = _own_namespace()
-            self.rtnl = Rtnl()
+            self.rtnl = Rtnl(self.entered)
         except OSError as error:
             raise ForbiddenError(f"cannot make the network namespace {name}: {error.strerror}", _hint()) from error
         finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from failover.lab.namespaces import LabError, Namespace
+from failover.lab.namespaces import ForbiddenError, Namespace
 from failover.lab.world import World
 from tests.agent.running import command, facts, ours
 
@@ -16,7 +16,7 @@ from tests.agent.running import command, facts, ours
 def world() -> Iterator[World]:
     try:
         built = World(seed=3).__enter__()
-    except LabError as error:
+    except ForbiddenError as error:
         pytest.skip(f"{error} ({error.hint})")
     try:
         yield built

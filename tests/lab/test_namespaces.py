@@ -122,11 +122,13 @@ def test_the_host_is_untouched_and_nothing_is_left() -> None:
         pass
     before, descriptors = host(), len(os.listdir("/proc/self/fd"))
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    threads = os.listdir("/proc/self/task")
     with World(seed=3) as world:
         assert world.van.name == "van"
         assert host()["links"] == before["links"]
     assert host() == before
     assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert os.listdir("/proc/self/task") == threads
     assert Path(f"/proc/self/task/{os.getpid()}/children").read_text().split() == children
 
 
