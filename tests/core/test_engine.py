@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from failover.config import Config, Policy, Reconfigured, Uplink
+from failover.config import PROFILES, Config, Policy, Reconfigured, Uplink
 from failover.core.engine import Engine
 from failover.model import (
     TABLE_ACTIVE,
     TABLE_SETTLED,
     Apply,
+    Drain,
     Facts,
     KernelRead,
     Notice,
@@ -24,6 +25,7 @@ from failover.model import (
     Route,
     Rule,
     SendProbe,
+    Undrain,
     Use,
     Verb,
     Verdict,
@@ -123,6 +125,33 @@ def test_while_another_family_is_well_it_stays() -> None:
     assert (box.verdict("a", V4), box.verdict("a", V6)) == (Verdict.UP, Verdict.DOWN)
 
 
+def test_traffic_in_need_pays_no_hold_down() -> None:
+    box = Box("a", "b")
+    box.weather["a"] = lambda now, _: None if 100 <= now < 160 or 190 <= now < 191.5 else RTT
+    box.weather["b"] = dead(170, 175)
+    box.run(300)
+    assert [line.split(maxsplit=1)[1] for line in box.switches()[2:]] == [
+        "b>a(b) doubt",
+        "a>a(a) conviction",
+        "a>b(a) doubt",
+        "b>a(a) failback",
+    ]
+    back = box.switches()[-1]
+    up = max(at for at, notice in box.notices if "a ipv4 is up" in notice.text)
+    assert float(back.split()[0]) == pytest.approx(up + 60, abs=0.01)
+
+
+def test_traffic_that_is_back_has_paid() -> None:
+    box = Box("a", "b")
+    box.weather["a"] = dead(100, 130)
+    box.run(300)
+    box.ask(Drain("a"))
+    box.run(310)
+    box.ask(Undrain("a"))
+    box.run(320)
+    assert [line.split()[-1] for line in box.switches()[2:]] == ["failback", "drain", "acquittal"]
+
+
 # --- when not to -----------------------------------------------------------------------------------------------------
 
 
@@ -190,12 +219,23 @@ def test_a_standby_is_proven_before_it_is_used() -> None:
     assert moved == pytest.approx(max(doubtful, heard), abs=1e-3)
 
 
-def test_a_standby_that_hangs_is_taken_as_soon_as_it_answers() -> None:
+def test_a_standby_whose_proof_is_old_is_taken_with_its_next_answer() -> None:
+    box = Box("a", "b")
+    box.weather["a"] = dead(200)
+    box.weather["b"] = lambda now, _: Outcome.LOCAL if 5 < now < 201.2 else RTT
+    box.run(210)
+    first = box.probes("a", 200)[0]
+    assert box.verdict("b") is Verdict.UP, "it was never in doubt"
+    assert box.switches()[0] == f"{first + 0.35 + RTT:g} a>b(a) doubt"
+
+
+def test_an_uplink_that_was_not_heard_since_is_no_witness() -> None:
     box = Box("a", "b")
     box.weather["a"] = dead(100)
-    box.weather["b"] = lambda now, _: 1.0 - (now - 100.5) if 100 < now < 101.4 else RTT
-    box.run(110)
-    assert box.active() == "b"
+    box.weather["b"] = lambda now, _: Outcome.LOCAL if now > 100 else RTT
+    box.run(150)
+    assert (box.verdict("a"), box.verdict("b")) == (Verdict.DOUBTFUL, Verdict.UP)
+    assert box.settled() == "a"
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
@@ -345,6 +385,18 @@ def test_uplinks_are_told_when_they_are_found_and_when_the_config_drops_them() -
 # --- config ----------------------------------------------------------------------------------------------------------
 
 
+def test_answers_for_an_uplink_that_the_config_dropped_wake_nobody() -> None:
+    box = Box("a", "b")
+    box.weather["b"] = lambda *_: 3.0
+    box.run(20)
+    box.tell(Reconfigured(replace(QUICK, uplinks=(Uplink("a", "a"),))))
+    box.run(20.001)
+    before = len(box.notices)
+    box.run(60)
+    assert box.probes("b", 20.001) == []
+    assert len(box.notices) == before
+
+
 def test_another_config_is_in_force_at_once() -> None:
     box = Box("a", "b").run(50)
     other = Config(targets=(NAMES,), policy=Policy(failback_after=5.0), fwmark_mask=0x00F00000)
@@ -358,6 +410,23 @@ def test_another_config_is_in_force_at_once() -> None:
     up = max(at for at, notice in box.notices if "a ipv4 is up" in notice.text)
     back = float(next(line for line in box.switches() if line.endswith("failback")).split()[0])
     assert back == pytest.approx(up + 5, abs=0.01)
+
+
+def test_other_thresholds_are_in_force_at_once() -> None:
+    box = Box("a", "b").run(50)
+    box.tell(Reconfigured(replace(QUICK, detection=PROFILES["frugal"])))
+    box.weather["a"] = dead(60)
+    box.run(70)
+    first = box.probes("a", 60)[0]
+    assert [float(line.split()[0]) - first for line in box.switches()] == pytest.approx([0.5, 2.0], abs=0.01)
+
+
+def test_back_to_discovery_leaves_no_ghosts() -> None:
+    named = Config(targets=PINGS, uplinks=(Uplink("docomo", "b"), Uplink("nobody", "wlan9"), Uplink("a", "a")))
+    box = Box("a", "b", config=named).run(50)
+    box.tell(Reconfigured(QUICK))
+    box.run(100)
+    assert [view.name for view in box.engine.snapshot().uplinks] == ["a", "b"]
 
 
 def test_an_uplink_without_targets_may_be_returned_to() -> None:

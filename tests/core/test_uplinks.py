@@ -87,6 +87,7 @@ def test_there_are_never_more_than_there_are_slots() -> None:
     known = {f"old{n}": n for n in range(SLOT_LIMIT)}
     found = resolve(many, Config(), known)
     assert len(found) == SLOT_LIMIT
+    assert all(uplink.name.startswith("ppp") for uplink in found), "those that are there go before those that were"
     assert len({uplink.slot for uplink in found}) == SLOT_LIMIT
     assert max(uplink.slot for uplink in found) < SLOT_LIMIT
 
