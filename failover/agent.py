@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
+from math import inf
 from pathlib import Path
 from typing import Any, Final, assert_never
 
 from failover import __version__
-from failover.config import CONFIG_PATH, Config, ConfigError, Problem, Reconfigured
-from failover.config.reading import load_with_warnings
+from failover.config import Config, ConfigError, Reconfigured
+from failover.config.source import ConfigFile
 from failover.core.diff import removal
 from failover.core.engine import Engine, Event
 from failover.core.plan import METRIC_CHOSEN
@@ -136,22 +137,6 @@ def _place_to_write(options: Options, journal: Journal) -> Path:
     return options.socket.parent
 
 
-class ConfigFile:
-    """Where the config comes from. No file in the default place means the defaults, unless there was one before."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path or Path(CONFIG_PATH)
-        self._needed = path is not None
-
-    def load(self) -> tuple[Config, tuple[Problem, ...]]:
-        """The config and its warnings. Raises ConfigError."""
-        if not self._needed and not self.path.exists():
-            return Config(), ()
-        loaded = load_with_warnings(self.path)
-        self._needed = True
-        return loaded
-
-
 class Agent:
     """One Engine and its surroundings: `open`, `pump` until the end, `close`."""
 
@@ -172,6 +157,7 @@ class Agent:
         """None: the timer. As bounded as probes and clients are."""
         self._ended: int | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = inf
         self._reread: asyncio.TimerHandle | None = None
         self._read_at = 0.0
         self._read_error = ""
@@ -214,8 +200,18 @@ class Agent:
         """Event after event until the end; 0 after a signal, 1 after an error that nobody expected."""
         while self._ended is None:
             event = await self._queue.get()
-            self._guarded(self._turn, event)
+            if time.monotonic() - self._due > LATE and not isinstance(event, ProbeResult):
+                await self._catch_up(event)
+            else:
+                self._guarded(self._turn, event)
         return self._ended
+
+    async def _catch_up(self, event: Event | None) -> None:
+        """We were held up: what came in meanwhile is heard before silence is judged."""
+        self._due = inf
+        for _ in range(HEARING):
+            await asyncio.sleep(0)
+        self._queue.put_nowait(event)
 
     def _stop(self) -> None:
         self._say("stopped", "told to stop; routing stays as it is")
@@ -251,15 +247,8 @@ class Agent:
         self._carry_out(now, effects)
         if self._timer is not None:
             self._timer.cancel()
-        due = min(self._engine.deadline(), now + TICK)
-        self._timer = self._loop.call_at(due, self._wake, due, HEARING)
-
-    def _wake(self, due: float, patience: int) -> None:
-        """The timer. Late, when we were held up: then what came in meanwhile is heard before silence is judged."""
-        if patience and time.monotonic() - due > LATE:
-            self._loop.call_soon(self._wake, due, patience - 1)
-        else:
-            self._queue.put_nowait(None)
+        self._due = max(now, min(self._engine.deadline(), now + TICK))
+        self._timer = self._loop.call_at(self._due, self._queue.put_nowait, None)
 
     def _look_at_clocks(self, now: float) -> None:
         """The loop's clock stands still in suspend, and the wall clock may be set late."""

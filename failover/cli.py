@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, assert_never
 from failover import __version__
 from failover.export.client import call, socket_path
 from failover.export.commands import COMMANDS, Argument, Kind, Spec
-from failover.model import FAMILIES, FailoverError, Operation, Route, RouteKind, Rule, Sysctl, clean
+from failover.model import FAMILIES, ControlError, FailoverError, Operation, Route, RouteKind, Rule, Sysctl, clean
 
 if TYPE_CHECKING:
     from failover.config import Config, Problem
@@ -72,7 +72,13 @@ def _explain(error: FailoverError) -> int:
         for line in describe_problems(error):
             _complain(line)
         return USAGE
-    _complain(str(error), error.hint)
+    *lines, last = str(error).split("\n") if isinstance(error, ControlError) else [str(error)]
+    hint, *story = error.hint.split("\n")
+    for line in lines:
+        _complain(line)
+    _complain(last, hint)
+    for line in story:
+        print(clean(line, COMPLAINT_LIMIT), file=sys.stderr)
     return FAILURE
 
 

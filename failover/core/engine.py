@@ -186,7 +186,7 @@ class Engine:
                 self._fleet.served(now, then)
             if then.active != before.active:
                 switched.append(then)
-        if switch := self._kernel.switch(self._fleet.uplinks, switched):
+        if switch := self._kernel.switch(now, self._fleet.uplinks, switched):
             return [*switch, *effects]  # the rest follows when the kernel has been read again
         return [*self._plan(now, decided=changed), *effects] if changed or facts else effects
 

@@ -47,7 +47,7 @@ class Fleet:
 
     def follow(self, now: float, facts: Facts) -> list[Notice]:
         """Take over new facts; says which uplinks came and went. One that only got a new name keeps its history."""
-        kept = (u for u in self.uplinks if self.config.uplinks or u.name == u.interface)  # no ghosts of configured names
+        kept = (u for u in self.uplinks if self.config.uplinks or u.name == u.interface)  # no ghosts of given names
         slots = {uplink.name: uplink.slot for uplink in kept}
         before = {uplink.name: uplink.interface for uplink in self.uplinks}
         self.uplinks = resolve(facts, self.config, slots)
@@ -58,9 +58,9 @@ class Fleet:
             self.by_family[family] = [self._lane(now, uplink, family, known) for uplink in self.uplinks]
         after = {uplink.name: uplink.interface for uplink in self.uplinks}
         notices = [
-            Notice(NoticeKind.UPLINK, f"{name} found: {interface}", {"uplink": name, "interface": interface})
-            for name, interface in after.items()
-            if name not in before
+            Notice(NoticeKind.UPLINK, _presence(uplink), {"uplink": uplink.name, "interface": uplink.interface})
+            for uplink in self.uplinks
+            if uplink.name not in before
         ]
         gone = [Notice(NoticeKind.UPLINK, f"{name} is gone", {"uplink": name}) for name in before if name not in after]
         return notices + gone
@@ -154,6 +154,12 @@ class Fleet:
 
     def deadline(self) -> float:
         return min((lane.deadline for lane in self), default=inf)
+
+
+def _presence(uplink: Uplink) -> str:
+    if uplink.index is None:
+        return f"{uplink.name} is configured, and there is no interface {uplink.interface} yet"
+    return f"{uplink.name} found: {uplink.interface}"
 
 
 def moved(decision: Decision, then: Decision) -> bool:

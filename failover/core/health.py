@@ -57,7 +57,7 @@ class Health:
         self.receiving_since: float | None = None
         """Since when it has been up or degraded; None while it is neither."""
         self.silent_since: float | None = None
-        """First unanswered send after the last answer."""
+        """First unanswered send after the last answer; what is sent to a dead target does not count."""
         self._pending: dict[int, _Pending] = {}
         self._late: dict[str, int] = {}
         """Overdue probes since the last answer, by target."""
@@ -110,7 +110,7 @@ class Health:
 
     def sent(self, now: float, probe: int, target: Target, *, steady: bool) -> None:
         """A probe leaves now; `steady`: by the clock, not in a burst."""
-        if self.silent_since is None:
+        if self.silent_since is None and not self.record.dead_target(target.url):
             self.silent_since = now
         patience = self.suspicion_after() if steady else self._burst_patience()
         if target.kind in WEB:
@@ -289,7 +289,8 @@ class Health:
             self.silent_since = None
 
     def _waiting(self) -> bool:
-        return any(not pending.overdue for pending in self._pending.values())
+        dead = self.record.dead_target
+        return any(not pending.overdue and not dead(pending.target.url) for pending in self._pending.values())
 
     def _live(self, unanswered: Mapping[str, int]) -> list[int]:
         """How often each target did not answer; a dead target says nothing about the link."""
@@ -330,14 +331,19 @@ class Health:
 
     def _judge_doubt(self, now: float, since: float) -> None:
         if self.verdict is not Verdict.DOUBTFUL:
-            self._sign(now, Sign.SILENCE, f"silent for {now - since:.2f} s, {len(self._late)} targets unanswered")
+            self._sign(
+                now, Sign.SILENCE, f"silent for {now - since:.2f} s, {_targets(len(self._live(self._late)))} unanswered"
+            )
             for pending in self._pending.values():
                 pending.steady = False
 
     def _judge_conviction(self, now: float, since: float) -> None:
-        unanswered = [p for p in self._pending.values() if p.overdue and p.sent >= since]
-        if now >= since + self.detection.conviction and len(unanswered) >= self.detection.conviction_sends:
-            text = f"silent for {now - since:.1f} s, {len(unanswered)} probes unanswered while another uplink receives"
+        if now < since + self.detection.conviction:
+            return
+        late = [p for p in self._pending.values() if p.overdue and p.sent >= since]
+        unanswered = sum(not self.record.dead_target(pending.target.url) for pending in late)
+        if unanswered >= self.detection.conviction_sends:
+            text = f"silent for {now - since:.1f} s, {unanswered} probes unanswered while another uplink receives"
             self._sign(now, Sign.CONVICTION, text)
 
     def _judge_service(self, now: float) -> None:
@@ -365,3 +371,7 @@ def _differs(old: Path, new: Path) -> bool:
     return (old.route.interface, old.route.gateway) != (new.route.interface, new.route.gateway) or not (
         set(old.addresses) & set(new.addresses)
     )
+
+
+def _targets(count: int) -> str:
+    return "1 target" if count == 1 else f"{count} targets"

@@ -69,6 +69,11 @@ class Lane:
         if not self.health.path.fault:
             self.schedule.start(now)
 
+    def counterpart(self, target: Target) -> Target:
+        """What to ask here when another uplink asks `target` in a burst: the same, if it is one of ours and answers."""
+        dead = self.health.record.dead_target
+        return target if target in self.targets and not dead(target.url) else self.schedule.another(dead)
+
     def turned(self, now: float, config: Config) -> bool:
         """Whether the verdict has changed since this was asked last; the hold-down follows it."""
         verdict = self.health.verdict

@@ -28,7 +28,8 @@ def switch(before: Decision, then: Decision) -> Notice:
     if before.active != then.active:
         text = f"{then.family} {before.active or 'nothing'} -> {then.active or 'nothing'}: {then.reason}: {then.text}"
     else:
-        text = f"{then.family} open flows {before.settled or 'nothing'} -> {then.settled or 'nothing'}: {then.text}"
+        way = f"{before.settled or 'nothing'} -> {then.settled or 'nothing'}"
+        text = f"{then.family} forwarded traffic {way}: {then.text}"
     fields: dict[str, object] = {
         "family": str(then.family),
         "from": before.active,

@@ -16,6 +16,7 @@ from failover.core.policy import Will
 from failover.model import Answer, Asked, Auto, Drain, ProbeNow, Undrain, Use, Verdict
 
 _USABLE = (Verdict.UP, Verdict.DEGRADED)
+_LOST = (Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL)
 
 
 def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[Will, Answer]:
@@ -29,7 +30,9 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
             if name in will.drained:
                 return will, Answer(asked.id, "", f"{name} is drained", f"failover undrain {name}")
             will = replace(will, use=name, until=now + seconds, strict=strict)
-            return will, Answer(asked.id, f"using {name} for {_span(seconds)}" + (", strictly" if strict else ""))
+            text = f"using {name} for {_span(seconds)}" + (", strictly" if strict else "")
+            able = any(lane.verdict not in _LOST for lane in lanes if lane.uplink.name == name)
+            return will, Answer(asked.id, text if able else f"{text}, once it can carry traffic again")
         case Auto():
             return _unpinned(will), Answer(asked.id, "choosing by health again")
         case Drain(name, force):

@@ -44,7 +44,7 @@ class Prober:
             sends.append(self._send(now, lane, due.target, steady=due.steady))
             partner = _partner(lane, rivals, decision) if due.partner else None
             if partner is not None:
-                target = due.target if due.target in partner.targets else partner.schedule.next_lead()
+                target = partner.counterpart(due.target)
                 sends.append(self._send(now, partner, target, steady=False))
                 partner.rearm()
         return sends

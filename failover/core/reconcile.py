@@ -21,6 +21,8 @@ REPAIRS: Final = 10
 WINDOW: Final = 10.0
 SLOWLY: Final = 0.2
 """Seconds between two repairs then; a shell loop that deletes takes 10 ms a turn, and must win once."""
+PATIENCE: Final = 1.0
+"""Seconds after which a batch that nobody acknowledged is forgotten."""
 PERIOD: Final = 60.0
 """Seconds between two reads of the kernel when nothing is heard of it."""
 
@@ -35,6 +37,9 @@ class Reconciler:
         self._refused: frozenset[Operation] = frozenset()
         self._pause = SLOWLY
         """Seconds from one try to the next of what was refused."""
+        self._awaited_until = -inf
+        """A batch is out, and what is known of the kernel is older: nothing more before it was read again."""
+        self._acknowledged = False
         self._owing = False
         """A switch was made, and the rest of its plan is still due: no repair."""
         self._tried_at = -inf
@@ -45,13 +50,16 @@ class Reconciler:
         if _ground(facts) != _ground(self.facts):
             self._refused = frozenset()
         self.facts = facts
+        if self._acknowledged or now >= self._awaited_until:
+            self._awaited_until = -inf
         self._retry_at, self._read_at = inf, now + PERIOD
 
     def applied(self, results: Iterable[OperationResult]) -> None:
         """What came of the last batch."""
+        self._acknowledged = True
         self._refused = frozenset(result.operation for result in results if result.error is not None)
 
-    def switch(self, uplinks: Sequence[Uplink], decisions: Iterable[Decision]) -> list[Apply]:
+    def switch(self, now: float, uplinks: Sequence[Uplink], decisions: Iterable[Decision]) -> list[Apply]:
         """The one replace per family that moves new flows, ahead of any plan; all else follows the next read.
 
         Nothing where a route that it would replace is not there yet: then the whole plan is due.
@@ -61,7 +69,12 @@ class Reconciler:
         wanted = [way_of_new_flows(uplinks, decision) for decision in decisions]
         routes = [route for route in wanted if route is not None and route.family in held]
         self._owing = bool(routes) and len(routes) == len(wanted)
-        return [Apply(tuple(Operation(Verb.REPLACE, route) for route in routes))] if self._owing else []
+        return self._send(now, [Operation(Verb.REPLACE, route) for route in routes]) if self._owing else []
+
+    def _send(self, now: float, operations: Sequence[Operation]) -> list[Apply]:
+        self._awaited_until, self._acknowledged = now + PATIENCE, False
+        self._retry_at = self._awaited_until
+        return [Apply(tuple(operations))]
 
     def want(self, now: float, uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], mask: int) -> None:
         """Plan anew."""
@@ -71,6 +84,9 @@ class Reconciler:
 
     def apply(self, now: float, *, decided: bool) -> list[Apply]:
         """The operations due now: none, or one batch."""
+        if now < self._awaited_until:
+            self._owing = self._owing or decided
+            return []
         operations = diff(self.facts, self.desired)
         decided, self._owing = decided or self._owing, False
         if not operations:
@@ -85,7 +101,7 @@ class Reconciler:
             self._repairs.append(now)
         self._pause = min(PERIOD, 2 * self._pause) if refused else SLOWLY
         self._tried_at = now
-        return [Apply(operations)]
+        return self._send(now, operations)
 
     def due(self, now: float) -> bool:
         """Whether the kernel should be read again; asks once."""

@@ -111,10 +111,10 @@ class Schedule:
 
     def due(self, now: float, overdue: Collection[str], dead: Callable[[str], bool]) -> list[Due]:
         """What to send now. `overdue`: URLs whose probe is out already and needs no second one at first in a burst;
-        `dead`: whether a burst has nothing to learn from a URL."""
+        `dead`: whether there is nothing to learn from a URL but its return."""
         sends = []
         if self._lead_due <= now:
-            sends.append(Due(self.next_lead(), steady=True))
+            sends.append(Due(self._next_of(self._leading(dead)), steady=True))
             interval = self._lead_interval * self._factor
             self._lead_due = max(self._lead_due + interval, now + interval / 2)
         for target, due in self._others.items():
@@ -125,9 +125,19 @@ class Schedule:
             sends += self._burst(now, overdue, dead)
         return sends
 
-    def next_lead(self) -> Target:
-        """The next of the cheapest kind in turn; there is one as long as there is a target."""
-        return self._next_of(self._lead)
+    def another(self, dead: Callable[[str], bool]) -> Target:
+        """The next in turn that a burst may ask; there is one as long as there is a target."""
+        return self._next_of(self._live(dead))
+
+    def _live(self, dead: Callable[[str], bool]) -> Sequence[Target]:
+        """What answers of the cheapest kind that answers; all of the cheapest kind where nothing does."""
+        lead = [target for target in self._lead if not dead(target.url)]
+        return lead or [t for t in self._others if t.kind not in WEB and not dead(t.url)] or self._lead
+
+    def _leading(self, dead: Callable[[str], bool]) -> Sequence[Target]:
+        """The cheapest kind; where it never answers (a carrier that drops pings), the next one takes turns with it."""
+        live = self._live(dead)
+        return self._lead if live[0].kind is self._lead[0].kind else (*self._lead, *live)
 
     def _next_of(self, targets: Sequence[Target]) -> Target:
         self._turn += 1
@@ -139,9 +149,9 @@ class Schedule:
         self._burst_due = now + BURST_INTERVAL
         if self._burst_due > self._burst_began + BURST_LENGTH:
             self._burst_due = inf
-        lead = [target for target in self._lead if not dead(target.url)]
-        quick = [*lead, *(t for t in self._others if t.kind not in WEB and not dead(t.url))] or self._lead
         if step > 0:
-            return [Due(self._next_of(lead or quick), steady=False, partner=True)]
-        rest = [target for target in quick if target.url not in overdue]
-        return [Due(target, steady=False) for target in rest or quick]
+            return [Due(self.another(dead), steady=False, partner=True)]
+        live = self._live(dead)
+        others = [t for t in self._others if t.kind not in WEB and not dead(t.url) and t not in live]
+        rest = [target for target in (*live, *others) if target.url not in overdue]
+        return [Due(target, steady=False) for target in rest or live]

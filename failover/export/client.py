@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from failover.model import ControlError
+from failover.model import ControlError, clean
 
 DEFAULT_SOCKET: Final = "/run/failover/control.sock"
 REPLY_LIMIT: Final = 4 << 20
@@ -33,11 +33,12 @@ def call(path: Path, command: str, arguments: Mapping[str, object], timeout: flo
     except OSError as error:
         raise _unreachable(path, error) from error
     if not line:
-        raise ControlError(f"the agent at {path} hung up without an answer", "its log says why")
+        raise ControlError(f"the agent at {clean(str(path))} hung up without an answer", "its log says why")
     try:
         reply = json.loads(line)
     except ValueError as error:
-        raise ControlError(f"the answer from {path} is not JSON", "is it the control socket of failover?") from error
+        what = f"the answer from {clean(str(path))} is not JSON"
+        raise ControlError(what, "is it the control socket of failover?") from error
     if not isinstance(reply, dict) or not reply.get("ok"):
         found = reply if isinstance(reply, dict) else {}
         raise ControlError(str(found.get("error", "the agent gave no reason")), str(found.get("hint", "")))
@@ -57,7 +58,8 @@ def _exchange(connection: socket.socket, request: bytes) -> bytes:
     return bytes(reply)
 
 
-def _unreachable(path: Path, error: OSError) -> ControlError:
+def _unreachable(where: Path, error: OSError) -> ControlError:
+    path = clean(str(where), 1000)
     start = "start it with `failover run`, or name its socket with --socket"
     match error:
         case FileNotFoundError():

@@ -57,8 +57,16 @@ def rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
                 "-" if view["loss_ratio"] is None else f"{view['loss_ratio']:.0%}",
                 "-" if view["rtt_seconds"] is None else f"{view['rtt_seconds'] * 1000:.0f} ms",
                 span(view["last_proven_seconds"]),
-                view["text"],
+                view["text"] + _waits(status, uplink, family),
             )
+
+
+def _waits(status: Mapping[str, Any], uplink: Mapping[str, Any], family: str) -> str:
+    """Why a healthy uplink is not in use: its hold-down, and when it ends."""
+    view = uplink["families"][family]
+    waits = view["verdict"] == "up" and status["active"][family] != uplink["name"]
+    left = view["hold_remaining_seconds"]
+    return f"; not back before {span(left)}" if waits and left else ""
 
 
 def span(seconds: float | None) -> str:

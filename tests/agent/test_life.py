@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from failover.agent import DEBOUNCE, ConfigFile
+from failover.agent import DEBOUNCE
 from failover.config import Config, ConfigError
+from failover.config.source import ConfigFile
 from failover.export.client import call
 from failover.lab import faults
 from failover.lab.namespaces import Namespace
@@ -245,7 +246,7 @@ def test_a_bad_config_at_start_is_said_whole(van: Namespace, tmp_path: Path) -> 
 
 def test_a_config_that_was_there_may_not_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "failover.yaml"
-    monkeypatch.setattr("failover.agent.CONFIG_PATH", str(path))
+    monkeypatch.setattr("failover.config.source.CONFIG_PATH", str(path))
     source = ConfigFile(None)
     assert source.load() == (Config(), ())
     path.write_text("uplinks: [{name: au, interface: wwan0}]\n")

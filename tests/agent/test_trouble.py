@@ -67,7 +67,7 @@ def test_what_went_wrong_while_it_was_stopped_is_found_afterwards(world: World, 
             assert active(facts(van)) == "wwan0"
             agent.process.send_signal(signal.SIGCONT)
             wait(lambda found: active(found) == "wwan1")
-            agent.said("switch: ipv4 open flows wwan0 -> wwan1")
+            agent.said("switch: ipv4 forwarded traffic wwan0 -> wwan1")
 
 
 def test_a_full_pipe_that_nobody_reads_stops_nothing(world: World, van: Namespace, tmp_path: Path) -> None:

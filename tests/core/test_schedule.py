@@ -14,6 +14,7 @@ from failover.model import Outcome, ProbeKind, ProbeNow, Resumed, Target, Verdic
 
 from .box import NAMES, PINGS, QUICK, WEB, Box, Weather, dead
 from .story import target
+from .worlds import V4
 
 K = ProbeKind
 
@@ -59,6 +60,16 @@ def test_the_other_kinds_keep_their_intervals_times_the_factor(letter: str, inte
     sends = play(aimed("A" + letter, factor=factor), 4 * interval * factor + 1)
     assert [at for at, sent in sends if sent == letter] == pytest.approx([n * interval * factor for n in range(5)])
     assert len([at for at, sent in sends if sent == "A"]) == pytest.approx(4 * interval + 1, abs=1)
+
+
+def test_where_pings_never_answer_the_next_kind_takes_turns_with_them() -> None:
+    schedule = aimed("ABDW")
+    schedule.due(0.0, (), alive)
+    found = []
+    for now in range(1, 10):
+        found += [due.target.url[-1] for due in schedule.due(float(now), (), urls("AB").__contains__)]
+    assert sorted("".join(found)) == sorted("ABD" * 3)
+    assert [due.target.url[-1] for due in schedule.due(10.0, (), urls("ABD").__contains__)] in (["A"], ["B"])
 
 
 def test_lanes_are_staggered_by_their_phase() -> None:
@@ -313,6 +324,33 @@ def test_a_standby_with_targets_of_its_own_is_asked_those() -> None:
     box.run(110)
     assert {send.target.url for _, send in box.sent if send.uplink == "b"} == {own.url}
     assert box.active() == "b"
+
+
+def no_pings(start: float = 0.0, end: float = 1e9) -> Weather:
+    """A carrier that drops pings; all is silent from `start` to `end`."""
+    return lambda now, t: None if t.kind is K.ICMP or start <= now < end else 0.03
+
+
+@pytest.mark.parametrize("dear", ["", "b"])
+def test_a_standby_that_drops_pings_is_proven_all_the_same(dear: str) -> None:
+    box = Box("a", "b", config=metered(*dear))
+    box.weather |= {"a": dead(900), "b": no_pings(1e9)}
+    box.run(899)
+    assert (box.engine.snapshot().uplinks[1].families[V4].last_proven or 0) > 899 - 90
+    box.run(910)
+    doubt, conviction = box.switches()
+    first = box.probes("a", 900)[0]
+    assert doubt == f"{first + 0.35:g} a>b(a) doubt"
+    assert float(conviction.split()[0]) == pytest.approx(first + 1.5, abs=0.1)
+
+
+def test_an_active_uplink_that_drops_pings_is_doubted_within_seconds() -> None:
+    box = Box("a", "b", config=RICH)
+    box.weather["a"] = no_pings(900)
+    box.run(910)
+    doubt, conviction = (float(line.split()[0]) for line in box.switches())
+    assert 900.35 <= doubt <= 903.4
+    assert doubt + 1.1 <= conviction <= doubt + 1.5
 
 
 # --- bytes do not explode --------------------------------------------------------------------------------------------

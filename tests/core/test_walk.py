@@ -260,7 +260,7 @@ def test_the_same_walk_twice_is_the_same(seed: int) -> None:
 
 def test_the_walks_pass_through_every_verdict_every_reason_and_every_command() -> None:
     seen: Counter[object] = Counter()
-    for seed in range(12):
+    for seed in range(20):
         walk = Walk(seed)
         walk.go(120)
         for _, notice in walk.box.notices:

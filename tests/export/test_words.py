@@ -68,6 +68,12 @@ def test_rows_say_it_in_order() -> None:
     ]
 
 
+def test_a_healthy_uplink_that_may_not_carry_yet_says_until_when() -> None:
+    status = told(uplinks=(uplink("au", replace(UP, hold_until=NOW + 42.0), ABSENT), uplink("docomo", UP, ABSENT)))
+    whys = {row[1]: row[-1] for row in rows(status) if row[3] == "ipv4"}
+    assert whys == {"au": "because; not back before 42 s", "docomo": "because"}
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(None, "-"), (0.0, "0 s"), (0.44, "0.4 s"), (12.3, "12 s"), (90, "1.5 min"), (5400, "1.5 h"), (3e5, "3.5 d")],
