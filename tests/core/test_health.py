@@ -363,13 +363,15 @@ def test_silence_counts_from_the_first_probe_of_a_live_target() -> None:
     story = Story().up()
     end = story.rhythm(0.0, [True, False] * 6, "AB")
     story.play(f"{end} witness -10", f"{end} send A", f"{end + 0.03} answer A", f"{end + 1} send BBBBBB")
-    story.play(f"{end + 2} send A", f"{end + 2.2499} calm", f"{end + 2.25} suspicious", f"{end + 2.25} burst AAAA")
+    story.play(f"{end + 2} send A", f"{end + 2.2499} calm", f"{end + 2.25} suspicious", f"{end + 2.25} burst AAAABB")
     story.play(f"{end + 2.35} doubtful", f"{end + 3.5} doubtful", f"{end + 3.5} burst A", f"{end + 3.61} down")
 
 
 def test_a_dead_target_raises_no_suspicion() -> None:
     story = Story().up()
     end = story.rhythm(0.0, [True, False] * 6, "AB")
+    story.play(f"{end - 0.01} send B", f"{end - 0.01} send A", f"{end - 0.005} answer A")
+    assert story.health.silence(end) == 0
     story.play(f"{end} send A", f"{end + 0.03} answer A", f"{end + 1} send B", f"{end + 1.3} calm")
     assert story.health.proven(end + 1.3, 90.0)
 
