@@ -96,11 +96,6 @@ class Agent:
 
     def all_up(self) -> Agent:
         """Every uplink is proven in both families."""
-
-        def proven(status: dict[str, Any]) -> bool:
-            verdicts = [view["verdict"] for one in status["uplinks"] for view in one["families"].values()]
-            return len(verdicts) > 0 and set(verdicts) == {"up"}
-
         self.until(proven)
         return self
 
@@ -116,6 +111,12 @@ class Agent:
     def kill(self) -> None:
         self.process.kill()
         self.end()
+
+
+def proven(status: dict[str, Any]) -> bool:
+    """Whether all uplinks are up."""
+    verdicts = [view["verdict"] for one in status["uplinks"] for view in one["families"].values()]
+    return len(verdicts) > 0 and set(verdicts) == {"up"}
 
 
 @contextlib.contextmanager

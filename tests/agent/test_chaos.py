@@ -22,7 +22,7 @@ from failover.core import uplinks
 from failover.core.diff import diff
 from failover.core.plan import plan
 from failover.lab.faults import Fault
-from failover.lab.namespaces import LabError
+from failover.lab.namespaces import ForbiddenError
 from failover.lab.places import CARRIERS
 from failover.lab.world import World
 from failover.model import FAMILIES, TABLES_OWNED, Decision, Facts, Operation
@@ -56,7 +56,7 @@ def world() -> Iterator[World]:
     """A world for this file alone, where the van holds foreign objects of every kind."""
     try:
         built = World(seed=7).__enter__()
-    except LabError as error:
+    except ForbiddenError as error:
         pytest.skip(f"{error} ({error.hint})")
     try:
         plant(built)

@@ -14,7 +14,7 @@ import pytest
 from failover.lab import faults
 from failover.lab.namespaces import Namespace
 from failover.lab.world import World
-from tests.agent.running import facts, ours, running, watching
+from tests.agent.running import facts, ours, proven, running, watching
 from tests.agent.test_life import active
 
 F_SETPIPE_SZ = 1031
@@ -79,11 +79,11 @@ def test_a_full_pipe_that_nobody_reads_stops_nothing(world: World, van: Namespac
         assert os.write(other_end, b"x" * size) == size
         os.close(other_end)
         wait(lambda found: active(found) == "wwan0")
-        agent.all_up()
+        wait(lambda _: proven(agent.status()))
         with faults.blackout(world, "au"):
             wait(lambda found: active(found) == "wwan1")
-            agent.until(lambda status: status["settled"] == {"ipv4": "wwan1", "ipv6": "wwan1"})
-        os.read(pipe, size)
+            wait(lambda _: agent.status()["settled"] == {"ipv4": "wwan1", "ipv6": "wwan1"})
+        assert os.read(pipe, 2 * size) == b"x" * size
         assert "log lines were dropped because nobody read them" in agent.said("failover: warning: ")
 
 
