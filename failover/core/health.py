@@ -18,8 +18,8 @@ from failover.core.uplinks import Path
 from failover.core.verdicts import Sign, after
 from failover.model import Outcome, ProbeKind, ProbeResult, Target, Verdict
 
-THRESHOLD_CAP: Final = 1.0
-"""Seconds: a round-trip time measured in a full queue must not slow the next detection down."""
+RTT_CAP: Final = 1.0
+"""Seconds: what is measured in a full queue must not slow the next detection down."""
 BURST_PATIENCE: Final = 0.1
 BURST_RTT_FACTOR: Final = 1.5
 LOST_AFTER: Final = 1.0
@@ -212,11 +212,11 @@ class Health:
         return self.last_heard is not None and now - self.last_heard <= within and not self._live(self._late)
 
     def doubt_after(self) -> float:
-        """Seconds of silence that raise doubt: max(fixed, factor x smoothed RTT), capped (DESIGN §3)."""
-        wait = self.detection.doubt
+        """Seconds of silence that raise doubt: max(fixed, factor x smoothed RTT), at most conviction's (DESIGN §3)."""
+        wanted = self.detection
         if self.record.srtt is None:
-            return wait
-        return max(wait, min(THRESHOLD_CAP, self.detection.rtt_factor * self.record.srtt))
+            return wanted.doubt
+        return max(wanted.doubt, min(wanted.conviction, wanted.rtt_factor * self.record.srtt))
 
     def suspicion_after(self) -> float:
         """Seconds after which a steady probe is overdue and a burst begins."""
@@ -225,7 +225,7 @@ class Health:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _burst_patience(self) -> float:
-        return max(BURST_PATIENCE, min(THRESHOLD_CAP, BURST_RTT_FACTOR * (self.record.srtt or 0.0)))
+        return max(BURST_PATIENCE, BURST_RTT_FACTOR * (self.record.srtt or 0.0))
 
     def _sign(self, now: float, sign: Sign, text: str) -> None:
         then = after(self.verdict, sign)
@@ -250,7 +250,7 @@ class Health:
 
     def _answered(self, now: float, pending: _Pending, rtt: float | None) -> None:
         if rtt is not None and pending.target.kind is ProbeKind.ICMP:
-            self.record.smooth(min(rtt, THRESHOLD_CAP))
+            self.record.smooth(min(rtt, RTT_CAP))
         if pending.entry is not None:
             self.record.repair(pending.entry)
         elif pending.steady:

@@ -70,7 +70,7 @@ def test_the_thresholds_are_the_profiles(profile: str) -> None:
 
 @pytest.mark.parametrize(
     ("rtt", "suspicion", "burst", "doubt"),
-    [(0.03, 0.25, 0.1, 0.35), (0.08, 0.25, 0.12, 0.35), (0.2, 0.4, 0.3, 0.5), (0.4, 0.9, 0.6, 1.0), (3, 0.9, 1, 1.0)],
+    [(0.03, 0.25, 0.1, 0.35), (0.08, 0.25, 0.12, 0.35), (0.2, 0.4, 0.3, 0.5), (0.4, 0.9, 0.6, 1.0), (3, 1.4, 1.5, 1.5)],
 )
 def test_patience_follows_the_round_trip_to_a_cap(rtt: float, suspicion: float, burst: float, doubt: float) -> None:
     story = Story()
