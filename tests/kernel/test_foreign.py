@@ -82,7 +82,7 @@ def repairing(van: Van) -> Iterator[list[Operation]]:
         reconciler.read(now, facts)
         reconciler.want(now, uplinks, van.agent.decisions(uplinks), MASK)
         for effect in reconciler.apply(now, decided=False):
-            kernel.apply(effect.operations)
+            reconciler.applied(kernel.apply(effect.operations))
             yield from effect.operations
 
     thread = threading.Thread(target=repair)
