@@ -39,11 +39,11 @@ class Fleet:
         self.by_family: dict[Family, list[Lane]] = {family: [] for family in FAMILIES}
         self.renamed: dict[str, str] = {}
         """Old name -> new name of uplinks on the same interface, at the last `follow`."""
+        self._lanes: tuple[Lane, ...] = ()
         self._random = random
 
     def __iter__(self) -> Iterator[Lane]:
-        for family in FAMILIES:
-            yield from self.by_family[family]
+        return iter(self._lanes)
 
     def follow(self, now: float, facts: Facts) -> list[Notice]:
         """Take over new facts; says which uplinks came and went. One that only got a new name keeps its history."""
@@ -56,6 +56,7 @@ class Fleet:
         for family in FAMILIES:
             known = {self.renamed.get(lane.uplink.name, lane.uplink.name): lane for lane in self.by_family[family]}
             self.by_family[family] = [self._lane(now, uplink, family, known) for uplink in self.uplinks]
+        self._lanes = tuple(lane for family in FAMILIES for lane in self.by_family[family])
         after = {uplink.name: uplink.interface for uplink in self.uplinks}
         notices = [
             Notice(NoticeKind.UPLINK, _presence(uplink), {"uplink": uplink.name, "interface": uplink.interface})
@@ -153,7 +154,7 @@ class Fleet:
         )
 
     def deadline(self) -> float:
-        return min((lane.deadline for lane in self), default=inf)
+        return min([lane.deadline for lane in self._lanes], default=inf)
 
 
 def _presence(uplink: Uplink) -> str:
