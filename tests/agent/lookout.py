@@ -129,14 +129,22 @@ class Lookout:
     # --- where a new flow would go -----------------------------------------------------------------------------------
 
     def _look(self, family: Family) -> None:
+        """IPv6 fails a lookup when the route that it picks is deleted or replaced on another processor in the same
+        microsecond (fib6_info_hold_safe), with or without an agent: only what fails twice counts."""
+        complaint = self._fault(family) and self._fault(family)
+        if complaint:
+            self._complain(f"{family}: {complaint}")
+        if (leak := self._ask(self._shut[family])) is not None:
+            self._complain(f"{family}: table {leak} leads around the kill switch")
+
+    def _fault(self, family: Family) -> str:
+        """What is wrong with the way of a new flow; empty: nothing."""
         whole = self.whole
         table = self._ask(self._open[family])
         if table is None:
-            self._complain(f"{family}: no way for a new flow")
-        elif whole and self.whole and table != TABLE_NEW_FLOWS:
-            self._complain(f"{family}: a new flow was sent by table {table}")
-        if (leak := self._ask(self._shut[family])) is not None:
-            self._complain(f"{family}: table {leak} leads around the kill switch")
+            return "no way for a new flow"
+        astray = whole and self.whole and table != TABLE_NEW_FLOWS
+        return f"a new flow was sent by table {table}" if astray else ""
 
     def _ask(self, question: bytes) -> int | None:
         """The table that has a way there; None: there is none."""

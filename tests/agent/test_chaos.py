@@ -51,9 +51,9 @@ SWITCHING = (
 """Troubles of the active uplink that move traffic."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def world() -> Iterator[World]:
-    """A world for this file alone, where the van holds foreign objects of every kind."""
+    """A world for one test alone, where the van holds foreign objects of every kind."""
     try:
         built = World(seed=7).__enter__()
     except ForbiddenError as error:
