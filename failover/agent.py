@@ -200,7 +200,7 @@ class Agent:
         """Event after event until the end; 0 after a signal, 1 after an error that nobody expected."""
         while self._ended is None:
             event = await self._queue.get()
-            if time.monotonic() - self._due > LATE and not isinstance(event, ProbeResult):
+            if time.monotonic() - self._due > LATE:
                 await self._catch_up(event)
             else:
                 self._guarded(self._turn, event)
@@ -208,10 +208,11 @@ class Agent:
 
     async def _catch_up(self, event: Event | None) -> None:
         """We were held up: what came in meanwhile is heard before silence is judged."""
-        self._due = inf
         for _ in range(HEARING):
             await asyncio.sleep(0)
-        self._queue.put_nowait(event)
+        events = [event, *(self._queue.get_nowait() for _ in range(self._queue.qsize()))]
+        for one in sorted(events, key=lambda one: not isinstance(one, ProbeResult)):
+            self._guarded(self._turn, one)
 
     def _stop(self) -> None:
         self._say("stopped", "told to stop; routing stays as it is")
