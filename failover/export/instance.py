@@ -1,7 +1,8 @@
 """The right to be the agent of this machine: the capabilities, and that there is no other agent.
 
-One lock per control socket (a file) and one per network namespace (an abstract unix address, which the kernel keeps per
-network namespace): two agents with different sockets in one namespace would fight over the same tables.
+One lock per control socket (a file) and one per network namespace: two agents with different sockets in one namespace
+would fight over the same tables. Neither can be held by somebody who could not be an agent: the file is its owner's
+alone, and the namespace's is a raw socket, which needs CAP_NET_RAW there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,12 @@ from failover.model import FailoverError
 
 CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
 """Bits of linux/capability.h."""
-ABSTRACT: Final = "\0failover-agent"
+MARK_PROTOCOL: Final = 253
+"""The IP protocol for experiments (RFC 3692) whose raw sockets mark agents; nothing is ever sent or read."""
+LOOPBACK: Final = 127 << 24
+"""127.0.0.0/8; the 22 bits of a pid (PID_MAX_LIMIT) fit into the rest."""
+RAW_SOCKETS: Final = Path("/proc/thread-self/net/raw")
+"""The raw IPv4 sockets of this network namespace, each with local ADDRESS:PROTOCOL in its second column."""
 
 
 def missing_capabilities() -> list[str]:
@@ -69,21 +76,31 @@ def _file_lock(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _namespace_lock() -> Iterator[None]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as lock:
-        try:
-            lock.bind(ABSTRACT)
-        except OSError as error:
-            raise _taken(_namespace_holder(), "it serves this network namespace") from error
-        lock.listen(1)
+    """First the mark, then a look at all marks: of two that start at once both may refuse, never none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, MARK_PROTOCOL) as mark:
+        with contextlib.suppress(OSError):  # the address only says who we are
+            mark.bind((socket.inet_ntoa(struct.pack("!I", LOOPBACK | os.getpid())), 0))
+        marks = _marks()
+        marks.remove(mark.getsockname()[0])
+        if marks:
+            raise _taken(_marked_by(marks[0]), "it serves this network namespace")
         yield
 
 
-def _namespace_holder() -> str:
-    """The pid behind the abstract address, or nothing."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as knock:
-        if knock.connect_ex(ABSTRACT) != 0:
-            return ""
-        return str(struct.unpack("3i", knock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+def _marks() -> list[str]:
+    """The local address of every agent's mark in this network namespace."""
+    columns = (line.split()[1].split(":") for line in RAW_SOCKETS.read_text().splitlines()[1:])
+    return [
+        socket.inet_ntoa(int(address, 16).to_bytes(4, sys.byteorder))
+        for address, protocol in columns
+        if int(protocol, 16) == MARK_PROTOCOL
+    ]
+
+
+def _marked_by(address: str) -> str:
+    """The pid in a mark's address, as the holder's pid namespace counts; nothing when it could not be put there."""
+    (number,) = struct.unpack("!I", socket.inet_aton(address))
+    return str(number & ~LOOPBACK) if number & LOOPBACK == LOOPBACK else ""
 
 
 def _taken(holder: str, how: str) -> FailoverError:
