@@ -414,7 +414,6 @@ class NoticeKind(enum.StrEnum):
     SWITCH = "switch"
     VERDICT = "verdict"
     UPLINK = "uplink"
-    TARGET = "target"
     KERNEL = "kernel"
     OPERATOR = "operator"
     READY = "ready"

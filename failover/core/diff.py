@@ -1,7 +1,7 @@
 """Actual -> desired as ordered operations, inside our ownership only.
 
 Pure. What is added comes before what is deleted, tables before the rules that point to them, and what another program
-put into our tables or prefs is never written over: `conflicts` names it.
+put into our tables or prefs is never written over: the plan warns of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Final
 
 from failover.core.plan import METRIC_CHOSEN, PREF_SPECIFIC, Desired, ours
 from failover.model import (
-    PREFS_OWNED,
     TABLE_ACTIVE,
     TABLES_OWNED,
     Facts,
@@ -55,13 +54,6 @@ def diff(facts: Facts, desired: Desired) -> tuple[Operation, ...]:
 def removal(facts: Facts) -> tuple[Operation, ...]:
     """The operations that delete all routes and rules of ours and nothing else; sysctls are the state file's affair."""
     return _deletions([rule for rule in facts.rules if ours(rule)], [route for route in facts.routes if ours(route)])
-
-
-def conflicts(facts: Facts) -> tuple[Route | Rule, ...]:
-    """What others put into our tables and prefs: left alone, even where it stands in our way."""
-    routes = (route for route in facts.routes if route.table in TABLES_OWNED and not ours(route))
-    rules = (rule for rule in facts.rules if rule.priority in PREFS_OWNED and not ours(rule))
-    return (*routes, *rules)
 
 
 def _routes(facts: Facts, desired: Desired) -> tuple[list[Operation], list[Route]]:

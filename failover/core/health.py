@@ -19,7 +19,8 @@ from failover.core.verdicts import Sign, after
 from failover.model import Outcome, ProbeKind, ProbeResult, Target, Verdict
 
 RTT_CAP: Final = 1.0
-"""Seconds: what is measured in a full queue must not slow the next detection down."""
+"""Seconds: what is measured in a full queue must not slow the next detection down; and all that is allowed to a way
+that never answered yet (a satellite takes 0.6 s)."""
 BURST_PATIENCE: Final = 0.1
 BURST_RTT_FACTOR: Final = 1.5
 LOST_AFTER: Final = 1.0
@@ -214,9 +215,11 @@ class Health:
     def doubt_after(self) -> float:
         """Seconds of silence that raise doubt: max(fixed, factor x smoothed RTT), at most conviction's (DESIGN §3)."""
         wanted = self.detection
-        if self.record.srtt is None:
-            return wanted.doubt
-        return max(wanted.doubt, min(wanted.conviction, wanted.rtt_factor * self.record.srtt))
+        if self.record.srtt is not None:
+            patience = wanted.rtt_factor * self.record.srtt
+        else:
+            patience = RTT_CAP if self.last_heard is None else 0.0
+        return max(wanted.doubt, min(wanted.conviction, patience))
 
     def suspicion_after(self) -> float:
         """Seconds after which a steady probe is overdue and a burst begins."""
@@ -360,8 +363,9 @@ class Health:
 
     def _brownout_text(self) -> str:
         lost, count = self.record.loss()
-        rtt, baseline = self.record.rtt() or 0.0, self.record.baseline or 0.0
-        return f"{lost} of {count} probes lost, rtt {rtt * 1000:.0f} ms (usually {baseline * 1000:.0f} ms)"
+        rtt, baseline = self.record.rtt(), self.record.baseline
+        usually = "" if baseline is None else f" (usually {baseline * 1000:.0f} ms)"
+        return f"{lost} of {count} probes lost" + ("" if rtt is None else f", rtt {rtt * 1000:.0f} ms{usually}")
 
 
 def _differs(old: Path, new: Path) -> bool:

@@ -87,7 +87,7 @@ def plan(uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], facts:
         rules=tuple(rules),
         sysctls=tuple(_sysctls(uplinks, facts)),
         refresh_after=_refresh_after(routes),
-        warnings=(*_crowded(served, facts), *_deafening(uplinks, facts)),
+        warnings=(*_crowded(served, facts), *_deafening(uplinks, facts), *map(_intruder, conflicts(facts))),
     )
 
 
@@ -102,6 +102,13 @@ def ours(item: Route | Rule) -> bool:
     """Whether we made it: our tag, inside our range."""
     where = item.table in TABLES_OWNED if isinstance(item, Route) else item.priority in PREFS_OWNED
     return item.protocol == PROTOCOL and where
+
+
+def conflicts(facts: Facts) -> tuple[Route | Rule, ...]:
+    """What others put into our tables and prefs: left alone, even where it stands in our way."""
+    routes = (route for route in facts.routes if route.table in TABLES_OWNED and not ours(route))
+    rules = (rule for rule in facts.rules if rule.priority in PREFS_OWNED and not ours(rule))
+    return (*routes, *rules)
 
 
 def table_of(slot: int) -> int:
@@ -285,6 +292,14 @@ def _crowded(served: Iterable[Family], facts: Facts) -> list[str]:
     counts = {family: len(_foreign(family, facts)) for family in served}
     text = f"foreign rules between ours and main, {len(PREFS_COPY)} places for copies: the last share one pref"
     return [f"{count} {family} {text}" for family, count in counts.items() if count > len(PREFS_COPY)]
+
+
+def _intruder(item: Route | Rule) -> str:
+    if isinstance(item, Route):
+        what = f"{item.family} default route, metric {item.metric}, in our table {item.table}"
+    else:
+        what = f"{item.family} rule {item.priority}, among ours"
+    return f"a foreign {what} (protocol {item.protocol}) may divert traffic; it is left alone"
 
 
 def _sysctls(uplinks: Iterable[Uplink], facts: Facts) -> list[Sysctl]:

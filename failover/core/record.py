@@ -25,6 +25,10 @@ RTT_HIGH: Final = 0.2
 RTT_MIN_SAMPLES: Final = 10
 RECOVERED: Final = 0.5
 """A brownout ends at this share of each upper threshold; what lies between changes nothing."""
+OTHERS_MIN: Final = 5
+"""Outcomes of the other targets that can tell a target that loses from a link that does,"""
+OTHERS_LOST_MIN: Final = 2
+"""and how many of them are lost on a lossy link. At 20 % loss, 12 outcomes show that in 3 of 4 cases, 25 in 97 %."""
 SILENT_STREAK: Final = 3
 """So many of its probes unanswered, and as many answers of others meanwhile: then the target itself is dead."""
 SMOOTHING: Final = 1 / 8
@@ -165,13 +169,12 @@ class Record:
 
     def loss(self) -> tuple[int, int]:
         """(lost, outcomes) in the window, without the silence of dead targets."""
-        count, lost = len(self._window), 0
-        for url, target in self.targets.items():
-            lost += target.lost
-            if target.lost_in_streak and self.dead_target(url):
-                lost -= target.lost_in_streak
-                count -= target.lost_in_streak
-        return lost, count
+        counted = [self._counted(url, target) for url, target in self.targets.items()]
+        return sum(lost for lost, _ in counted), sum(count for _, count in counted)
+
+    def _counted(self, url: str, target: _Target) -> tuple[int, int]:
+        silence = target.lost_in_streak if target.lost_in_streak and self.dead_target(url) else 0
+        return target.lost - silence, target.count - silence
 
     def loss_ratio(self) -> float | None:
         lost, count = self.loss()
@@ -189,9 +192,18 @@ class Record:
         """Update `lossy` and `slow`, each with a dead band of its own."""
         lost, count = self.loss()
         ratio = lost / count if count else 0.0
-        self.lossy = ratio >= LOSS_HIGH * RECOVERED if self.lossy else ratio >= LOSS_HIGH and lost >= LOST_MIN
+        if self.lossy:
+            self.lossy = ratio >= LOSS_HIGH * RECOVERED
+        else:
+            self.lossy = ratio >= LOSS_HIGH and lost >= LOST_MIN and not self._lone_loss()
         rtt = median(self._rtts) if len(self._rtts) >= RTT_MIN_SAMPLES else 0.0
         self.slow = rtt >= self._rtt_limit() * (RECOVERED if self.slow else 1.0)
+
+    def _lone_loss(self) -> bool:
+        """Whether it is one target that loses, which may limit its rate, and hardly the link."""
+        lost, count = self.loss()
+        most = max((self._counted(url, target) for url, target in self.targets.items()), default=(0, 0))
+        return count - most[1] >= OTHERS_MIN and lost - most[0] < OTHERS_LOST_MIN
 
     def _rtt_limit(self) -> float:
         """Seconds from which on a median is a brownout."""

@@ -13,19 +13,24 @@ from typing import Final
 from failover.model import ProbeKind, Target
 
 INTERVALS: Final = {
-    ProbeKind.ICMP: 1.0,
     ProbeKind.DNS: 30.0,
     ProbeKind.TCP: 300.0,
     ProbeKind.HTTP: 300.0,
     ProbeKind.HTTPS: 300.0,
 }
-"""Seconds between two probes of a kind on the active, unmetered uplink; ICMP over all its targets together."""
+"""Seconds between two probes of a target on the active, unmetered uplink."""
+LEAD_INTERVALS: Final = {
+    ProbeKind.ICMP: 1.0,
+    ProbeKind.DNS: 5.0,
+    ProbeKind.TCP: 5.0,
+    ProbeKind.HTTP: 15.0,
+    ProbeKind.HTTPS: 15.0,
+}
+"""The same for the cheapest kind that a family has, over all its targets together: it has to notice the blackout."""
 STANDBY_FACTOR: Final = 5.0
 METERED_FACTOR: Final = 5.0
 PORTAL_INTERVAL: Final = 30.0
 """Seconds between two looks at a portal: has somebody logged in?"""
-LEAD_INTERVAL: Final = 5.0
-"""Seconds between probes of the cheapest kind where a family has no ICMP target."""
 BURST_INTERVAL: Final = 0.1
 BURST_LENGTH: Final = 1.5
 
@@ -64,7 +69,7 @@ class Schedule:
         kinds = {target.kind for target in targets}
         lead = next((kind for kind in _LEAD_ORDER if kind in kinds), None)
         self._lead = tuple(target for target in targets if target.kind is lead)
-        self._lead_interval = INTERVALS[ProbeKind.ICMP] if lead is ProbeKind.ICMP else LEAD_INTERVAL
+        self._lead_interval = LEAD_INTERVALS[lead] if lead else inf
         self._others = {target: inf for target in targets if target.kind is not lead}
         self.start(now)
 

@@ -19,7 +19,7 @@ from failover.picture import Snapshot, UplinkView
 
 RTT_BUCKETS: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 """Seconds. Dense where radio links live, up to the latest replies seen on real drives (10 s)."""
-APPLY_BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+APPLY_BUCKETS: Final = (0.0002, 0.0004, 0.0006, 0.0008, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1, 0.5)
 """Seconds, around the promise of 1 ms."""
 NAMES_MAX: Final = 256
 """Uplink names that get series of their own; interfaces can come and go under ever new names."""

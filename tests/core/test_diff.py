@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failover.core.diff import conflicts, diff, removal
-from failover.core.plan import Desired, ours, plan
+from failover.core.diff import diff, removal
+from failover.core.plan import Desired, conflicts, ours, plan
 from failover.model import FAMILIES, Facts, Operation, Route, RouteKind, Rule, Sysctl, Verb
 
 from .worlds import (

@@ -254,7 +254,15 @@ def test_a_cold_boot_behind_a_dead_preferred_uplink_is_online_within_a_second() 
     box = Box("a", "b")
     box.weather["a"] = dead(0)
     box.run(10)
-    assert box.switches() == ["0.35 a>b(a) doubt", "1.53 b>b(b) conviction"]
+    assert box.switches() == ["1 a>b(a) doubt", "1.53 b>b(b) conviction"]
+
+
+def test_a_satellite_is_not_doubted_before_its_first_answer() -> None:
+    box = Box("a", "b")
+    box.weather["a"] = lambda now, _: 0.7
+    box.run(600)
+    assert box.switches() == []
+    assert told(box, 0)[:2] == ["b ipv4 is up: answers", "a ipv4 is up: answers"]
 
 
 def test_the_first_verdict_comes_with_the_first_answer() -> None:

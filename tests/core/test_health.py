@@ -55,7 +55,7 @@ def test_silence_is_doubt(letters: str, lines: Lines) -> None:
 
 
 def test_what_never_answered_is_doubted_as_well() -> None:
-    Story().play("0 unknown", "0 send AB", "0.3499 unknown", "0.35 doubtful", "3 answer A", "3 up")
+    Story().play("0 unknown", "0 send AB", "0.9999 unknown", "1 doubtful", "3 answer A", "3 up")
 
 
 @pytest.mark.parametrize("profile", ["fast", "balanced", "frugal"])
@@ -267,7 +267,7 @@ UNAIMED: dict[str, Lines] = {
     "sleep changes nothing": ("", "0 sleep", "0 up"),
     "the last target goes in doubt": ("AB", "0 send AB", "0.35 doubtful", "1 aim -", "1 up", "9 calm"),
     "the last target goes without carrier": ("AB", "0 path uncarried", "1 aim -", "1 down"),
-    "the first target comes": ("", "0 aim AB", "0 up", "0 send AB", "0.35 doubtful"),
+    "the first target comes": ("", "0 aim AB", "0 up", "0 send AB", "1 doubtful"),
     "late probes of a target that went count no more": ("ABC", "0 send AB", "0.3 aim BC", "0.35 up", "9 calm"),
 }
 # fmt: on

@@ -270,6 +270,18 @@ def test_more_foreign_rules_than_places_share_the_last_pref_in_order_and_are_tol
     assert wanted(A, rules=tuple(rules[:49])).warnings == ()
 
 
+def test_a_foreign_route_or_rule_among_ours_is_told_and_the_plan_stays_the_same() -> None:
+    others = Route(V4, 15500, 0, interface=9, protocol=3), Rule(V4, 15580, table=9, iif="lo", protocol=4)
+    before = facts_of((A,))
+    after = replace(before, routes=(*before.routes, others[0]), rules=(*before.rules, others[1]))
+    usual, found = (plan((A,), decide("a", "a"), facts, MASK) for facts in (before, after))
+    assert found.warnings == (
+        "a foreign ipv4 default route, metric 0, in our table 15500 (protocol 3) may divert traffic; it is left alone",
+        "a foreign ipv4 rule 15580, among ours (protocol 4) may divert traffic; it is left alone",
+    )
+    assert replace(found, warnings=()) == usual
+
+
 @given(st.data())
 def test_what_is_planned_is_ours_and_no_two_of_it_collide(data: st.DataObject) -> None:
     uplinks = data.draw(uplink_lists())

@@ -56,6 +56,22 @@ def test_loss_is_a_brownout_from_a_tenth_and_five_of_the_last_fifty(outcomes: li
     assert feed(record("A", "B", "C"), outcomes, "ABC")[-1] is brownout
 
 
+@pytest.mark.parametrize(("others", "brownout"), [(0, False), (1, False), (2, True)])
+def test_a_target_that_alone_loses_is_no_lossy_link(others: int, brownout: bool) -> None:
+    """A loses 8 of 25, as one that limits its rate does; a brownout shows in B as well."""
+    lost_by_a, lost_by_b = set(range(0, 48, 6)), set(range(5, 5 + 10 * others, 10))
+    outcomes = [number in lost_by_a | lost_by_b for number in range(50)]
+    assert feed(record("A", "B"), outcomes, "AB")[-1] is brownout
+
+
+def test_few_outcomes_of_others_do_not_excuse_a_lossy_link() -> None:
+    seen = record("A", "B")
+    for number in range(50):
+        seen.add("B" if number % 10 == 9 else "A", lost=number % 5 == 0)
+        seen.judge()
+    assert seen.brownout
+
+
 def test_loss_is_over_at_half_of_what_began_it() -> None:
     seen = record()
     feed(seen, every(5, 100))

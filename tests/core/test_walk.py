@@ -268,7 +268,7 @@ def test_the_walks_pass_through_every_verdict_every_reason_and_every_command() -
             seen[notice.fields.get("verdict")] += 1
             seen[notice.fields.get("reason")] += 1
     assert {str(v) for v in Verdict} <= set(seen)
-    assert set(NoticeKind) - {NoticeKind.TARGET} <= set(seen)
+    assert set(NoticeKind) <= set(seen)
     assert {"first", "doubt", "conviction", "refused", "link-down", "absent", "degraded", "portal"} <= set(seen)
     assert {"acquittal", "operator", "drain", "config"} <= set(seen)
     assert PROBE_PATIENCE == 15.0

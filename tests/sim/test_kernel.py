@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failover.config import Config
-from failover.core.diff import conflicts, diff, removal
-from failover.core.plan import ours, plan
+from failover.core.diff import diff, removal
+from failover.core.plan import conflicts, ours, plan
 from failover.core.uplinks import Uplink, resolve
 from failover.model import FAMILIES, Decision, Family, Operation, Route, RouteKind, Rule, RuleAction, Verb
 from failover.sim.kernel import VirtualKernel
