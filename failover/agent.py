@@ -29,7 +29,6 @@ from failover.config import Config, ConfigError, Reconfigured
 from failover.config.source import ConfigFile
 from failover.core.diff import removal
 from failover.core.engine import Engine, Event
-from failover.core.plan import METRIC_CHOSEN
 from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.instance import require_capabilities, sole_instance
@@ -42,7 +41,6 @@ from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
 from failover.kernel.watch import Watch
 from failover.model import (
-    TABLE_ACTIVE,
     Answer,
     Applied,
     Apply,
@@ -283,9 +281,8 @@ class Agent:
     def _resolvers(self, uplink: str, family: Family) -> Sequence[str]:
         """Names are asked of the uplink's own DNS targets, over that uplink."""
         config = self._engine.config
-        own = next((known.targets for known in config.uplinks if known.name == uplink), None)
-        targets = config.targets if own is None else own
-        return [target.host for target in targets if target.kind is ProbeKind.DNS and target.family is family]
+        own = next((config.targets_of(known) for known in config.uplinks if known.name == uplink), config.targets)
+        return [target.host for target in own if target.kind is ProbeKind.DNS and target.family is family]
 
     def _notice(self, notice: Notice) -> None:
         self._say(notice.kind, notice.text)
@@ -428,8 +425,7 @@ class Agent:
 
 
 def _sets_way_of_new_flows(operation: Operation) -> bool:
-    item = operation.item
-    return isinstance(item, Route) and item.table == TABLE_ACTIVE and item.metric == METRIC_CHOSEN
+    return isinstance(operation.item, Route) and operation.item.leads
 
 
 async def _reply(coming: asyncio.Future[Answer]) -> Mapping[str, object]:

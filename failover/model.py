@@ -15,6 +15,7 @@ from typing import Final
 PROTOCOL: Final = 155
 """rtnetlink protocol and IFA_PROTO of everything we create."""
 TABLE_ACTIVE: Final = 15500
+METRIC_CHOSEN: Final = 1
 """Default routes for new flows of the box; table TABLE_UPLINK + slot belongs to one uplink."""
 TABLE_UPLINK: Final = 15501
 TABLE_SETTLED: Final = 15590
@@ -112,6 +113,11 @@ class Route:
     protocol: int = PROTOCOL
     dead: bool = field(default=False, compare=False)
     """RTNH_F_DEAD or RTNH_F_LINKDOWN when read."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the way of the box's new flows: what a switch replaces."""
+        return self.table == TABLE_ACTIVE and self.metric == METRIC_CHOSEN
 
 
 class RuleAction(enum.Enum):

@@ -120,6 +120,10 @@ class Config:
     metrics: Metrics = field(default_factory=Metrics)
     fwmark_mask: int = 0x3F000000
 
+    def targets_of(self, uplink: Uplink) -> tuple[Target, ...]:
+        """Its own targets, or the common ones."""
+        return self.targets if uplink.targets is None else uplink.targets
+
 
 @dataclass(frozen=True, slots=True)
 class Reconfigured:

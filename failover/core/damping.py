@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from failover.core.verdicts import LOST
 from failover.model import Verdict
 
 HALF_LIFE: Final = 900.0
 """Seconds in which half of the relapses are forgiven."""
 LONGEST: Final = 3600.0
 """Seconds; no failback waits longer."""
-
-_LOST: Final = frozenset((Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL))
 
 
 @dataclass(slots=True)
@@ -44,7 +43,7 @@ class Standing:
         if self.until() <= now:
             self.wait, self.convicted = after_doubt, False
         self.healthy_since = None
-        if verdict in _LOST:
+        if verdict in LOST:
             self._convict(now, failback)
         elif verdict is not Verdict.UNKNOWN:
             self.wait = max(self.wait, after_doubt)

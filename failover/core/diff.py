@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from failover.core.plan import METRIC_CHOSEN, PREF_SPECIFIC, Desired, ours
+from failover.core.plan import PREF_SPECIFIC, Desired, ours
 from failover.model import (
-    TABLE_ACTIVE,
     TABLES_OWNED,
     Facts,
     Family,
@@ -104,8 +103,7 @@ def _lasts(have: float | None, want: float | None) -> bool:
 
 def _is_switch(operation: Operation) -> bool:
     """Whether it sets the way of new flows."""
-    item = operation.item
-    return isinstance(item, Route) and item.table == TABLE_ACTIVE and item.metric == METRIC_CHOSEN
+    return isinstance(operation.item, Route) and operation.item.leads
 
 
 def _sysctls(facts: Facts, wanted: Iterable[Sysctl]) -> list[Operation]:

@@ -15,7 +15,7 @@ from failover.config import Detection
 from failover.core.record import Entry, Record
 from failover.core.schedule import WEB
 from failover.core.uplinks import Path
-from failover.core.verdicts import Sign, after
+from failover.core.verdicts import RECEIVING, Sign, after
 from failover.model import Outcome, ProbeKind, ProbeResult, Target, Verdict
 
 RTT_CAP: Final = 1.0
@@ -27,7 +27,6 @@ LOST_AFTER: Final = 1.0
 """Seconds without an answer after which a steady probe counts as lost for now (a request is bad after 1 s)."""
 PENDING_MAX: Final = 400
 """Open probes remembered: 15 s of patience at the fastest pace, twice."""
-_RECEIVING: Final = (Verdict.UP, Verdict.DEGRADED)
 _UNCOUNTED: Final = (Verdict.DOUBTFUL, Verdict.DOWN, Verdict.PORTAL)
 """Verdicts under which an unanswered probe says nothing about the link's usual loss."""
 
@@ -233,7 +232,7 @@ class Health:
     def _sign(self, now: float, sign: Sign, text: str) -> None:
         then = after(self.verdict, sign)
         if then is not self.verdict:
-            if then not in _RECEIVING:
+            if then not in RECEIVING:
                 self.receiving_since = None
             elif self.receiving_since is None:
                 self.receiving_since = now
@@ -286,8 +285,8 @@ class Health:
             self._late[url] -= 1
         elif pending.overdue:
             self._late.pop(url, None)
-        if pending.entry is not None:
-            self.record.repair(pending.entry)
+        if pending.missed:
+            self.record.withdraw(url, pending.entry)
         if not self._late and not self._waiting():
             self.silent_since = None
 

@@ -15,6 +15,7 @@ from failover.core.health import Health
 from failover.core.policy import PROOF_AGE, Candidate
 from failover.core.schedule import METERED_FACTOR, PORTAL_INTERVAL, STANDBY_FACTOR, Schedule
 from failover.core.uplinks import Uplink
+from failover.core.verdicts import LOST
 from failover.model import Decision, Family, Reason, Target, Verdict
 from failover.picture import FamilyView
 
@@ -89,7 +90,7 @@ class Lane:
 
     def pardon(self) -> None:
         """The operator's word pays what the uplink owes, if it can carry traffic now; not in advance."""
-        if self.verdict not in (Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL):
+        if self.verdict not in LOST:
             self.standing.served()
 
     def pace(self, now: float, decision: Decision) -> None:

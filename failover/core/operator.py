@@ -13,10 +13,8 @@ from typing import assert_never
 
 from failover.core.lane import Lane
 from failover.core.policy import Will
-from failover.model import Answer, Asked, Auto, Drain, ProbeNow, Undrain, Use, Verdict
-
-_USABLE = (Verdict.UP, Verdict.DEGRADED)
-_LOST = (Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL)
+from failover.core.verdicts import LOST, RECEIVING
+from failover.model import Answer, Asked, Auto, Drain, ProbeNow, Undrain, Use
 
 
 def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[Will, Answer]:
@@ -31,7 +29,7 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
                 return will, Answer(asked.id, "", f"{name} is drained", f"failover undrain {name}")
             will = replace(will, use=name, until=now + seconds, strict=strict)
             text = f"using {name} for {_span(seconds)}" + (", strictly" if strict else "")
-            able = any(lane.verdict not in _LOST for lane in lanes if lane.uplink.name == name)
+            able = any(lane.verdict not in LOST for lane in lanes if lane.uplink.name == name)
             return will, Answer(asked.id, text if able else f"{text}, once it can carry traffic again")
         case Auto():
             return _unpinned(will), Answer(asked.id, "choosing by health again")
@@ -67,7 +65,7 @@ def _unknown(asked: int, name: str, names: Iterable[str]) -> Answer:
 
 def _alone(name: str, lanes: Sequence[Lane], will: Will) -> list[str]:
     """Families that nothing else could carry."""
-    usable = [lane for lane in lanes if lane.verdict in _USABLE]
+    usable = [lane for lane in lanes if lane.verdict in RECEIVING]
     mine = {lane.family for lane in usable if lane.uplink.name == name}
     others = {lane.family for lane in usable if lane.uplink.name != name and lane.uplink.name not in will.drained}
     return sorted(mine - others)

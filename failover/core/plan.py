@@ -16,6 +16,7 @@ from typing import Final
 from failover.core.uplinks import Uplink
 from failover.model import (
     FAMILIES,
+    METRIC_CHOSEN,
     PREFS_OWNED,
     PROTOCOL,
     TABLE_ACTIVE,
@@ -48,7 +49,6 @@ PREF_SETTLED: Final = 15590
 PREF_MAIN: Final = 32766
 """The kernel's own rule for table main."""
 
-METRIC_CHOSEN: Final = 1
 METRIC_FALLBACK: Final = 101
 METRIC_FLOOR: Final = 0xFFFFFFFF
 TABLE_DEFAULT: Final = 253
@@ -75,7 +75,7 @@ class Desired:
 
 def plan(uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], facts: Facts, mask: int) -> Desired:
     """DESIGN section 5 for these uplinks. A family in which no uplink has a default route gets no route and no rule."""
-    served = [family for family in FAMILIES if any(_way(uplink, family) for uplink in uplinks)]
+    served = [family for family in FAMILIES if any(uplink.paths[family].route for uplink in uplinks)]
     routes: list[Route] = []
     rules: list[Rule] = []
     for family in served:
@@ -94,7 +94,7 @@ def plan(uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], facts:
 def way_of_new_flows(uplinks: Iterable[Uplink], decision: Decision) -> Route | None:
     """The route at the head of table 15500, as `plan` wants it; None where the active uplink has no default."""
     uplink = next((uplink for uplink in uplinks if uplink.name == decision.active), None)
-    way = _way(uplink, decision.family) if uplink else None
+    way = uplink.paths[decision.family].route if uplink else None
     return _copy(way, TABLE_ACTIVE, METRIC_CHOSEN) if way else None
 
 
@@ -126,12 +126,6 @@ def shared_addresses(uplinks: Iterable[Uplink], family: Family) -> frozenset[str
     return frozenset(address for address, holders in held.items() if holders > 1)
 
 
-def _way(uplink: Uplink, family: Family) -> Route | None:
-    """The uplink's default in main. The kernel's collector leaves an expired route listed for up to 30 s."""
-    route = uplink.paths[family].route
-    return None if route is None or (route.expires is not None and route.expires <= 0) else route
-
-
 def _takes_part(uplink: Uplink, family: Family, facts: Facts) -> bool:
     """An uplink has tables and rules in a family from its first default route on.
 
@@ -139,14 +133,14 @@ def _takes_part(uplink: Uplink, family: Family, facts: Facts) -> bool:
     the route: its open flows would leave by another uplink with the wrong source.
     """
     table = table_of(uplink.slot)
-    return _way(uplink, family) is not None or any(
+    return uplink.paths[family].route is not None or any(
         rule.family is family and rule.table == table and ours(rule) for rule in facts.rules
     )
 
 
 def _routes(family: Family, members: Sequence[Uplink], decision: Decision | None) -> list[Route]:
     floors = [Route(family, table_of(uplink.slot), METRIC_FLOOR, kind=RouteKind.UNREACHABLE) for uplink in members]
-    ways = {uplink.name: way for uplink in members if (way := _way(uplink, family))}
+    ways = {uplink.name: way for uplink in members if (way := uplink.paths[family].route)}
     own = [_copy(ways[u.name], table_of(u.slot), METRIC_CHOSEN) for u in members if u.name in ways]
     will = decision or Decision(family, active=None, settled=None, order=tuple(ways))
     return [

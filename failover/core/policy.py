@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+from failover.core.verdicts import LOST
 from failover.model import Decision, Family, Reason, Verdict
 
 PROOF_AGE: Final = 90.0
 """Seconds for which a standby's last answer is proof (DESIGN §3)."""
 
-_LOST: Final = frozenset((Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL))
 _CLASS: Final = {
     Verdict.UP: 0,
     Verdict.DEGRADED: 2,
@@ -72,8 +72,7 @@ def decide(
     order = tuple(c.name for c in sorted(ways, key=lambda c: _rank(now, c, will)))
     move = _move(now, current, ways, candidates, will)
     active, reason, text = move or (current.active, current.reason, current.text)
-    settling = reason in _SETTLING or active == will.use or (moves_flows and reason is Reason.FAILBACK)
-    along = move is not None and settling
+    along = move is not None and _takes_along(move, will, moves_flows=moves_flows)
     pushed = _unsettled(current, by_name.get(active or ""), candidates, will)
     settled = active if along or pushed else current.settled
     if active == current.active and settled == current.settled:
@@ -111,6 +110,12 @@ def _move(
     return _leave(here, others, now, will) or _return(here, others, now, will, released=released)
 
 
+def _takes_along(move: Move, will: Will, *, moves_flows: bool) -> bool:
+    """Whether all traffic goes with the new flows."""
+    active, reason, _ = move
+    return reason in _SETTLING or active == will.use or (moves_flows and reason is Reason.FAILBACK)
+
+
 def _vacancy(left: str | None, best: Candidate, listed: Sequence[Candidate]) -> tuple[Reason, str]:
     """Why nothing is active: the box just came online, the uplink lost its way out, or the config dropped it."""
     if left is None:
@@ -126,7 +131,7 @@ def _unsettled(
     held = next((c for c in listed if c.name == current.settled), None)
     if held is None or active is None:
         return _vacancy(current.settled, active, listed) if active else (Reason.ABSENT, "no uplink has a default route")
-    if held.verdict in _LOST:
+    if held.verdict in LOST:
         return held.cause, f"{held.name} {held.text}"
     better = active.name not in will.drained and _CLASS[active.verdict] <= _CLASS[Verdict.DEGRADED]
     return (Reason.DRAIN, f"{held.name} is drained") if held.name in will.drained and better else None
@@ -136,14 +141,14 @@ def _obeyed(now: float, pinned: Candidate, will: Will, is_here: bool) -> bool:
     """`use` yields to a conviction, and to the hold-down after it, unless it is strict."""
     if will.strict:
         return True
-    return pinned.verdict not in _LOST and (is_here or not pinned.convicted or pinned.due <= now)
+    return pinned.verdict not in LOST and (is_here or not pinned.convicted or pinned.due <= now)
 
 
 def _leave(here: Candidate, others: Sequence[Candidate], now: float, will: Will) -> Move | None:
     """Away from an uplink that is lost, drained, in doubt or degraded."""
     ranked = sorted(others, key=lambda c: _rank(now, c, will))
     willing = [c for c in ranked if c.name not in will.drained]
-    if here.verdict in _LOST:
+    if here.verdict in LOST:
         limit = _CLASS[Verdict.DOUBTFUL if here.verdict is Verdict.PORTAL else Verdict.DOWN]
         best = next((c for c in ranked[:1] if _CLASS[c.verdict] < limit), None)
         return (best.name, here.cause, _because(here, best)) if best else None

@@ -13,9 +13,9 @@ from math import inf
 from typing import Final
 
 from failover.core.diff import diff
-from failover.core.plan import METRIC_CHOSEN, Desired, ours, plan, way_of_new_flows
+from failover.core.plan import Desired, ours, plan, way_of_new_flows
 from failover.core.uplinks import Uplink
-from failover.model import TABLE_ACTIVE, Apply, Decision, Facts, Family, Operation, OperationResult, Verb
+from failover.model import Apply, Decision, Facts, Family, Operation, OperationResult, Verb
 
 REPAIRS: Final = 10
 WINDOW: Final = 10.0
@@ -64,12 +64,13 @@ class Reconciler:
 
         Nothing where a route that it would replace is not there yet: then the whole plan is due.
         """
-        head = [route for route in self.facts.routes if route.table == TABLE_ACTIVE and route.metric == METRIC_CHOSEN]
-        held = {route.family for route in head if ours(route)}
-        wanted = [way_of_new_flows(uplinks, decision) for decision in decisions]
-        routes = [route for route in wanted if route is not None and route.family in held]
-        self._owing = bool(routes) and len(routes) == len(wanted)
-        return self._send(now, [Operation(Verb.REPLACE, route) for route in routes]) if self._owing else []
+        held = {route.family for route in self.facts.routes if route.leads and ours(route)}
+        routes = [way_of_new_flows(uplinks, decision) for decision in decisions]
+        operations = [Operation(Verb.REPLACE, route) for route in routes if route and route.family in held]
+        if not operations or len(operations) < len(routes):
+            return []
+        self._owing = True
+        return self._send(now, operations)
 
     def _send(self, now: float, operations: Sequence[Operation]) -> list[Apply]:
         self._awaited_until, self._acknowledged = now + PATIENCE, False

@@ -147,6 +147,19 @@ class Record:
             if any(entry is other for other in self._window):
                 self.targets[entry.target].lost -= 1
 
+    def withdraw(self, url: str, entry: Entry | None) -> None:
+        """A probe that was missed has never left the box: as if it had not been sent."""
+        target = self.targets.get(url)
+        if target is None:
+            return
+        target.streak = max(0, target.streak - 1)
+        if entry is None or not any(entry is other for other in self._window):
+            return
+        self._window = deque(other for other in self._window if other is not entry)
+        target.count -= 1
+        target.lost -= entry.lost
+        target.lost_in_streak = min(max(0, target.lost_in_streak - 1), target.lost)
+
     def latency(self, rtt: float) -> None:
         """Add a steady probe's round-trip time (seconds); the baseline follows slowly, and not into a brownout."""
         self._rtts.append(rtt)

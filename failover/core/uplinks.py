@@ -6,7 +6,7 @@ is kept as long as the uplink is known and is found again in the kernel after a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,7 +64,8 @@ def resolve(facts: Facts, config: will.Config, known: Mapping[str, int]) -> tupl
     their default route is away, so that their history is not lost.
     """
     links = {link.name: link for link in facts.links}
-    chosen = config.uplinks or _discovered(facts, known, links)
+    defaults = _main_defaults(facts)
+    chosen = config.uplinks or _discovered(defaults, known, links)
     slots = _slots([(u.name, u.interface) for u in chosen], known, facts, links)
     return tuple(
         Uplink(
@@ -74,8 +75,8 @@ def resolve(facts: Facts, config: will.Config, known: Mapping[str, int]) -> tupl
             index=links[u.interface].index if u.interface in links else None,
             carrier=u.carrier,
             metered=u.metered is not None,
-            targets=config.targets if u.targets is None else u.targets,
-            paths={family: _path(facts, links.get(u.interface), family) for family in FAMILIES},
+            targets=config.targets_of(u),
+            paths={family: _path(facts, defaults, links.get(u.interface), family) for family in FAMILIES},
         )
         for u in chosen
         if u.name in slots
@@ -88,9 +89,11 @@ def _main_defaults(facts: Facts) -> list[Route]:
     return [r for r in listed if r.expires is None or r.expires > 0]
 
 
-def _discovered(facts: Facts, known: Mapping[str, int], links: Mapping[str, Link]) -> tuple[will.Uplink, ...]:
+def _discovered(
+    defaults: Iterable[Route], known: Mapping[str, int], links: Mapping[str, Link]
+) -> tuple[will.Uplink, ...]:
     best: dict[int, int] = {}
-    for route in _main_defaults(facts):
+    for route in defaults:
         assert route.interface is not None
         best[route.interface] = min(route.metric, best.get(route.interface, route.metric))
     present = sorted((best[link.index], name) for name, link in links.items() if link.index in best)
@@ -120,11 +123,11 @@ def _slots(
     return slots
 
 
-def _path(facts: Facts, link: Link | None, family: Family) -> Path:
+def _path(facts: Facts, defaults: Iterable[Route], link: Link | None, family: Family) -> Path:
     if link is None:
         return Path()
-    defaults = [r for r in _main_defaults(facts) if r.interface == link.index and r.family is family]
-    route = min(defaults, key=lambda r: r.metric, default=None)
+    own = [r for r in defaults if r.interface == link.index and r.family is family]
+    route = min(own, key=lambda r: r.metric, default=None)
     held = [a for a in facts.addresses if a.index == link.index and a.family is family]
     if not link.up:
         fault = "interface is down"

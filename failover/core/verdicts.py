@@ -29,6 +29,11 @@ class Sign(enum.StrEnum):
     RESUME = "machine slept"
 
 
+RECEIVING: Final = frozenset((Verdict.UP, Verdict.DEGRADED))
+"""It answers."""
+LOST: Final = frozenset((Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL))
+"""No traffic gets through: left at once, and it owes a hold-down before anything returns."""
+
 V, S = Verdict, Sign
 
 _ANYWHERE: Final[Mapping[Sign, Verdict]] = {

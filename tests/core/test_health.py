@@ -427,3 +427,5 @@ def test_whatever_happens_the_verdict_fits_the_path_and_the_deadline_lies_ahead(
         assert health.text
         assert health.since <= now
         assert health.silence(now) >= 0
+        lost, count = health.record.loss()
+        assert 0 <= lost <= count

@@ -73,11 +73,6 @@ def test_a_copy_keeps_what_the_original_says() -> None:
     assert desired.refresh_after == pytest.approx(600)
 
 
-def test_a_route_that_the_kernel_has_expired_but_not_yet_collected_counts_as_gone() -> None:
-    desired = plan([uplink("a", 2, way(2, V6, expires=-0.5))], decide("a", family=V6), Facts(), MASK)
-    assert desired == replace(Desired(), sysctls=desired.sysctls)
-
-
 def test_raw_ip_has_no_gateway() -> None:
     desired = wanted(uplink("a", 2, way(2, gateway=None)))
     assert [(r.gateway, r.onlink) for r in desired.routes if r.interface] == [(None, False)] * 5
