@@ -396,6 +396,15 @@ def test_open_probes_are_bounded() -> None:
     assert story.health.result(0.0, ProbeResult(2 * PENDING_MAX + 1, Outcome.ANSWERED, 0.1)) is Outcome.ANSWERED
 
 
+def test_a_miss_of_what_never_left_the_box_is_taken_back() -> None:
+    story = Story().up()
+    for second in range(0, 20, 2):
+        story.play(f"{second} send AB", f"{second}.03 answer B", f"{second + 1.2} local A")
+    record = story.health.record
+    assert record.loss() == (0, 12)
+    assert not record.dead_target("icmp://A")
+
+
 WORDS = ("send", "burst", *OUTCOMES)
 
 

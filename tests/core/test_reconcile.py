@@ -38,11 +38,11 @@ class Bench:
         assert len(applied) <= 1
         for effect in applied:
             self.applied.append(now)
-            reconciler.applied([self._carry_out(operation) for operation in effect.operations])
+            reconciler.applied([self.carry_out(operation) for operation in effect.operations])
             self.turn(now, active=active)
         return applied[0] if applied else None
 
-    def _carry_out(self, operation: Operation) -> OperationResult:
+    def carry_out(self, operation: Operation) -> OperationResult:
         if isinstance(operation.item, Rule) and operation.item.priority in self.blocked:
             return OperationResult(operation, "not permitted")
         *_, self.facts = steps(self.facts, [operation])
@@ -66,6 +66,22 @@ def test_what_is_there_is_left_alone() -> None:
     assert bench.turn(0.0) is not None
     assert bench.turn(0.1) is None
     assert bench.turn(0.2, decided=True) is None
+
+
+def test_what_follows_a_switch_is_no_repair_even_if_nothing_is_decided_meanwhile() -> None:
+    bench = Bench()
+    bench.turn(0.0)
+    for n in range(2 * REPAIRS):
+        bench.spoil()
+        bench.turn(1 + n / 1000)
+    uplinks = resolve(bench.facts, QUICK, {"a": 0, "b": 1})
+    wants = {family: Decision(family, "b", "b", ("b", "a")) for family in FAMILIES}
+    (head,) = bench.reconciler.switch(1.1, uplinks, [wants[V4]])
+    assert bench.reconciler.switch(1.1, uplinks, []) == []
+    bench.reconciler.applied([bench.carry_out(operation) for operation in head.operations])
+    bench.reconciler.read(1.1, bench.facts)
+    bench.reconciler.want(1.1, uplinks, wants, MASK)
+    assert bench.reconciler.apply(1.1, decided=False), "the fallback order must not wait with the repairs"
 
 
 def test_a_decision_is_one_replace_and_never_waits() -> None:
