@@ -393,7 +393,7 @@ class Agent:
                 self._metrics.reloaded(ok=True)
                 self._queue.put_nowait(Reconfigured(config))
                 await self._serve_metrics(config.metrics.listen)
-                answer = Answer(0, f"{self._source.path} is in force")
+                answer = Answer(0, self._source.outcome)
             for note in notes:
                 self._say("config", str(note))
             self._say("config", answer.text or f"{self._source.path} is refused; {answer.hint}")

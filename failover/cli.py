@@ -6,17 +6,21 @@ Exit status: 0 fine, 1 a failure, 2 wrong usage or a bad config. Errors are one 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import io
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, assert_never
 
 from failover import __version__
 from failover.export.client import call, socket_path
-from failover.export.commands import COMMANDS, Argument, Kind, Spec
+from failover.export.commands import COMMANDS, NAME_LIMIT, SECONDS_LIMIT, Argument, Kind, Spec, meant
 from failover.model import FAMILIES, ControlError, FailoverError, Operation, Route, RouteKind, Rule, Sysctl, clean
 
 if TYPE_CHECKING:
@@ -24,35 +28,89 @@ if TYPE_CHECKING:
 
 FINE, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 STATE_DIRECTORY: Final = "/var/lib/failover"
+SECONDS_LEAST: Final = 0.001
 COMPLAINT_LIMIT: Final = 2000
 """Characters of an error line."""
+MENDS: Final = {
+    errno.ENOSPC: "make room",
+    errno.EMFILE: "raise the limit of open files, see `ulimit -n`",
+    errno.EACCES: "run as a user who may do that",
+}
+"""Of what the system refuses."""
+UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""What a write to standard output, which has no name, comes to."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says in one line what is wrong with the words, and what was meant."""
+
+    commands: Mapping[str, Parser] = {}
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"failover: {message} (see {self.prog} --help)\n")
+        self.refuse(message, f"see {self.prog} --help")
+
+    def refuse(self, message: str, hint: str) -> NoReturn:
+        _complain(message, hint)
+        self.exit(USAGE)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        sys.stdout.flush()  # a help text that cannot be written is a failure
+        super().exit(status, message)
+
+    def options(self) -> set[str]:
+        """The long ones of this command."""
+        return {"--help", *re.findall(r"--[a-z]+", self.format_usage())}
+
+    def understand(self, words: Sequence[str]) -> argparse.Namespace:
+        """As `parse_args`; but the first thing refused is an unknown word, with the nearest known one as the hint."""
+        reader = self
+        for word in takewhile(lambda word: word != "--", words):
+            if word.startswith("--"):
+                reader.check_option(word.partition("=")[0])
+            elif reader is self and not word.startswith("-"):
+                if word not in self.commands:
+                    self.refuse(f"unknown command '{word}'", meant(word[:NAME_LIMIT], self.commands))
+                reader = self.commands[word]
+        return self.parse_args(_join_negative(words))
+
+    def check_option(self, option: str) -> None:
+        if option in self.options():
+            return
+        if any(option in command.options() for command in self.commands.values()):
+            self.refuse(f"option '{option}' comes too early", "it goes after the command")
+        of = self.prog.removeprefix("failover").replace(" ", " of ")
+        self.refuse(f"unknown option '{option}'{of}", meant(option[:NAME_LIMIT], self.options()))
+
+
+def _join_negative(words: Sequence[str]) -> list[str]:
+    """`--for -5s` as `--for=-5s`: argparse takes the value for another option, and would say that there is none."""
+    joined: list[str] = []
+    for word in words:
+        if re.match("-[0-9]", word) and joined and joined[-1].startswith("--") and "--" not in joined:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The `failover` command; returns its exit status."""
     _ready_streams()
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
     try:
+        arguments = build_parser().understand(words)
         status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
     except FailoverError as error:
         return _explain(error)
-    except BrokenPipeError:  # the reader of our output is gone; the interpreter's own flush shall not complain again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        if arguments.debug:
+        if "--debug" in words and not isinstance(error, BrokenPipeError):
             raise
+        if isinstance(error, OSError):
+            return _say_refused(error)
         _complain(f"{type(error).__name__}: {error}", "a bug; --debug shows where")
         return FAILURE
 
@@ -82,8 +140,22 @@ def _explain(error: FailoverError) -> int:
     return FAILURE
 
 
+def _say_refused(error: OSError) -> int:
+    """What the system refused, and where; a reader of our output that is gone needs no word."""
+    place = error.filename or ("standard output" if error.errno in UNWRITTEN else "")
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is still to be written cannot be; the interpreter's own flush shall not complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        reason = error.strerror or str(error)
+        _complain(f"{place}: {reason}" if place else reason, MENDS.get(error.errno or 0, "--debug shows where"))
+    return FAILURE
+
+
 def _complain(text: str, hint: str = "") -> None:
-    print(clean(f"failover: {text}" + (f" ({hint})" if hint else ""), COMPLAINT_LIMIT), file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody can be told
+        print(clean(f"failover: {text}" + (f" ({hint})" if hint else ""), COMPLAINT_LIMIT), file=sys.stderr)
 
 
 # --- the parser ------------------------------------------------------------------------------------------------------
@@ -114,6 +186,7 @@ def build_parser() -> Parser:
     cleanup.add_argument("--force", action="store_true", help="even while an agent runs")
     _add_simulate(add("simulate", simulate, "play a trace or a scenario in virtual time", "--config", "--json"))
     _add_demo(add("demo", demo, "play outages on real routes in namespaces of its own", "--json"))
+    parser.commands = commands.choices
     return parser
 
 
@@ -154,19 +227,25 @@ def _add_simulate(parser: Parser) -> None:
 
 
 def _add_demo(parser: Parser) -> None:
-    parser.add_argument("--all", action="store_true", dest="all_", help="every fault, not only the first four")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", dest="names", help="this fault")
-    parser.add_argument("--list", action="store_true", dest="list_", help="name the faults and play none")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", dest="all_", help="every fault, not only the first four")
+    which.add_argument("--only", action="append", default=[], metavar="NAME", dest="names", help="this fault")
+    which.add_argument("--list", action="store_true", dest="list_", help="name the faults and play none")
 
 
 def seconds(text: str) -> float:
-    """A duration of the command line."""
-    from failover.config.values import WrongValueError, parse_duration
+    """A duration of the command line, as long as the agent takes."""
+    from failover.config.values import WrongValueError, format_duration, parse_duration, quoted
 
+    low, high = SECONDS_LEAST, SECONDS_LIMIT
     try:
-        return parse_duration(text)
+        amount = parse_duration(text, low, high)
+        if not low <= amount <= high:
+            mend = f"from {format_duration(low)} to {format_duration(high)}"
+            raise WrongValueError(f"{quoted(text)} is out of range", mend)
     except WrongValueError as error:
         raise argparse.ArgumentTypeError(f"{error}; {error.hint}") from error
+    return amount
 
 
 # --- the agent's side ------------------------------------------------------------------------------------------------
@@ -206,6 +285,9 @@ def check_config(arguments: argparse.Namespace) -> int:
     from failover.config import CONFIG_PATH, Config, ConfigError
     from failover.config.reading import load_with_warnings
 
+    if arguments.file and arguments.config:
+        _complain("argument FILE: not allowed with argument --config", "name one file")
+        return USAGE
     named = arguments.file or arguments.config
     path = named or CONFIG_PATH
     try:
@@ -281,6 +363,10 @@ def clean_up(arguments: argparse.Namespace) -> int:
     done = failed = 0
     with nullcontext() if arguments.force else sole_instance(options.socket):
         for result in agent.clean_up(options):
+            if isinstance(result, KernelError):
+                failed += 1
+                _explain(result)
+                continue
             print(describe(result.operation) + (f": {result.error}" if result.error else ""))
             done, failed = (done, failed + 1) if result.error else (done + 1, failed)
     print(f"{done} removed or put back" + (f", {failed} not" if failed else ""))
@@ -304,9 +390,16 @@ def describe(operation: Operation) -> str:
 
 def simulate(arguments: argparse.Namespace) -> int:
     from failover.sim.command import run
+    from failover.sim.invariants import InvariantError
 
     source = (arguments.trace, arguments.scenario)
-    return run(*source, arguments.config, arguments.primary, as_json=arguments.json, seed=arguments.seed)
+    try:
+        return run(*source, arguments.config, arguments.primary, as_json=arguments.json, seed=arguments.seed)
+    except InvariantError:
+        raise
+    except FailoverError as error:  # all else that can go wrong is in the names and files given
+        _explain(error)
+        return USAGE
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -315,5 +408,5 @@ def demo(arguments: argparse.Namespace) -> int:
     try:
         return play(arguments.names, all_=arguments.all_, json=arguments.json, list=arguments.list_)
     except UsageError as error:
-        _complain(str(error), error.hint)
+        _explain(error)
         return USAGE

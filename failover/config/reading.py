@@ -19,7 +19,6 @@ from failover.config.values import (
     mask_room,
     parse_budget,
     parse_carrier,
-    parse_duration,
     parse_interface,
     parse_listen,
     parse_mask,
@@ -36,6 +35,7 @@ from failover.config.yaml_reading import (
     bounded,
     choice,
     describe,
+    duration,
     find,
     items,
     label,
@@ -203,10 +203,6 @@ def _ascending(place: Place, detection: Detection, lower: str, upper: str) -> No
         at.problem(message, "suspicion < doubt < conviction")
 
 
-def _duration(low: str, high: str) -> Reader[float]:
-    return bounded("a duration", parse_duration, parse_duration(low), parse_duration(high), format_duration)
-
-
 # --- the shape -------------------------------------------------------------------------------------------------------
 
 SECTIONS: Final[Mapping[str, Keys]] = {
@@ -232,15 +228,15 @@ SECTIONS: Final[Mapping[str, Keys]] = {
     },
     "detection": {
         "profile": _profile,
-        "suspicion": _duration("50ms", "10s"),
-        "doubt": _duration("100ms", "30s"),
-        "conviction": _duration("500ms", "2m"),
-        "return_after": _duration("1s", "1h"),
+        "suspicion": duration("50ms", "10s"),
+        "doubt": duration("100ms", "30s"),
+        "conviction": duration("500ms", "2m"),
+        "return_after": duration("1s", "1h"),
         "conviction_sends": bounded("a number", parse_whole, 2, 100, str),
         "rtt_factor": bounded("a number", parse_number, 1.0, 10.0, lambda factor: f"{factor:g}"),
     },
     "policy": {
-        "failback_after": _duration("1s", "1h"),
+        "failback_after": duration("1s", "1h"),
         "failback_moves_flows": boolean,
     },
     "metrics": {"listen": lambda place: parse_listen(text("ADDRESS:PORT", "127.0.0.1:9109")(place))},

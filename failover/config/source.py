@@ -22,3 +22,8 @@ class ConfigFile:
         loaded = load_with_warnings(self.path)
         self._needed = True
         return loaded
+
+    @property
+    def outcome(self) -> str:
+        """What the last `load` came to, if it raised nothing."""
+        return f"{self.path} is in force" if self._needed else f"there is no {self.path}, so the defaults hold"

@@ -8,10 +8,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from failover.config import Problem
-from failover.config.values import WrongValueError, quoted, shown
+from failover.config.values import WrongValueError, format_duration, parse_duration, quoted, shown
 from failover.config.yaml_tree import Entries, Items, Scalar, Value
 
 _WORDS: Final = {"str": "text", "bool": "boolean", "int": "number", "float": "number", "timestamp": "date"}
@@ -194,3 +195,9 @@ def bounded(what: str, parse: Callable[[str], N], low: N, high: N, show: Callabl
         return amount
 
     return read
+
+
+def duration(low: str, high: str) -> Reader[float]:
+    """Seconds, written with a unit; the bounds are written so too."""
+    least, most = parse_duration(low), parse_duration(high)
+    return bounded("a duration", partial(parse_duration, low=least, high=most), least, most, format_duration)

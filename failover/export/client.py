@@ -18,8 +18,11 @@ REPLY_LIMIT: Final = 4 << 20
 
 
 def socket_path(given: str | None = None) -> Path:
-    """`--socket`, else FAILOVER_SOCKET, else the default."""
-    return Path(given or os.environ.get("FAILOVER_SOCKET") or DEFAULT_SOCKET)
+    """`--socket`, else FAILOVER_SOCKET, else the default. ControlError when that can only be a directory."""
+    path = Path(given or os.environ.get("FAILOVER_SOCKET") or DEFAULT_SOCKET)
+    if path.name in ("", ".."):
+        raise ControlError(f"no control socket at {path}: Is a directory", "choose another with --socket")
+    return path
 
 
 def call(path: Path, command: str, arguments: Mapping[str, object], timeout: float = 20.0) -> dict[str, Any]:

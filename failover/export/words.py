@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from textwrap import fill
 from typing import Any, Final, TextIO
 
 from failover.export.status import USABLE
@@ -10,8 +11,9 @@ from failover.export.status import USABLE
 STYLES: Final = {"up": "green", "degraded": "yellow", "doubtful": "yellow", "portal": "red", "down": "red"}
 COLUMNS: Final = ("", "uplink", "interface", "family", "verdict", "since", "loss", "rtt", "proven", "why")
 UNITS: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
-PIPE_WIDTH: Final = 1000
-"""Columns where no terminal sets a limit: then nothing is cut."""
+GAP: Final = "  "
+INDENT: Final = " " * 5
+"""Of a reason that has no room in its row."""
 
 
 def sentence(status: Mapping[str, Any]) -> str:
@@ -79,18 +81,26 @@ def span(seconds: float | None) -> str:
 
 
 def draw(status: Mapping[str, Any], out: TextIO) -> None:
-    """Sentence and table on `out`."""
+    """Sentence and table on `out`. Where the table is wider than the terminal, each reason stands below its row."""
     out.write(sentence(status) + "\n")
     if not status["uplinks"]:
         return
     out.flush()
+    from rich.cells import cell_len, set_cell_size
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in COLUMNS:
-        table.add_column(name, no_wrap=name != "why", overflow="fold")
-    for row in rows(status):
-        table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
-    Console(file=out, width=None if out.isatty() else PIPE_WIDTH, highlight=False, markup=False).print(table)
+    console = Console(file=out, highlight=False, markup=False)
+    table = [COLUMNS, *rows(status)]
+    widths = [max(cell_len(row[place]) for row in table) for place in range(len(COLUMNS))]
+    below = out.isatty() and sum(widths) + len(GAP) * (len(widths) - 1) > console.width
+    for row in table:
+        *cells, why = row
+        texts = [
+            Text(set_cell_size(cell, wide), STYLES.get(cell, "")) for cell, wide in zip(cells, widths, strict=False)
+        ]
+        line = Text(GAP, "bold" if row is COLUMNS else "").join(texts if below else [*texts, Text(why)])
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+        if below and row is not COLUMNS:
+            console.print(fill(why, console.width, initial_indent=INDENT, subsequent_indent=INDENT), soft_wrap=True)

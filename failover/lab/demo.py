@@ -28,16 +28,15 @@ class UsageError(FailoverError):
 
 
 def play(names: Sequence[str] | None, *, all_: bool = False, json: bool = False, list: bool = False) -> int:  # noqa: A002
-    """Play these acts, or the default ones, or all; 0 if all came out as promised, 1 if not, 2 for a wrong name."""
+    """Play these acts, or the default ones, or all; 0 if all came out as promised, 1 if not.
+
+    Raises UsageError for a wrong name, LabError where nothing can be played.
+    """
     if list:
         for act in (*DEFAULT, *MORE):
             print(f"{act.name:14} {act.title}{'' if act in DEFAULT else ' (--all)'}")
         return 0
-    try:
-        acts = choose(names or (), all_)
-    except UsageError as error:
-        print(f"failover: {error} ({error.hint})", file=sys.stderr)
-        return 2
+    acts = choose(names or (), all_)
     gain_privileges()
     teller = Teller(sys.stderr if json else sys.stdout)
     teller.say("play", f"a van with three uplinks, 30 ms round trip; failback_after: {FAILBACK_AFTER} instead of 60s")

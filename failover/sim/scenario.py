@@ -21,6 +21,7 @@ from failover.config.yaml_reading import (
     bounded,
     choice,
     describe,
+    duration,
     find,
     items,
     label,
@@ -62,7 +63,7 @@ def shipped() -> tuple[str, ...]:
 
 def find_script(name: str) -> Script:
     """The script in a file, or the shipped one of that name. Raises ConfigError, FailoverError for an unknown name."""
-    if Path(name).is_file():
+    if os.path.isfile(name):
         return load(name)
     known = shipped()
     if name in known:
@@ -272,10 +273,6 @@ def _families(place: Place) -> tuple[Family, ...]:
     return tuple(dict.fromkeys(Family(name) for name in _each(place, known, 2)))
 
 
-def _length(low: str, high: str) -> Reader[float]:
-    return bounded("a duration", parse_duration, parse_duration(low), parse_duration(high), format_duration)
-
-
 def _ratio(low: float, high: float) -> Reader[float]:
     return bounded("a number", parse_number, low, high, lambda ratio: f"{ratio:g}")
 
@@ -354,9 +351,9 @@ ACTS: Final[Keys] = {
     "drain": _name,
     "undrain": _name,
     "probe": _name,
-    "crash": _length("0s", "24h"),
-    "suspend": _length("1s", "720h"),
-    "clock": _length("0s", "100000h"),
+    "crash": duration("0s", "24h"),
+    "suspend": duration("1s", "720h"),
+    "clock": duration("0s", "100000h"),
     "dead_target": _text,
 }
 
@@ -364,9 +361,9 @@ SECTIONS: Final[Mapping[str, Keys]] = {
     "": {
         "title": _text,
         "families": _families,
-        "length": _length("1s", "1000h"),
-        "settle": _length("0s", "24h"),
-        "requests_every": _length("10ms", "1h"),
+        "length": duration("1s", "1000h"),
+        "settle": duration("0s", "24h"),
+        "requests_every": duration("10ms", "1h"),
         "trusted_clock": boolean,
         "apart": boolean,
         "uplinks": _uplinks,
@@ -374,15 +371,15 @@ SECTIONS: Final[Mapping[str, Keys]] = {
     },
     "uplinks[]": {"name": _name, "metered": boolean, "everyday": _everyday, "phases": _phases},
     "phase": {
-        "until": _length("1ms", "1000h"),
-        "for": _length("1ms", "1000h"),
+        "until": duration("1ms", "1000h"),
+        "for": duration("1ms", "1000h"),
         "note": _text,
         "families": _families,
         "cycle": _cycle,
         **WEATHER,
     },
-    "events[]": {"at": _length("0s", "1000h"), "for": _length("1s", "1000h"), **ACTS},
-    "rtt": {"p50": _length("1ms", "60s"), "p90": _length("1ms", "60s"), "p99": _length("1ms", "60s")},
+    "events[]": {"at": duration("0s", "1000h"), "for": duration("1s", "1000h"), **ACTS},
+    "rtt": {"p50": duration("1ms", "60s"), "p90": duration("1ms", "60s"), "p99": duration("1ms", "60s")},
     "holes": {"every": _gap, "last": _gap},
     "bursts": {"enter": _ratio(0, 1), "stay": _ratio(0, 1)},
 }

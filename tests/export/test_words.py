@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -97,3 +99,47 @@ def test_without_uplinks_there_is_no_table() -> None:
     out = io.StringIO()
     draw(document(Snapshot({}, (), None, None, False), NOW), out)
     assert out.getvalue() == "offline: no uplink has a default route\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
+    """The table as a terminal of that width shows it, without its colours."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    down = replace(DOWN, text=WHY)
+    draw(told(uplinks=(uplink("rakuten", down, ABSENT), uplink("docomo", UP, UP))), out)
+    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()[1:]
+
+
+WHY = "silent for 8.2 s: 41 probes to 5 targets unanswered while docomo heard 12 answers, the last one 0.3 s ago"
+
+
+def test_a_wide_terminal_has_the_reason_in_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = drawn(monkeypatch, 200)
+    assert len(lines) == 5
+    at = lines[0].index("why")
+    assert [line[at:] for line in lines] == ["why", WHY, "because", "because", "because"]
+
+
+def test_a_narrow_terminal_has_the_reason_below_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = drawn(monkeypatch, 80)
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == [name for name in COLUMNS if name not in ("", "why")]
+    assert lines[1].split()[:4] == ["rakuten", "wwan-rakuten", "ipv4", "down"]
+    below = list(takewhile(lambda line: line.startswith("     "), lines[2:]))
+    assert len(below) == 2
+    assert " ".join(line.strip() for line in below) == WHY
+    rest = lines[2 + len(below) :]
+    assert [line.strip() for line in rest[1::2]] == ["because"] * 3
+    assert [line[:11].split() for line in rest[::2]] == [["rakuten"], ["*", "docomo"], ["docomo"]]
+
+
+def test_a_reason_that_fits_stays_in_the_row_to_the_last_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = max(map(len, drawn(monkeypatch, 200)))
+    assert len(drawn(monkeypatch, exact)) == 5
+    assert len(drawn(monkeypatch, exact - 1)) > 5

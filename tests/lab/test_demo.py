@@ -29,8 +29,10 @@ def test_the_acts() -> None:
 
 
 def test_a_wrong_name_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert play(["nonsense"]) == 2
-    assert "there are blackout, failback" in capsys.readouterr().err
+    with pytest.raises(UsageError) as caught:
+        play(["blackout", "nonsense"])
+    assert caught.value.hint.startswith("there are blackout, failback")
+    assert capsys.readouterr().out == ""
 
 
 def test_the_list_names_every_act(capsys: pytest.CaptureFixture[str]) -> None:

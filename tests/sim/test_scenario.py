@@ -83,6 +83,10 @@ HEAD = "title: x\nlength: 10m\nuplinks:\n  - name: au\n"
         ("- x\n", ["bad.yaml:1: a list where a mapping should be"]),
         (HEAD + "lenght: 5m\n", ["bad.yaml:5: lenght: unknown key; did you mean 'length'?"]),
         (HEAD.replace("10m", "10"), ["bad.yaml:2: length: '10' has no unit"]),
+        (
+            HEAD + "    everyday: {rtt: {p50: 80, p90: 1s, p99: 2s}}\n",
+            ["everyday.rtt: no ladder of round trips", "uplinks[0].everyday.rtt.p50: '80' has no unit; write 80ms"],
+        ),
         (HEAD + "    phases: [{until: 5m, los: 1}]\n", ["uplinks[0].phases[0].los: unknown key; did you mean 'loss'?"]),
         (HEAD + "    phases: [{loss: 1}]\n", ["uplinks[0].phases[0]: when does it end?"]),
         (HEAD + "    phases: [{until: 1m, for: 1m}]\n", ["uplinks[0].phases[0]: when does it end?"]),

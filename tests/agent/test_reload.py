@@ -1,0 +1,25 @@
+"""What `reload` says of a config file that is there, and of one that is not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from failover.export.client import call
+from failover.lab.namespaces import Namespace
+from tests.agent.running import running
+
+MAIN = (
+    "import sys, failover.config as c; c.CONFIG_PATH = sys.argv.pop(1); from failover.cli import main; sys.exit(main())"
+)
+
+
+def test_reload_says_what_is_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    command = (sys.executable, "-c", MAIN, str(path))
+    with Namespace("parked") as parked, running(parked, tmp_path, command=command) as agent:
+        agent.ready()
+        assert call(agent.socket, "reload", {})["text"] == f"there is no {path}, so the defaults hold"
+        agent.said("failover: config: there is no ")
+        path.write_text("uplinks: [{name: au, interface: wwan0}]\n")
+        assert call(agent.socket, "reload", {})["text"] == f"{path} is in force"
