@@ -1,7 +1,8 @@
 """The control socket: JSON lines on a unix socket, served in the agent's loop.
 
 What a line may ask is the table in commands.py; what it means is the agent's `Answerer`. Here: who may connect and
-write, and that no client can cost the agent more than 64 KiB, five seconds and one of sixteen places.
+write, and that no client can cost the agent more than 64 KiB, five seconds and one of sixteen places, nor who may only
+read the place of who may write.
 """
 
 from __future__ import annotations
@@ -80,8 +81,11 @@ class Control:
         self._say = say
         self._writers = group_id(WRITERS_GROUP) if writers is None else writers
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], bool] = {}
+        """The oldest first; whether it may write."""
         self._identity: tuple[int, int] | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._trouble = ""
 
     async def start(self) -> None:
         listener = _bind(self._path)
@@ -95,10 +99,42 @@ class Control:
                 self._say("warning", f"{self._path} cannot be given to group {READERS_GROUP}: {error.strerror}")
         self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=LINE_LIMIT)
 
+    def keep(self) -> None:
+        """Make the socket anew when its file is gone. Whatever else is there stays, and is said once."""
+        if self._server is None or (self._renewal is not None and not self._renewal.done()):
+            return
+        try:
+            found = os.lstat(self._path)
+        except FileNotFoundError:
+            self._server.close()
+            self._renewal = asyncio.ensure_future(self._renew())
+        except OSError as error:
+            self._troubled(f"{self._path} cannot be looked at: {error.strerror}")
+        else:
+            foreign = (found.st_dev, found.st_ino) != self._identity
+            self._troubled(f"{self._path} is not our control socket any more; remove it" if foreign else "")
+
+    async def _renew(self) -> None:
+        try:
+            await self.start()
+        except ControlError as error:
+            self._troubled(str(error))
+        else:
+            self._trouble = ""
+            self._say("warning", f"{self._path} was gone; made anew")
+
+    def _troubled(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            self._say("warning", trouble)
+        self._trouble = trouble
+
     async def stop(self) -> None:
         if self._server is None:
             return
+        if self._renewal is not None:
+            await self._renewal
         self._server.close()
+        self._server = None
         with contextlib.suppress(OSError):
             found = os.stat(self._path)
             if (found.st_dev, found.st_ino) == self._identity:
@@ -110,21 +146,31 @@ class Control:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._clients.add(task)
         try:
-            await self._serve(reader, writer)
+            peer = peer_of(writer.get_extra_info("socket"))
+            if self._admit(task, may_write(peer, os.geteuid(), self._writers)):
+                await self._serve(reader, writer, peer)
+            else:
+                await _send(writer, _refusal(ControlError(f"{CLIENTS_MAX} clients are connected", "try again")))
         except (OSError, TimeoutError, asyncio.CancelledError):
             pass  # gone, too slow, or the agent stops: the connection ends
         finally:
-            self._clients.discard(task)
+            self._clients.pop(task, None)
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _admit(self, task: asyncio.Task[None], writes: bool) -> bool:
+        """Give it a place: a free one or, if it may write, that of the oldest client that may not."""
+        if len(self._clients) >= CLIENTS_MAX:
+            oldest = next((client for client, may in self._clients.items() if not may), None)
+            if oldest is None or not writes:
+                return False
+            del self._clients[oldest]
+            oldest.cancel()
+        self._clients[task] = writes
+        return True
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
         """Answers line by line, one in each turn of the loop, until the client leaves, is too slow or too long."""
-        if len(self._clients) > CLIENTS_MAX:
-            await _send(writer, _refusal(ControlError(f"{CLIENTS_MAX} clients are connected", "try again")))
-            return
-        peer = peer_of(writer.get_extra_info("socket"))
         while True:
             try:
                 async with asyncio.timeout(PATIENCE):

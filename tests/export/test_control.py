@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import socket
 import stat
 import subprocess
@@ -22,6 +23,7 @@ from failover.export import control
 from failover.export.client import call, socket_path
 from failover.export.commands import COMMANDS, Spec
 from failover.export.control import CLIENTS_MAX, LINE_LIMIT, Control, Peer, may_write
+from failover.export.journal import Say
 from failover.model import ControlError
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
@@ -279,6 +281,99 @@ def test_a_socket_that_replaced_ours_is_not_taken_away(path: Path) -> None:
         assert path.is_socket()
 
 
+def said_by(server: Callable[[Say], Control]) -> tuple[Control, list[str]]:
+    """A server and what it says."""
+    lines: list[str] = []
+    return server(lambda kind, text: lines.append(f"{kind}: {text}")), lines
+
+
+def test_a_socket_that_is_gone_is_made_anew(path: Path) -> None:
+    async def play() -> None:
+        server, lines = said_by(lambda say: Control(path, echo, say))
+        await server.start()
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(b'{"command":"status"}\n')
+        assert json.loads(await reader.readline())["ok"]
+        for _ in range(2):
+            path.unlink()
+            server.keep()
+            server.keep()
+            while not path.is_socket():
+                await asyncio.sleep(0)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            assert (await exchange(path, b'{"command":"status"}\n'))[0]["ok"]
+        server.keep()
+        writer.write(b'{"command":"status"}\n')
+        assert json.loads(await reader.readline())["ok"], "who was connected stays so"
+        writer.close()
+        await server.stop()
+        assert lines == [f"warning: {path} was gone; made anew"] * 2
+        assert not path.exists()
+        server.keep()
+        await asyncio.sleep(0)
+        assert not path.exists(), "nor does it come back"
+
+    asyncio.run(play())
+
+
+def test_the_end_waits_for_a_socket_in_the_making_and_takes_it_away(path: Path) -> None:
+    async def play() -> None:
+        server, lines = said_by(lambda say: Control(path, echo, say))
+        await server.start()
+        path.unlink()
+        server.keep()
+        await server.stop()
+        assert lines == [f"warning: {path} was gone; made anew"]
+
+    asyncio.run(play())
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("alive", [False, True], ids=["stale", "alive"])
+def test_what_somebody_else_put_there_stays_and_is_said_once(path: Path, alive: bool) -> None:
+    async def play() -> None:
+        server, lines = said_by(lambda say: Control(path, echo, say))
+        await server.start()
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+            if alive:
+                other.listen()
+            before = path.stat()
+            for _ in range(3):
+                server.keep()
+                await asyncio.sleep(0)
+            assert os.path.samestat(path.stat(), before)
+        said = f"warning: {path} is not our control socket any more; remove it"
+        assert lines == [said]
+        path.unlink()
+        server.keep()
+        await server.stop()
+        assert lines == [said, f"warning: {path} was gone; made anew"]
+
+    asyncio.run(play())
+
+
+def test_a_socket_that_cannot_be_made_anew_is_said_once_and_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    async def play() -> None:
+        server, lines = said_by(lambda say: Control(folder / "control.sock", echo, say))
+        await server.start()
+        shutil.rmtree(folder)
+        folder.write_text("a file in its way")
+        for _ in range(3):
+            server.keep()
+            await asyncio.sleep(0)
+        assert len(lines) == 1
+        folder.unlink()
+        server.keep()
+        await server.stop()
+        assert lines[1:] == [f"warning: {folder}/control.sock was gone; made anew"]
+
+    asyncio.run(play())
+
+
 def test_a_path_too_long_for_a_socket_says_so(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="longer than 107 bytes"):
         asyncio.run(Control(tmp_path / ("x" * 200), echo, silent).start())
@@ -332,6 +427,58 @@ def ask_as_others(path: Path) -> None:
         assert await ask("drain", {"name": "au"}, 0) == "did drain"
 
     run(path, scene, writers=54323)
+
+
+SITTERS = """
+import contextlib, json, os, socket, sys
+os.setgroups([54322])
+os.setresgid(54321, 54321, 54321)
+os.setresuid(54321, 54321, 54321)
+held = []
+for _ in range(int(sys.argv[2])):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(sys.argv[1])
+    with contextlib.suppress(BrokenPipeError):  # refused before it asked
+        held[-1].sendall(b'{"command":"status"}\\n')
+    answer = json.loads(held[-1].recv(4096))
+print(answer.get("error", "seated"), flush=True)
+for place in sys.stdin:
+    print(repr(held[int(place)].recv(4096)), flush=True)
+"""
+"""Somebody who may only read takes places and says what the last was told; then, for each number, what comes there."""
+
+
+async def sit(path: Path, places: int) -> tuple[asyncio.subprocess.Process, str]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SITTERS, str(path), str(places), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    return child, (await child.stdout.readline()).decode().strip()
+
+
+@NEEDS_ROOT
+def test_who_may_only_read_gives_way_to_who_may_write() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder) / "control.sock"
+
+        async def scene() -> None:
+            os.chown(path, -1, 54322)
+            sitters, told = await sit(path, CLIENTS_MAX)
+            assert told == "seated"
+            late, told = await sit(path, 1)
+            assert told == f"{CLIENTS_MAX} clients are connected", "among readers, who came first stays"
+            assert (await exchange(path, b'{"command":"drain","name":"au"}\n'))[0]["ok"]
+            assert sitters.stdin is not None
+            assert sitters.stdout is not None
+            sitters.stdin.write(b"0\n")
+            assert await asyncio.wait_for(sitters.stdout.readline(), 5) == b"b''\n", "the oldest gave way"
+            for child in (sitters, late):
+                assert child.stdin is not None
+                child.stdin.close()
+                await child.wait()
+
+        run(path, scene)
 
 
 def test_the_client_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
