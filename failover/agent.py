@@ -257,6 +257,7 @@ class Agent:
             self._slept = asleep
         if now >= self._clock_due:
             self._clock_due = now + CLOCK_PERIOD
+            self._control.keep()
             self._queue.put_nowait(WallClock(time.time(), wall_clock_trusted()))
 
     def _carry_out(self, began: float, effects: Sequence[Effect]) -> None:
@@ -373,6 +374,7 @@ class Agent:
     # --- the config --------------------------------------------------------------------------------------------------
 
     def _reload(self) -> asyncio.Task[Answer]:
+        self._control.keep()
         if self._next_reload is None:
             self._next_reload = task = self._loop.create_task(self._read_config())
             self._reloads.add(task)
@@ -384,7 +386,7 @@ class Agent:
         async with self._reload_lock:
             self._next_reload = None
             try:
-                config, notes = await asyncio.to_thread(self._source.load)
+                config, notes = await asyncio.wrap_future(self._source.load_apart())
             except ConfigError as error:
                 self._metrics.reloaded(ok=False)
                 answer = Answer(0, "", str(error), "the config before stays in force")

@@ -42,7 +42,7 @@ from failover.config.yaml_reading import (
     read_keys,
     text,
 )
-from failover.config.yaml_tree import Entries, Scalar, compose, read_text
+from failover.config.yaml_tree import Entries, Opener, Scalar, compose, read_text
 from failover.model import FAMILIES, SLOTS_MAX, Target, clean
 
 TARGETS_MAX: Final = 32
@@ -55,9 +55,11 @@ def load(path: str | os.PathLike[str]) -> Config:
     return load_with_warnings(path)[0]
 
 
-def load_with_warnings(path: str | os.PathLike[str]) -> tuple[Config, tuple[Problem, ...]]:
+def load_with_warnings(
+    path: str | os.PathLike[str], opener: Opener | None = None
+) -> tuple[Config, tuple[Problem, ...]]:
     """As `load`, and what is allowed but doubtful."""
-    return parse(read_text(path), clean(os.fspath(path), 200))
+    return parse(read_text(path, opener), clean(os.fspath(path), 200))
 
 
 def parse(content: str, source: str) -> tuple[Config, tuple[Problem, ...]]:

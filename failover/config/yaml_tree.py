@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -74,11 +74,15 @@ class Entries:
 Value = Scalar | Items | Entries
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+Opener = Callable[[str, int], int]
+"""As open() takes it: path and flags -> file descriptor."""
+
+
+def read_text(path: str | os.PathLike[str], opener: Opener | None = None) -> str:
     """The text of a file. Raises ConfigError."""
     source = clean(os.fspath(path), 200)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=opener) as file:
             data = file.read(BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

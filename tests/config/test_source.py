@@ -1,0 +1,79 @@
+"""Where a running agent's config may come from."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from failover.config import ConfigError
+from failover.config.reading import load_with_warnings
+from failover.config.source import ConfigFile
+from failover.config.yaml_tree import BYTES_MAX
+
+CONFIG = "uplinks: [{name: au, interface: wwan0}]\n"
+OTHERS: dict[str, Callable[[Path], object]] = {
+    "fifo": os.mkfifo,
+    "folder": Path.mkdir,
+    "device": lambda path: path.symlink_to("/dev/null"),
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", OTHERS)
+def test_only_a_regular_file_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "failover.yaml"
+    OTHERS[kind](path)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ConfigError) as caught:
+        ConfigFile(path).load()
+    mend = "put a regular file there; `failover check` reads pipes too"
+    assert str(caught.value) == f"{path}: is no regular file; {mend}"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_socket_is_not_read_either(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        with pytest.raises(ConfigError, match="cannot be read: No such device or address"):
+            ConfigFile(path).load()
+
+
+def test_a_link_to_a_regular_file_is(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text(CONFIG)
+    (tmp_path / "failover.yaml").symlink_to("there")
+    assert [uplink.name for uplink in ConfigFile(tmp_path / "failover.yaml").load()[0].uplinks] == ["au"]
+
+
+def test_no_more_than_a_mebibyte(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_bytes(b"#" * (BYTES_MAX + 1))
+    with pytest.raises(ConfigError, match=f"too large; at most {BYTES_MAX} bytes are read"):
+        ConfigFile(path).load()
+
+
+def test_who_only_checks_may_read_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, CONFIG.encode())
+    os.close(writing)
+    try:
+        assert [uplink.name for uplink in load_with_warnings(f"/dev/fd/{reading}")[0].uplinks] == ["au"]
+    finally:
+        os.close(reading)
+
+
+def test_apart_it_comes_to_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text(CONFIG)
+    source = ConfigFile(path)
+    assert source.load_apart().result(10) == source.load()
+    path.unlink()
+    with pytest.raises(ConfigError, match="No such file"):
+        source.load_apart().result(10)
+
+
