@@ -16,7 +16,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
@@ -27,7 +27,6 @@ from typing import Any, Final, assert_never
 from failover import __version__
 from failover.config import Config, ConfigError, Reconfigured
 from failover.config.source import ConfigFile
-from failover.core.diff import removal
 from failover.core.engine import Engine, Event
 from failover.export.commands import Spec
 from failover.export.control import Control
@@ -39,7 +38,7 @@ from failover.export.status import document
 from failover.kernel.clock import slept, wall_clock_trusted
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
-from failover.kernel.watch import Watch
+from failover.kernel.watch import Dirty, Watch
 from failover.model import (
     Answer,
     Applied,
@@ -54,7 +53,6 @@ from failover.model import (
     Notice,
     NoticeKind,
     Operation,
-    OperationResult,
     ProbeKind,
     ProbeResult,
     ReadKernel,
@@ -104,14 +102,6 @@ def run(options: Options) -> int:
         for warning in warnings:
             journal.say("config", str(warning))
         return asyncio.run(_serve(options, source, config, journal))
-
-
-def clean_up(options: Options) -> Iterator[OperationResult]:
-    """Remove every route and rule of ours and put the sysctls back; what each came to. KernelError ends it early."""
-    for path in options.ledgers:
-        with closing(Kernel(Ledger(path))) as kernel:
-            yield from kernel.apply(removal(kernel.read()))
-            yield from kernel.restore()
 
 
 async def _serve(options: Options, source: ConfigFile, config: Config, journal: Journal) -> int:
@@ -179,7 +169,7 @@ class Agent:
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self._control.start()
         await self._serve_metrics(self._listen)
-        self._loop.add_reader(self._watch.fileno(), self._guarded, self._kernel_stirs)
+        self._listen_to_kernel()
         self._read()
         gc.freeze()  # what is loaded now stays: a full collection over it would cost 25 ms in the middle of a switch
 
@@ -339,16 +329,23 @@ class Agent:
                 self._reread.cancel()
             self._reread = self._loop.call_at(when, self._guarded, self._read)
 
+    def _listen_to_kernel(self) -> None:
+        self._loop.add_reader(self._watch.fileno(), self._guarded, self._kernel_stirs)
+
     def _kernel_stirs(self) -> None:
         """Something changed: at once if traffic hangs on it, else not more often than every DEBOUNCE seconds."""
         try:
             dirty = self._watch.drain()
-        except KernelError as error:
-            self._troubled(error)
-            return
-        if dirty.urgent:
+        except KernelError as error:  # the descriptor would stay readable
+            self._say("kernel", f"{error}; listening anew")
+            self._loop.remove_reader(self._watch.fileno())
+            self._watch.reopen()
+            self._listen_to_kernel()
+            self._watch.drain()  # another error ends the agent
+            dirty = Dirty.URGENT
+        if dirty is Dirty.URGENT:
             self._read()
-        elif dirty.changed:
+        elif dirty is Dirty.CHANGED:
             self._read_by(max(time.monotonic(), self._read_at + DEBOUNCE))
 
     # --- people and machines -----------------------------------------------------------------------------------------

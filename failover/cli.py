@@ -21,7 +21,18 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, assert_never
 from failover import __version__
 from failover.export.client import call, socket_path
 from failover.export.commands import COMMANDS, NAME_LIMIT, SECONDS_LIMIT, Argument, Kind, Spec, meant
-from failover.model import FAMILIES, ControlError, FailoverError, Operation, Route, RouteKind, Rule, Sysctl, clean
+from failover.model import (
+    FAMILIES,
+    ControlError,
+    FailoverError,
+    KernelError,
+    Operation,
+    Route,
+    RouteKind,
+    Rule,
+    Sysctl,
+    clean,
+)
 
 if TYPE_CHECKING:
     from failover.config import Config, Problem
@@ -355,14 +366,14 @@ def clean_up(arguments: argparse.Namespace) -> int:
     """Say each thing that was removed or put back."""
     from contextlib import nullcontext
 
-    from failover import agent
+    from failover import agent, cleanup
     from failover.export.instance import require_capabilities, sole_instance
 
     options = agent.Options(None, socket_path(arguments.socket), Path(arguments.state))
     require_capabilities()
     done = failed = 0
     with nullcontext() if arguments.force else sole_instance(options.socket):
-        for result in agent.clean_up(options):
+        for result in cleanup.clean_up(options.ledgers):
             if isinstance(result, KernelError):
                 failed += 1
                 _explain(result)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import groupby
 from typing import Final, assert_never
 
 from failover.kernel import links, nexthops, routes, rules, sysctls
-from failover.kernel.ledger import Change, Ledger
+from failover.kernel.ledger import Ledger
 from failover.kernel.netlink import Dump, Netlink, RequestError
 from failover.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
 from failover.model import (
@@ -111,8 +112,23 @@ class Kernel:
         """Do them in order, each whether or not the one before worked; what each came to.
 
         Only what carries our protocol in our tables and prefs is touched. To delete what is gone already is success.
+        Sysctls that follow one another are noted together, in one durable write.
         """
-        return tuple(OperationResult(operation, self._attempt(operation)) for operation in operations)
+        results: list[OperationResult] = []
+        for setting, run in groupby(operations, _sets_sysctl):
+            if setting:
+                results += self._set(tuple(run))
+            else:
+                results += (OperationResult(operation, self._attempt(operation)) for operation in run)
+        return tuple(results)
+
+    def _set(self, operations: Sequence[Operation]) -> Iterable[OperationResult]:
+        wanted = [operation.item for operation in operations if isinstance(operation.item, Sysctl)]
+        if self._ledger is None:
+            errors: Iterable[str | None] = (f"{sysctl.path} is left alone: no state file" for sysctl in wanted)
+        else:
+            errors = self._ledger.set_all(wanted)
+        return map(OperationResult, operations, errors)
 
     def _attempt(self, operation: Operation) -> str | None:
         try:
@@ -139,37 +155,10 @@ class Kernel:
                     raise KernelError(f"not ours: a rule of pref {rule.priority}, protocol {rule.protocol}")
                 kind, flags = _request(RULE_REQUESTS, operation.verb, "rule")
                 self._netlink.request(kind, flags, rules.encode(rule))
-            case Sysctl() as sysctl:
-                _request({Verb.SET: (0, 0)}, operation.verb, "sysctl")
-                self._set(sysctl)
+            case Sysctl():
+                raise KernelError(f"a sysctl cannot be changed by {operation.verb}")
             case _:
                 assert_never(operation.item)
-
-    def _set(self, sysctl: Sysctl) -> None:
-        """Note the old value first; what has the value already is not ours, and is not noted."""
-        sysctls.check(sysctl.path)
-        old = sysctls.read_one(sysctl.path)
-        if old is None:
-            raise KernelError(f"no such sysctl: {sysctl.path}")
-        if old == sysctl.value:
-            return
-        if self._ledger is None:
-            raise KernelError(f"{sysctl.path} is left alone: no state file")
-        self._ledger.note(Change(sysctl.path, old, sysctl.value))
-        sysctls.write(sysctl)
-
-    def restore(self) -> tuple[OperationResult, ...]:
-        """Put back every sysctl that still has the value we gave it, and forget all but those that resist.
-
-        KernelError when the ledger cannot be read or written.
-        """
-        if self._ledger is None:
-            return ()
-        changes = self._ledger.changes()
-        still_ours = [change for change in changes if sysctls.read_one(change.path) == change.new]
-        results = tuple(_put_back(change) for change in still_ours)
-        self._ledger.keep(change for change, result in zip(still_ours, results, strict=True) if result.error)
-        return results
 
 
 class _Nexthops:
@@ -208,10 +197,5 @@ def _request(requests: dict[Verb, tuple[int, int]], verb: Verb, what: str) -> tu
     return requests[verb]
 
 
-def _put_back(change: Change) -> OperationResult:
-    operation = Operation(Verb.SET, Sysctl(change.path, change.old))
-    try:
-        sysctls.write(Sysctl(change.path, change.old))
-    except KernelError as error:
-        return OperationResult(operation, str(error))
-    return OperationResult(operation)
+def _sets_sysctl(operation: Operation) -> bool:
+    return operation.verb is Verb.SET and isinstance(operation.item, Sysctl)

@@ -1,22 +1,25 @@
-"""The state file: what was changed in the kernel that cannot carry our tag, so that it can be put back.
+"""The state file: what is changed in the kernel that cannot carry our tag, so that it can be put back.
 
-An entry is on disk before the change is made. The file counts for one boot: after the next, nothing of ours is left.
+What lives here: noting, setting and putting back. An entry is on disk before the change is made. The file counts for
+one boot: after the next, nothing of ours is left.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from failover.model import KernelError, clean
+from failover.kernel import sysctls
+from failover.model import KernelError, Operation, OperationResult, Sysctl, Verb, clean
 
 VERSION: Final = 1
 BYTES_MAX: Final = 1 << 20
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+Argument = TypeVar("Argument")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,37 @@ class Ledger:
                 f"the state file {self.path} is corrupt", "delete it; the sysctls that it told of stay as they are"
             ) from error
 
-    def note(self, change: Change) -> None:
-        """Put it on disk, instead of what was noted of the same sysctl."""
-        others = (known for known in self.changes() if known.path != change.path)
-        self.keep((*others, change))
+    def set_all(self, wanted: Iterable[Sysctl]) -> list[str | None]:
+        """Set them, and the error of each; one write notes all the old values before the first is changed.
+
+        What has the value already is not ours, and is not noted.
+        """
+        planned = [_planned(sysctl) for sysctl in wanted]
+        unnoted = _error(self.note, [one for one in planned if isinstance(one, Change) and one.old != one.new])
+        return [_carried_out(one, unnoted) for one in planned]
+
+    def restore(self) -> Iterator[OperationResult]:
+        """Put back every sysctl that still has the value we gave it, and forget all but those that resist.
+
+        KernelError when the file cannot be read or, at the end, written.
+        """
+        resisting = []
+        for change in self.changes():
+            if sysctls.read_one(change.path) == change.new:
+                old = Sysctl(change.path, change.old)
+                error = _error(sysctls.write, old)
+                if error:
+                    resisting.append(change)
+                yield OperationResult(Operation(Verb.SET, old), error)
+        self.keep(resisting)
+
+    def note(self, changes: Collection[Change]) -> None:
+        """Put them on disk, instead of what was noted of the same sysctls."""
+        if changes:
+            self.keep((*self.changes(), *changes))
 
     def keep(self, changes: Iterable[Change]) -> None:
-        """Make these the whole content; with none, there is no file."""
+        """Make these the whole content, the last of each sysctl; with none, there is no file."""
         entries = {change.path: {"old": change.old, "new": change.new} for change in changes}
         try:
             if entries:
@@ -96,6 +123,31 @@ def _parse(text: bytes) -> tuple[Change, ...]:
     if any(not isinstance(word, str) for change in changes for word in (change.old, change.new)):
         raise TypeError("a value that is no text")
     return tuple(changes) if tree["boot"] == _boot() else ()
+
+
+def _planned(sysctl: Sysctl) -> Change | str:
+    """What setting it would change, or why it cannot be set."""
+    try:
+        return Change(sysctl.path, sysctls.of_device(sysctl.path), sysctl.value)
+    except KernelError as error:
+        return str(error)
+
+
+def _carried_out(planned: Change | str, unnoted: str | None) -> str | None:
+    if isinstance(planned, str):
+        return planned
+    if planned.old == planned.new:
+        return None
+    return unnoted or _error(sysctls.write, Sysctl(planned.path, planned.new))
+
+
+def _error(step: Callable[[Argument], None], argument: Argument) -> str | None:
+    """The words of the KernelError that it ended in."""
+    try:
+        step(argument)
+    except KernelError as error:
+        return str(error)
+    return None
 
 
 def _boot() -> str:

@@ -57,6 +57,15 @@ def check(path: str) -> None:
         raise KernelError(f"not a sysctl of a device: {clean(path)}")
 
 
+def of_device(path: str) -> str:
+    """The value of a device's sysctl; KernelError when it is not a device's, or there is none."""
+    check(path)
+    value = read_one(path)
+    if value is None:
+        raise KernelError(f"no such sysctl: {path}")
+    return value
+
+
 def write(sysctl: Sysctl) -> None:
     """KernelError when it is not a device's, or the kernel refuses."""
     check(sysctl.path)

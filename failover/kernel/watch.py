@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import array
 import contextlib
+import enum
 import errno
 import os
 import socket
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from failover.kernel import links, routes, rules
@@ -33,38 +33,15 @@ AF_BRIDGE: Final = 7
 LINK_STATE: Final = links.IFF_UP | links.IFF_LOWER_UP
 
 
-@dataclass(frozen=True, slots=True)
-class Dirty:
-    """What the events of one drain come to."""
+class Dirty(enum.IntEnum):
+    """What an event comes to; several come to the greatest of them."""
 
-    changed: bool = False
-    """Something that `Facts` holds may have changed."""
-    link: bool = False
-    """A link came, went, or changed its state: read at once."""
-    ours: bool = False
-    """Somebody else touched what is ours, or in our tables and prefs: repair at once."""
-    lost: bool = False
-    """Events were lost: anything may have changed."""
-
-    @property
-    def urgent(self) -> bool:
-        """Not to be debounced."""
-        return self.link or self.ours or self.lost
-
-    def __or__(self, other: Dirty) -> Dirty:
-        return Dirty(
-            self.changed or other.changed,
-            self.link or other.link,
-            self.ours or other.ours,
-            self.lost or other.lost,
-        )
-
-
-CLEAN: Final = Dirty()
-CHANGED: Final = Dirty(changed=True)
-LINK: Final = Dirty(changed=True, link=True)
-OURS: Final = Dirty(changed=True, ours=True)
-LOST: Final = Dirty(changed=True, lost=True)
+    CLEAN = 0
+    CHANGED = 1
+    """Something that `Facts` holds may have changed: read soon."""
+    URGENT = 2
+    """A link came, went, or changed its state, somebody else was in our tables and prefs, or events were lost and it
+    may have been anything: read at once."""
 
 
 class Watch:
@@ -77,14 +54,8 @@ class Watch:
         self._addresses: dict[tuple[int, str], Address] = {}
         """The addresses told of: each router advertisement tells of its own again."""
         self._buffer = bytearray(BUFFER)
-        try:
-            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-            self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-            _enlarge(self._socket, queue_bytes)
-            _skip_other_routes(self._socket)
-            self._socket.bind((0, GROUPS))
-        except OSError as error:
-            raise KernelError(f"no events from the kernel: {error.strerror}") from error
+        self._queue_bytes = queue_bytes
+        self._socket = _opened(queue_bytes)
 
     def fileno(self) -> int:
         """For the event loop: readable when there is something to drain."""
@@ -93,9 +64,19 @@ class Watch:
     def close(self) -> None:
         self._socket.close()
 
+    def reopen(self) -> None:
+        """A new socket, and descriptor, in place of one of no more use; what was told meanwhile is lost.
+
+        KernelError, and the old one, when there is none.
+        """
+        fresh = _opened(self._queue_bytes)
+        self.close()
+        self._socket = fresh
+        self._forget()
+
     def drain(self) -> Dirty:
         """What the waiting events come to; never waits. KernelError when the socket is of no more use."""
-        dirty = CLEAN
+        dirty = Dirty.CLEAN
         for _ in range(DRAIN_DATAGRAMS):
             try:
                 size, (sender, _) = self._socket.recvfrom_into(self._buffer, BUFFER, socket.MSG_TRUNC)
@@ -104,25 +85,29 @@ class Watch:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise KernelError(f"no events from the kernel: {os.strerror(error.errno or 0)}") from error
-                self._links.clear()
-                self._addresses.clear()
-                dirty |= LOST
+                self._forget()
+                dirty = Dirty.URGENT
                 continue
             if sender == 0:
-                dirty |= self._judge(size)
+                dirty = max(dirty, self._judge(size))
         return dirty
+
+    def _forget(self) -> None:
+        """What was seen before events were lost."""
+        self._links.clear()
+        self._addresses.clear()
 
     def _judge(self, size: int) -> Dirty:
         """What cannot be read counts as lost."""
         if size > BUFFER:
-            return LOST
-        dirty = CLEAN
+            return Dirty.URGENT
+        dirty = Dirty.CLEAN
         try:
             for event in messages(bytes(self._buffer[:size])):
                 if event.port != self._own_port or self._own_port == 0:
-                    dirty |= self._judge_one(event)
+                    dirty = max(dirty, self._judge_one(event))
         except KernelError:
-            return LOST
+            return Dirty.URGENT
         return dirty
 
     def _judge_one(self, event: Message) -> Dirty:
@@ -136,52 +121,64 @@ class Watch:
             case rules.RTM_NEWRULE | rules.RTM_DELRULE:
                 return _rule(event.body)
             case _:
-                return CLEAN
+                return Dirty.CLEAN
 
     def _link(self, event: Message) -> Dirty:
         """Every event of a link makes dirty: IPv4 routes go with it in silence. A change of its state is urgent."""
         family, _, _, index, flags, _ = unpack(links.IFINFO, event.body, "link")
         if family == AF_BRIDGE:
-            return CLEAN
+            return Dirty.CLEAN
         if event.kind == links.RTM_DELLINK:
             self._links.pop(index, None)
-            return LINK
+            return Dirty.URGENT
         found = links.link(event.body)
         state = (found.name, flags & LINK_STATE, found.carrier)
         if self._links.get(index) == state:
-            return CHANGED
+            return Dirty.CHANGED
         self._links[index] = state
-        return LINK
+        return Dirty.URGENT
 
     def _address(self, event: Message) -> Dirty:
         """A lifetime that is only prolonged changes nothing that `Facts` holds."""
         found = links.global_address(event.body)
         if found is None:
-            return CLEAN
+            return Dirty.CLEAN
         key = found.index, found.address
         if event.kind == links.RTM_DELADDR:
             self._addresses.pop(key, None)
-            return CHANGED
+            return Dirty.CHANGED
         if self._addresses.get(key) == found:
-            return CLEAN
+            return Dirty.CLEAN
         if len(self._addresses) >= ADDRESSES_MAX:
             self._addresses.clear()
         self._addresses[key] = found
-        return CHANGED
+        return Dirty.CHANGED
 
 
 def _route(body: bytes) -> Dirty:
     table = routes.table_of(body)
     if table in TABLES_OWNED:
-        return OURS
-    return CHANGED if table == TABLE_MAIN else CLEAN
+        return Dirty.URGENT
+    return Dirty.CHANGED if table == TABLE_MAIN else Dirty.CLEAN
 
 
 def _rule(body: bytes) -> Dirty:
     unpack(rules.RULE, body, "rule")
     found = dict(attributes(body, rules.RULE.size))
     priority = read_u32(found[rules.FRA_PRIORITY]) if rules.FRA_PRIORITY in found else 0
-    return OURS if priority in PREFS_OWNED else CHANGED
+    return Dirty.URGENT if priority in PREFS_OWNED else Dirty.CHANGED
+
+
+def _opened(queue_bytes: int) -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    try:
+        listener = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        _enlarge(listener, queue_bytes)
+        _skip_other_routes(listener)
+        listener.bind((0, GROUPS))
+    except OSError as error:
+        raise KernelError(f"no events from the kernel: {error.strerror}") from error
+    return listener
 
 
 def _enlarge(listener: socket.socket, size: int) -> None:

@@ -166,13 +166,13 @@ def sysctl(box: Box, path: str) -> str:
         return Path("/proc/sys", path).read_text().strip()
 
 
-def drained(watch: Watch, until: Callable[[Dirty], bool]) -> Dirty:
-    """What the events come to, up to the one that satisfies; AssertionError when none does in time."""
-    found, deadline = Dirty(), time.monotonic() + SETTLES
-    while not until(found):
+def drained(watch: Watch, least: Dirty) -> Dirty:
+    """What the events come to, up to the first that comes to so much; AssertionError when none does in time."""
+    found, deadline = Dirty.CLEAN, time.monotonic() + SETTLES
+    while found < least:
         ready, _, _ = select.select([watch], [], [], max(0, deadline - time.monotonic()))
         assert ready, f"nothing more than {found}"
-        found |= watch.drain()
+        found = max(found, watch.drain())
     return found
 
 

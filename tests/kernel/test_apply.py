@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from failover.kernel import Kernel, Ledger
 from failover.model import FAMILIES, Family, KernelError, Operation, Route, RouteKind, Rule, RuleAction, Sysctl, Verb
 
-from .box import V4, V6, WAN0, WAN1, Box, add, apply, default, floor, layout, ours, sysctl
+from .box import NAMES, V4, V6, WAN0, WAN1, Box, add, apply, default, floor, layout, ours, sysctl
 
 LINKDOWN = "net/ipv4/conf/wan0/ignore_routes_with_linkdown"
 
@@ -162,17 +163,64 @@ def test_a_sysctl_is_noted_set_and_put_back(box: Box, kernel: Kernel, ledger: Le
     assert set_sysctl(kernel, LINKDOWN, "1") is None
     assert sysctl(box, LINKDOWN) == "1"
     assert [(change.path, change.old, change.new) for change in ledger.changes()] == [(LINKDOWN, "0", "1")]
-    (result,) = kernel.restore()
+    (result,) = ledger.restore()
     assert result.error is None
     assert sysctl(box, LINKDOWN) == "0"
     assert ledger.changes() == ()
+
+
+def test_one_write_notes_a_batch_before_the_first_of_it_is_set(
+    box: Box, kernel: Kernel, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, the file and its folder are waited for once."""
+    paths = [f"net/{family}/conf/{name}/ignore_routes_with_linkdown" for family in FAMILIES for name in NAMES.values()]
+    fsync, seen = os.fsync, list[list[str]]()
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        seen.append([sysctl(box, path) for path in paths])
+
+    monkeypatch.setattr(os, "fsync", watched)
+    results = kernel.apply(Operation(Verb.SET, Sysctl(path, "1")) for path in paths)
+    assert [result.error for result in results] == [None] * len(paths)
+    assert seen == [["0"] * len(paths)] * 2
+    assert {change.path for change in ledger.changes()} == set(paths)
+    assert {sysctl(box, path) for path in paths} == {"1"}
+
+
+def test_one_of_a_batch_that_fails_stops_none_of_the_others(box: Box, kernel: Kernel, ledger: Ledger) -> None:
+    box.van.sysctl("ipv4/conf/wan1/ignore_routes_with_linkdown", 1)
+    wanted = {
+        LINKDOWN.replace("wan0", "all"): "not a sysctl of a device: net/ipv4/conf/all/ignore_routes_with_linkdown",
+        LINKDOWN.replace("wan0", "wan9"): "no such sysctl: net/ipv4/conf/wan9/ignore_routes_with_linkdown",
+        LINKDOWN.replace("wan0", "wan1"): None,
+        LINKDOWN: None,
+    }
+    operations = [Operation(Verb.SET, Sysctl(path, "1")) for path in wanted]
+    rule = Operation(Verb.ADD, Rule(V4, 15590, table=15590))
+    results = kernel.apply([*operations, rule])
+    assert [result.operation for result in results] == [*operations, rule]
+    assert [result.error for result in results] == [*wanted.values(), None]
+    assert [change.path for change in ledger.changes()] == [LINKDOWN]
+    assert sysctl(box, LINKDOWN) == "1"
+
+
+def test_what_was_put_back_is_told_even_when_the_file_stays(box: Box, kernel: Kernel, ledger: Ledger) -> None:
+    assert set_sysctl(kernel, LINKDOWN, "1") is None
+    restored = ledger.restore()
+    assert next(restored).operation == Operation(Verb.SET, Sysctl(LINKDOWN, "0"))
+    ledger.path.unlink()
+    ledger.path.mkdir()
+    with pytest.raises(KernelError, match="cannot be used"):
+        next(restored)
+    assert sysctl(box, LINKDOWN) == "0"
 
 
 def test_a_value_that_was_there_is_not_ours(box: Box, kernel: Kernel, ledger: Ledger) -> None:
     box.van.sysctl(LINKDOWN.removeprefix("net/"), 1)
     assert set_sysctl(kernel, LINKDOWN, "1") is None
     assert ledger.changes() == ()
-    assert kernel.restore() == ()
+    assert list(ledger.restore()) == []
     assert sysctl(box, LINKDOWN) == "1"
 
 
@@ -180,24 +228,24 @@ def test_a_value_that_somebody_changed_since_is_left(box: Box, kernel: Kernel, l
     path = "net/ipv4/conf/wan0/rp_filter"
     assert set_sysctl(kernel, path, "2") is None
     box.van.sysctl("ipv4/conf/wan0/rp_filter", 0)
-    assert kernel.restore() == ()
+    assert list(ledger.restore()) == []
     assert sysctl(box, path) == "0"
     assert ledger.changes() == ()
 
 
-def test_the_value_before_ours_is_that_of_the_last_other_hand(box: Box, kernel: Kernel) -> None:
+def test_the_value_before_ours_is_that_of_the_last_other_hand(box: Box, kernel: Kernel, ledger: Ledger) -> None:
     path = "net/ipv4/conf/wan0/rp_filter"
     assert set_sysctl(kernel, path, "2") is None
     box.van.sysctl("ipv4/conf/wan0/rp_filter", 0)
     assert set_sysctl(kernel, path, "2") is None
-    kernel.restore()
+    assert [result.error for result in ledger.restore()] == [None]
     assert sysctl(box, path) == "0"
 
 
 def test_a_device_that_went_is_forgotten(box: Box, kernel: Kernel, ledger: Ledger) -> None:
     assert set_sysctl(kernel, LINKDOWN, "1") is None
     box.ip("link del wan0")
-    assert kernel.restore() == ()
+    assert list(ledger.restore()) == []
     assert ledger.changes() == ()
     assert set_sysctl(kernel, LINKDOWN, "1") == f"no such sysctl: {LINKDOWN}"
 
@@ -245,7 +293,7 @@ def test_a_corrupt_state_file_is_said_and_the_sysctl_left(
     assert sysctl(box, LINKDOWN) == "0"
     assert ledger.path.read_text() == content
     with pytest.raises(KernelError, match="corrupt"):
-        kernel.restore()
+        list(ledger.restore())
 
 
 def test_an_unwritable_state_file_is_said_and_the_sysctl_left(box: Box, tmp_path: Path) -> None:
@@ -265,6 +313,6 @@ def test_no_state_file_no_sysctl(box: Box) -> None:
         kernel = Kernel()
         try:
             assert set_sysctl(kernel, LINKDOWN, "1") == f"{LINKDOWN} is left alone: no state file"
-            assert kernel.restore() == ()
+            assert sysctl(box, LINKDOWN) == "0"
         finally:
             kernel.close()

@@ -70,7 +70,7 @@ def repairing(van: Van) -> Iterator[list[Operation]]:
             try:
                 while not stop.is_set():
                     ready, _, _ = select.select([watch], [], [], 0.02)
-                    if (ready and watch.drain().changed) or reconciler.due(time.monotonic()):
+                    if (ready and watch.drain()) or reconciler.due(time.monotonic()):
                         repaired.extend(once(kernel, reconciler))
             finally:
                 watch.close()

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from failover.kernel.ledger import Change, Ledger
@@ -29,32 +29,39 @@ def test_no_file_is_no_change(ledger: Ledger) -> None:
 def test_notes_outlive_the_object_and_the_last_of_a_path_counts(ledger: Ledger) -> None:
     again = Change(FIRST.path, "0", "2")
     for change in (FIRST, SECOND, again):
-        ledger.note(change)
-    assert Ledger(ledger.path).changes() == (SECOND, again)
+        ledger.note([change])
+    assert Ledger(ledger.path).changes() == (again, SECOND)
     assert ledger.path.stat().st_mode & 0o777 == 0o600
 
 
+def test_notes_of_one_write_join_those_that_were_there(ledger: Ledger) -> None:
+    ledger.note([FIRST])
+    ledger.note([SECOND, Change(FIRST.path, "0", "2")])
+    ledger.note([])
+    assert ledger.changes() == (Change(FIRST.path, "0", "2"), SECOND)
+
+
 def test_with_nothing_to_keep_there_is_no_file(ledger: Ledger) -> None:
-    ledger.note(FIRST)
+    ledger.note([FIRST])
     ledger.keep(())
     ledger.keep(())
     assert list(ledger.path.parent.iterdir()) == []
 
 
 def test_the_notes_of_another_boot_count_no_more(ledger: Ledger) -> None:
-    ledger.note(FIRST)
+    ledger.note([FIRST])
     tree = json.loads(ledger.path.read_text())
     ledger.path.write_text(json.dumps(tree | {"boot": "another"}))
     assert ledger.changes() == ()
-    ledger.note(SECOND)
+    ledger.note([SECOND])
     assert ledger.changes() == (SECOND,)
 
 
 def test_a_write_that_failed_leaves_the_old_content(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.note(FIRST)
+    ledger.note([FIRST])
     (tmp_path / "state.json.new").mkdir()
     with pytest.raises(KernelError, match="cannot be used: Is a directory"):
-        ledger.note(SECOND)
+        ledger.note([SECOND])
     assert ledger.changes() == (FIRST,)
 
 
@@ -63,10 +70,11 @@ def test_a_link_in_the_place_of_the_new_file_is_not_followed(ledger: Ledger, tmp
     victim.write_text("mine")
     os.symlink(victim, tmp_path / "state.json.new")
     with pytest.raises(KernelError, match="cannot be used"):
-        ledger.note(FIRST)
+        ledger.note([FIRST])
     assert victim.read_text() == "mine"
 
 
+@settings(deadline=None)
 @given(
     content=st.binary(max_size=200)
     | st.recursive(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from failover.kernel import Kernel, Ledger, Watch
+from failover.kernel import Dirty, Kernel, Ledger, Watch
 from failover.model import Operation, Sysctl, Verb
 
-from .box import V4, V6, WAN0, Box, add, apply, default, layout
+from .box import V4, V6, WAN0, Box, add, apply, default, layout, quiet
 
 NOBODY = 65534
 CAP_NET_ADMIN = 1 << 12
@@ -64,8 +64,9 @@ def test_all_of_it_with_one_capability(box: Box, tmp_path: Path) -> None:
     def work() -> None:
         os.fchdir(state)
         become_ordinary()
-        kernel = Kernel(Ledger(Path("sysctls.json")))
-        watch = Watch(kernel.port)
+        ledger = Ledger(Path("sysctls.json"))
+        kernel = Kernel(ledger)
+        watch = quiet(Watch(kernel.port))
         for family in (V4, V6):
             add(kernel, *layout(family))
             assert apply(kernel, Verb.DELETE, default(family, 15500, WAN0)) == [None]
@@ -73,8 +74,8 @@ def test_all_of_it_with_one_capability(box: Box, tmp_path: Path) -> None:
         (result,) = kernel.apply([Operation(Verb.SET, Sysctl(path, "1"))])
         assert result.error is None, result.error
         assert Sysctl(path, "1") in kernel.read().sysctls
-        assert [restored.error for restored in kernel.restore()] == [None]
-        assert not watch.drain().ours
+        assert [restored.error for restored in ledger.restore()] == [None]
+        assert watch.drain() is Dirty.CLEAN
 
     try:
         with box.van.entered():

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import replace
 
 import pytest
 
 from failover.kernel import Dirty, Kernel, Watch
+from failover.kernel.routes import RTM_DELROUTE, is_default, table_of
+from failover.kernel.wire import messages
 from failover.model import FAMILIES, Family, Route, RouteKind, Rule, RuleAction, Verb
 
 from .box import AF, GATEWAYS, INTERNET, OWN, V4, V6, WAN0, WAN1, Box, add, apply, default, floor, layout, mains, ours
+
+RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x40, 0x400
+
+
+def tables_deleted_from(events: socket.socket) -> set[int | None]:
+    """Where the waiting events say that a default is gone."""
+    found = set()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            told = messages(events.recv(65536, socket.MSG_DONTWAIT))
+            found |= {table_of(event.body) for event in told if event.kind == RTM_DELROUTE and is_default(event.body)}
+    return found
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -24,13 +39,16 @@ def test_ipv4_goes_in_silence_with_a_link_set_down_and_does_not_come_back(box: B
     add(kernel, *layout(V4))
     watch = Watch(kernel.port)
     try:
-        box.ip("link set wan0 down")
-        assert not watch.drain().ours, "no RTM_DELROUTE"
+        with box.van.socket(socket.AF_NETLINK, socket.SOCK_RAW) as events:
+            events.bind((0, RTMGRP_IPV4_ROUTE))
+            box.ip("link set wan0 down")
+            assert tables_deleted_from(events) == set()
+        assert watch.drain() is Dirty.URGENT
         gone = kernel.read()
         assert {route.interface for route in ours(gone)} == {WAN1, None}
         assert floor(V4, 15501) in gone.routes, "a floor hangs on no device"
         box.ip("link set wan0 up")
-        assert watch.drain().link
+        assert watch.drain() is Dirty.URGENT
         assert ours(kernel.read()) == ours(gone)
     finally:
         watch.close()
@@ -38,13 +56,11 @@ def test_ipv4_goes_in_silence_with_a_link_set_down_and_does_not_come_back(box: B
 
 def test_ipv6_goes_with_an_event_for_each_route(box: Box, kernel: Kernel) -> None:
     add(kernel, *layout(V6))
-    watch = Watch(kernel.port)
-    try:
+    with box.van.socket(socket.AF_NETLINK, socket.SOCK_RAW) as events:
+        events.bind((0, RTMGRP_IPV6_ROUTE))
         box.ip("link set wan0 down")
-        assert watch.drain() == Dirty(changed=True, link=True, ours=True)
-        assert {route.interface for route in ours(kernel.read())} == {WAN1, None}
-    finally:
-        watch.close()
+        assert tables_deleted_from(events) == {15500, 15501, 15590}
+    assert {route.interface for route in ours(kernel.read())} == {WAN1, None}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
