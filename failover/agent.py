@@ -1,7 +1,7 @@
 """The asyncio shell around the Engine: one queue, one timer, and whoever carries out an effect. The wiring diagram.
 
     kernel.Watch ──> read the kernel ─┐                                      ┌─> kernel.Kernel.apply, then read again
-    probes.Probes ─> ProbeResult ─────┼─> queue ─> Engine.handle or .wake ───┼─> probes.Probes.start
+    probes.Probes ─> ProbeResult ─────┼─> queue ─> Engine.hear/handle/wake ──┼─> probes.Probes.start
     control socket ─> Asked ──────────┤                  ^                   ├─> answers, log lines, metrics
     clocks ─> WallClock, Resumed ─────┘        timer at Engine.deadline()    └─> (snapshot: status and gauges)
 
@@ -73,8 +73,10 @@ DEBOUNCE: Final = 0.05
 LEDGER: Final = "sysctls.json"
 READ_AGAIN: Final = 1.0
 """Seconds after a failed read."""
-LATE, HEARING = 0.05, 4
-"""Seconds behind time when answers may lie unread in sockets; turns of the loop until they are in the queue."""
+HEARING: Final = 4
+"""Turns of the loop until every answer that the kernel has is heard."""
+LATE, RECOVERY, RECOVERY_STEP = 0.05, 0.5, 0.01
+"""Seconds behind time that make a hold-up; seconds at most, and between two looks, for what it stopped midway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Agent:
         self._scrape: Scrape | None = None
         self._listen = config.metrics.listen
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        """None: the timer. As bounded as probes and clients are."""
+        """None: the timer, or what was heard. As bounded as probes and clients are."""
         self._ended: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = inf
@@ -151,6 +153,8 @@ class Agent:
         self._read_error = ""
         self._devices: dict[str, int] = {}
         self._flying: dict[int, SendProbe] = {}
+        self._heard: list[ProbeResult] = []
+        """Not yet told to the engine."""
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._ids = count(1)
         self._reload_lock = asyncio.Lock()
@@ -188,19 +192,21 @@ class Agent:
         """Event after event until the end; 0 after a signal, 1 after an error that nobody expected."""
         while self._ended is None:
             event = await self._queue.get()
-            if time.monotonic() - self._due > LATE:
-                await self._catch_up(event)
-            else:
-                self._guarded(self._turn, event)
+            self._guarded(self._turn, await self._hear(), event)
         return self._ended
 
-    async def _catch_up(self, event: Event | None) -> None:
-        """We were held up: what came in meanwhile is heard before silence is judged."""
+    async def _hear(self) -> float:
+        """The moment until which everything that came in is heard: what is silent then is silent, however long we were
+        held up before, or are from now on."""
+        now = time.monotonic()
+        late = now - self._due
+        recovered = now + min(late, RECOVERY) if late > LATE else now
+        while self._flying and now < recovered:
+            await asyncio.sleep(RECOVERY_STEP)
+            now = time.monotonic()
         for _ in range(HEARING):
             await asyncio.sleep(0)
-        events = [event, *(self._queue.get_nowait() for _ in range(self._queue.qsize()))]
-        for one in sorted(events, key=lambda one: not isinstance(one, ProbeResult)):
-            self._guarded(self._turn, one)
+        return now
 
     def _stop(self) -> None:
         self._say("stopped", "told to stop; routing stays as it is")
@@ -228,11 +234,12 @@ class Agent:
 
     # --- the turn ----------------------------------------------------------------------------------------------------
 
-    def _turn(self, event: Event | None) -> None:
-        """One event through the engine and its effects into the world; then the timer is set anew."""
-        now = time.monotonic()
+    def _turn(self, now: float, event: Event | None) -> None:
+        """What was heard and one event through the engine, their effects into the world; then the timer is set anew."""
         self._look_at_clocks(now)
-        effects = self._engine.wake(now) if event is None else self._engine.handle(now, event)
+        heard, self._heard = self._heard, []
+        effects = self._engine.hear(now, heard)
+        effects += self._engine.wake(now) if event is None else self._engine.handle(now, event)
         self._carry_out(now, effects)
         if self._timer is not None:
             self._timer.cancel()
@@ -281,7 +288,9 @@ class Agent:
 
     def _probed(self, result: ProbeResult) -> None:
         self._metrics.probed(self._flying.pop(result.id), result)
-        self._queue.put_nowait(result)
+        if not self._heard:
+            self._queue.put_nowait(None)
+        self._heard.append(result)
 
     # --- the kernel --------------------------------------------------------------------------------------------------
 

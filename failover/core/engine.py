@@ -56,7 +56,7 @@ class Engine:
         """Take in one event; returns what to do about it."""
         match event:
             case ProbeResult():
-                return self._result(now, event)
+                return self.hear(now, [event])
             case KernelRead(facts):
                 self._kernel.read(now, facts)
                 return self._follow(now)
@@ -77,6 +77,11 @@ class Engine:
                 return self._asked(now, event)
             case _:
                 assert_never(event)
+
+    def hear(self, now: float, results: Iterable[ProbeResult]) -> list[Effect]:
+        """Take in what came of probes, all of it before anyone is judged by what is still missing."""
+        touched = [lane for result in results for lane in self._told(now, result)]
+        return self._turn(now, touched) if touched else []
 
     def wake(self, now: float) -> list[Effect]:
         """Do what has come due; afterwards `deadline` lies in the future."""
@@ -107,16 +112,16 @@ class Engine:
             effects.append(notices.ready(self._decisions.values(), len(self._fleet.uplinks)))
         return effects + self._turn(now, self._fleet, facts=True)
 
-    def _result(self, now: float, result: ProbeResult) -> list[Effect]:
+    def _told(self, now: float, result: ProbeResult) -> list[Lane]:
+        """Returns the lanes that this result says something about."""
         lane = self._prober.close(result.id)
         if lane is None:
             return []
         lane.health.result(now, result)
-        touched = [lane]
-        if lane.health.last_heard == now:
-            lane.schedule.rest()
-            touched += self._fleet.silent_rivals(now, lane)
-        return self._turn(now, touched)
+        if lane.health.last_heard != now:
+            return [lane]
+        lane.schedule.rest()
+        return [lane, *self._fleet.silent_rivals(now, lane)]
 
     def _asked(self, now: float, asked: Asked) -> list[Effect]:
         self._will, answer = obey(now, asked, self._will, list(self._fleet))

@@ -1,4 +1,4 @@
-"""What the connection-like probes (tcp, dns, http) share: their tally, their answer, how they end early.
+"""What the connection-like probes (tcp, dns, http) share: tally, answer, patience, how they end early.
 
 An attempt is a coroutine. It returns an Answer, or raises: UnansweredError for what came instead of one, TimeoutError
 for silence, any other OSError for a fact about the box. No socket is opened here.
@@ -7,11 +7,15 @@ for silence, any other OSError for a fact about the box. No socket is opened her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from failover.model import Family, Outcome, SendProbe
 
+LAST_LOOK: Final = 0.25
+"""Seconds, the last of every patience."""
 Resolvers = Callable[[str, Family], Sequence[str]]
 """The name servers (literal addresses) to ask over an uplink, by its name and the family."""
 
@@ -52,3 +56,17 @@ class Ask:
 
 
 Attempt = Callable[[Ask], Awaitable[Answer]]
+
+
+@asynccontextmanager
+async def patience(loop: asyncio.AbstractEventLoop, seconds: float) -> AsyncIterator[None]:
+    """TimeoutError after so many seconds, or LAST_LOOK after this process goes on when it was stopped meanwhile.
+
+    When both are due, the loop serves a timer before the socket that the answer waits in.
+    """
+    async with asyncio.timeout(None) as limit:
+        timer = loop.call_later(seconds - LAST_LOOK, lambda: limit.reschedule(loop.time() + LAST_LOOK))
+        try:
+            yield
+        finally:
+            timer.cancel()

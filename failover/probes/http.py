@@ -13,7 +13,7 @@ import h11
 
 from failover.model import Outcome, ProbeKind, Target
 from failover.probes import channel, tcp
-from failover.probes.attempt import Answer, Ask, UnansweredError
+from failover.probes.attempt import Answer, Ask, UnansweredError, patience
 from failover.probes.resolve import resolve
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Http:
         target = ask.send.target
         context = await self._context(ask.send.trusted_clock) if target.kind is ProbeKind.HTTPS else None
         began = ask.loop.time()
-        async with asyncio.timeout(PATIENCE):
+        async with patience(ask.loop, PATIENCE):
             address = target.host if is_address(target.host) else await resolve(ask, target.host)
             try:
                 status, location, doubt = await _fetch(ask, address, context)

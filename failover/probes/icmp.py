@@ -180,7 +180,11 @@ class Icmp:
         return waiting
 
     def _silent(self, key: _Key) -> None:
-        self._settle(self._waiting.pop(key), Outcome.SILENT)
+        """Its patience is over, unless the answer lies unread: the loop serves a timer before the sockets."""
+        for line in self._lines.values():
+            self._readable(line)
+        if key in self._waiting:
+            self._settle(self._waiting.pop(key), Outcome.SILENT)
 
     def _settle(
         self, waiting: _Waiting, outcome: Outcome, *, rtt: float | None = None, detail: str = "", received: int = 0

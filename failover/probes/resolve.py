@@ -5,7 +5,6 @@ What may not be here: the system's resolver, which follows the active uplink and
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Final
 
 from failover.model import Family, Outcome
 from failover.probes import dns
-from failover.probes.attempt import Ask, UnansweredError
+from failover.probes.attempt import Ask, UnansweredError, patience
 
 SERVERS_MAX: Final = 3
 SERVER_PATIENCE: Final = 2.0
@@ -56,7 +55,7 @@ async def resolve(ask: Ask, name: str) -> str:
     failures = []
     for server in _servers(ask):
         try:
-            async with asyncio.timeout(SERVER_PATIENCE):
+            async with patience(ask.loop, SERVER_PATIENCE):
                 reply, _ = await dns.exchange(ask, server, dns.PORT, name)
         except TimeoutError:
             failures.append(f"{server} is silent")

@@ -13,7 +13,7 @@ from typing import Final
 
 from failover.model import PROBE_PATIENCE, Family, Outcome, ProbeKind, ProbeResult, SendProbe, clean
 from failover.probes import bound
-from failover.probes.attempt import Ask, Attempt, Resolvers, Tally, UnansweredError
+from failover.probes.attempt import Ask, Attempt, Resolvers, Tally, UnansweredError, patience
 from failover.probes.icmp import Icmp
 
 ECHOES_MAX: Final = 1024
@@ -97,7 +97,7 @@ class Probes:
         ask = Ask(self._loop, send, tally, self._resolvers)
         outcome, rtt, detail = Outcome.SILENT, None, ""
         try:
-            async with asyncio.timeout(PROBE_PATIENCE):
+            async with patience(self._loop, PROBE_PATIENCE):
                 attempt = await self._loaded(send.target.kind)
                 answer = await attempt(ask)
             outcome, rtt, detail = answer.outcome, answer.rtt, answer.detail

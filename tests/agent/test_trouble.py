@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from failover.export.client import call
 from failover.lab import faults
 from failover.lab.namespaces import Namespace
+from failover.lab.places import CARRIERS
 from failover.lab.world import World
 from tests.agent.running import facts, ours, proven, running, watching
 from tests.agent.test_life import active
@@ -56,6 +59,25 @@ def test_stopped_for_three_seconds_it_convicts_nobody(van: Namespace, tmp_path: 
         assert [line for line in agent.lines[start:] if "switch:" in line or "is down" in line] == []
         agent.all_up()
         assert ours(van) == made
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.2, 3.0])
+def test_answers_that_lay_unread_while_it_was_stopped_count(
+    world: World, van: Namespace, tmp_path: Path, seconds: float
+) -> None:
+    """A round trip of 100 ms keeps every probe out until it is stopped."""
+    with running(van, tmp_path) as agent, contextlib.ExitStack() as slow:
+        for carrier in CARRIERS:
+            slow.enter_context(faults.brown(world, carrier.name, 0.05))
+        agent.ready().until(lambda _: sum("is up: answers" in line for line in agent.lines) == 2 * len(CARRIERS))
+        start = len(agent.lines)
+        for carrier in 2 * CARRIERS:
+            call(agent.socket, "probe", {"name": carrier.interface})
+        agent.hold(seconds)
+        call(agent.socket, "probe", {"name": CARRIERS[0].interface})  # answered after what was heard
+        views = [view for one in agent.status()["uplinks"] for view in one["families"].values()]
+        assert {(view["verdict"], view["loss_ratio"]) for view in views} == {("up", 0.0)}
+        assert agent.lines[start:] == []
 
 
 def test_what_went_wrong_while_it_was_stopped_is_found_afterwards(world: World, van: Namespace, tmp_path: Path) -> None:

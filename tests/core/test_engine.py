@@ -13,6 +13,7 @@ from failover.model import (
     TABLE_ACTIVE,
     TABLE_SETTLED,
     Apply,
+    Asked,
     Drain,
     Facts,
     KernelRead,
@@ -20,6 +21,7 @@ from failover.model import (
     NoticeKind,
     Outcome,
     ProbeKind,
+    ProbeNow,
     ProbeResult,
     Resumed,
     Route,
@@ -520,6 +522,20 @@ def test_an_answer_to_a_probe_nobody_sent_or_the_same_twice_is_nothing() -> None
     for number in (-1, 0, 1, 2, 10**9):
         assert engine.handle(10.0, ProbeResult(number, Outcome.REFUSED)) == []
     assert engine.snapshot() == before
+
+
+def test_all_that_was_heard_counts_before_anyone_is_judged() -> None:
+    engine = Engine(QUICK, random.Random(1).random)
+    sent = [e for e in engine.handle(0.0, KernelRead(ground("ab"))) if isinstance(e, SendProbe)]
+    for number in range(6):
+        sent += [e for e in engine.handle(0.01, Asked(number, ProbeNow("a"))) if isinstance(e, SendProbe)]
+    effects = engine.hear(3.0, [ProbeResult(probe.id, Outcome.ANSWERED, 0.03) for probe in sent])
+    said = [effect.text for effect in effects if isinstance(effect, Notice) and effect.kind is NoticeKind.VERDICT]
+    assert said == ["a ipv4 is up: answers", "b ipv4 is up: answers"]
+    for uplink in engine.snapshot().uplinks:
+        view = uplink.families[V4]
+        assert view.loss_ratio == 0.0
+        assert {target.last_outcome for target in view.targets} - {None} == {Outcome.ANSWERED}
 
 
 def test_the_same_seed_gives_the_same_course() -> None:

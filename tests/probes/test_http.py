@@ -12,8 +12,9 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from failover.model import Family, Outcome, ProbeKind, SendProbe
+from failover.model import PROBE_PATIENCE, Family, Outcome, ProbeKind, SendProbe
 from failover.probes import http, resolve
+from failover.probes.attempt import LAST_LOOK
 
 from .ground import ALIVE, GATEWAY, NOBODY, OTHER, PROHIBITED, Bench, Ground, play, send, until, watching
 from .peers import OK, Datagram, saying, tcp_server, udp_server, zone
@@ -122,7 +123,8 @@ def test_a_mute_server_is_given_ten_seconds(ground: Ground, family: Family) -> N
             await until(bench, lambda: bool(requests))
             await bench.skip(http.PATIENCE - 1)
             assert bench.results.empty()
-            await bench.skip(1)
+            await bench.skip(1 - LAST_LOOK)
+            await bench.skip(LAST_LOOK)
             result = bench.results.get_nowait()
             assert (result.outcome, result.rtt) == (Outcome.SILENT, None)
             assert result.sent_bytes > 100
@@ -216,6 +218,25 @@ def test_a_mute_name_server_is_passed_over_and_at_last_it_is_the_name(ground: Gr
                 result = await bench.results.get()
                 assert result.outcome is Outcome.NAME
                 assert f"{NOBODY[family]} is silent" in result.detail
+
+    play(ground, script)
+
+
+@families
+@pytest.mark.parametrize("patience", [resolve.SERVER_PATIENCE, http.PATIENCE, PROBE_PATIENCE])
+def test_a_name_that_came_while_the_process_stood_still_is_heard(
+    ground: Ground, family: Family, patience: float
+) -> None:
+    """The patience is over at the moment when the answer lies in the socket."""
+
+    async def script(bench: Bench) -> None:
+        def stand_still(wire: bytes) -> list[bytes]:
+            bench.loop.skipped += patience
+            return zone([OTHER[family]])(wire)
+
+        async with named(bench, ground, family, stand_still):
+            result = await bench.probe(page(family, NAME))
+            assert (result.outcome, result.detail) == (Outcome.ANSWERED, "")
 
     play(ground, script)
 

@@ -152,6 +152,21 @@ def test_silence_is_final_after_the_patience_and_what_comes_then_is_ignored(grou
 
 
 @families
+def test_a_reply_that_lies_unread_when_the_patience_ends_is_heard(ground: Ground, family: Family) -> None:
+    """A process that was stopped is given the timers that are due before the sockets."""
+
+    async def script(bench: Bench) -> None:
+        with tapped(ground, family) as tap:
+            bench.probes.start(send(family, ALIVE[family]))
+            reply = reply_to(family, tap.request())
+            bench.loop.skipped += PROBE_PATIENCE
+            bench.loop.call_soon(tap.answer, reply)
+            assert (await bench.results.get()).outcome is Outcome.ANSWERED
+
+    play(ground, script)
+
+
+@families
 def test_a_late_reply_keeps_its_true_rtt(ground: Ground, family: Family) -> None:
     async def script(bench: Bench) -> None:
         with tapped(ground, family) as tap:
