@@ -128,6 +128,9 @@ def _modem(_: Place) -> None:
 
 def _metered(place: Place) -> Metered | None:
     if isinstance(place.value, Entries):
+        budget = find(place, "budget")
+        if budget is not None:
+            budget.warning("no budget is kept", "a metered uplink is probed five times less, whatever that comes to")
         return Metered(**read_keys(place, SECTIONS["uplinks[].metered"], HOMES))
     try:
         return Metered() if boolean(place) else None

@@ -40,7 +40,7 @@ def test_the_example_s_uplinks_load() -> None:
         Uplink("docomo", "wwan1", "", Metered(), (parse_target("icmp://10.1.1.1"), parse_target("icmp://10.1.1.2"))),
         Uplink("depot", "wlan0"),
     )
-    assert [w.message for w in warnings] == ["no IPv6 target"]
+    assert [w.message for w in warnings] == ["no budget is kept", "no IPv6 target"]
 
 
 def test_the_readme_names_every_key_and_no_other() -> None:

@@ -118,12 +118,17 @@ TREES: dict[str, Config] = {
     ),
 }
 
+NO_BUDGET = "no budget is kept; a metered uplink is probed five times less, whatever that comes to"
 WARNINGS: dict[str, list[str]] = {
     "contract": [
+        f"5: uplinks[0].metered.budget: {NO_BUDGET}",
         f"9: uplinks[1].targets: no IPv6 target; {KERNEL_ONLY}",
         f"9: uplinks[1].targets: one IPv4 host; {ONE_HOST}",
     ],
+    "json": [f"1: uplinks[0].metered.budget: {NO_BUDGET}"],
     "aliases": [
+        f"4: uplinks[0].metered.budget: {NO_BUDGET}",
+        f"4: uplinks[1].metered.budget: {NO_BUDGET}",
         f"5: uplinks[0].targets: no IPv6 target; {KERNEL_ONLY}",
         f"5: uplinks[1].targets: no IPv6 target; {KERNEL_ONLY}",
     ],
