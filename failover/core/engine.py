@@ -80,7 +80,7 @@ class Engine:
 
     def hear(self, now: float, results: Iterable[ProbeResult]) -> list[Effect]:
         """Take in what came of probes, all of it before anyone is judged by what is still missing."""
-        touched = [lane for result in results for lane in self._told(now, result)]
+        touched = [lane for result in results for lane in self._prober.heard(now, result, self._fleet)]
         return self._turn(now, touched) if touched else []
 
     def wake(self, now: float) -> list[Effect]:
@@ -111,17 +111,6 @@ class Engine:
             self._decisions = self._fleet.adopt(now, self._kernel.facts)
             effects.append(notices.ready(self._decisions.values(), len(self._fleet.uplinks)))
         return effects + self._turn(now, self._fleet, facts=True)
-
-    def _told(self, now: float, result: ProbeResult) -> list[Lane]:
-        """Returns the lanes that this result says something about."""
-        lane = self._prober.close(result.id)
-        if lane is None:
-            return []
-        lane.health.result(now, result)
-        if lane.health.last_heard != now:
-            return [lane]
-        lane.schedule.rest()
-        return [lane, *self._fleet.silent_rivals(now, lane)]
 
     def _asked(self, now: float, asked: Asked) -> list[Effect]:
         self._will, answer = obey(now, asked, self._will, list(self._fleet))

@@ -11,7 +11,7 @@ from typing import Final
 from failover.core.fleet import Fleet
 from failover.core.lane import Lane
 from failover.core.plan import mark_of
-from failover.model import Decision, SendProbe, Target
+from failover.model import Decision, ProbeResult, SendProbe, Target
 
 OPEN_MAX: Final = 10_000
 """Probes remembered; the oldest is forgotten. Each ends after PROBE_PATIENCE, so this is a guard and no limit."""
@@ -32,9 +32,16 @@ class Prober:
         lanes = {id(lane) for lane in fleet}
         self._open = {probe: lane for probe, lane in self._open.items() if id(lane) in lanes}
 
-    def close(self, probe: int) -> Lane | None:
-        """The lane of a probe whose outcome is known."""
-        return self._open.pop(probe, None)
+    def heard(self, now: float, result: ProbeResult, fleet: Fleet) -> list[Lane]:
+        """What came of a probe goes to its lane; returns the lanes that it says something about."""
+        lane = self._open.pop(result.id, None)
+        if lane is None:
+            return []
+        lane.health.result(now, result)
+        if lane.health.last_heard != now:
+            return [lane]
+        lane.schedule.rest()
+        return [lane, *fleet.silent_rivals(now, lane)]
 
     def due(self, now: float, lane: Lane, rivals: Sequence[Lane], decision: Decision) -> list[SendProbe]:
         """Everything this lane has to send now, and its standby with it."""
