@@ -50,3 +50,5 @@ class Snapshot:
     use: str | None
     use_until: float | None
     use_strict: bool
+    warnings: tuple[str, ...] = ()
+    """What stands in the way of doing it truly, as long as it does."""

@@ -98,7 +98,8 @@ class Engine:
         """The whole picture, with monotonic times."""
         will = self._will
         until = will.until if will.until < inf else None
-        return Snapshot(dict(self._decisions), self._fleet.views(will.drained), will.use, until, will.strict)
+        uplinks, warnings = self._fleet.views(will.drained), self._kernel.desired.warnings
+        return Snapshot(dict(self._decisions), uplinks, will.use, until, will.strict, warnings)
 
     # --- events ------------------------------------------------------------------------------------------------------
 

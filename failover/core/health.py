@@ -205,6 +205,17 @@ class Health:
         """Seconds since the first unanswered send after the last answer."""
         return 0.0 if self.silent_since is None else now - self.silent_since
 
+    def numbers(self, now: float) -> dict[str, float]:
+        """What this verdict rests on, as far as it is known; units in the names."""
+        record = self.record
+        seen = {
+            "silence_seconds": self.silence(now),
+            "loss_ratio": record.loss_ratio(),
+            "rtt_seconds": record.rtt(),
+            "rtt_usual_seconds": record.baseline,
+        }
+        return {name: value for name, value in seen.items() if value is not None}
+
     def proven(self, now: float, within: float) -> bool:
         """Its newest probe was answered, and that is at most `within` seconds ago."""
         if not self._targets:

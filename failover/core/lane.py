@@ -55,10 +55,13 @@ class Lane:
             self.targets = targets
             self.health.aim(now, targets)
             self.schedule.aim(now, targets)
+        addresses = set(self.health.path.addresses)
         if self.health.follow(now, uplink.paths[self.family]):
             self.schedule.start(now)
         elif self.health.path.fault:
             self.schedule.stop()
+        elif addresses != set(self.health.path.addresses):
+            self.schedule.others_within(now, 0.0)
 
     def resumed(self, now: float) -> None:
         """The machine slept."""
@@ -115,7 +118,7 @@ class Lane:
             due=self.standing.until(),
             proven=health.proven(now, PROOF_AGE),
             heard_ago=now - health.last_heard if health.last_heard is not None else float("inf"),
-            silence=health.silence(now),
+            numbers=health.numbers(now),
             convicted=self.standing.convicted,
             cause=self._cause(),
         )

@@ -65,10 +65,9 @@ def _unknown(asked: int, name: str, names: Iterable[str]) -> Answer:
 
 def _alone(name: str, lanes: Sequence[Lane], will: Will) -> list[str]:
     """Families that nothing else could carry."""
-    usable = [lane for lane in lanes if lane.verdict in RECEIVING]
-    mine = {lane.family for lane in usable if lane.uplink.name == name}
-    others = {lane.family for lane in usable if lane.uplink.name != name and lane.uplink.name not in will.drained}
-    return sorted(mine - others)
+    mine = {lane.family for lane in lanes if lane.uplink.name == name and lane.verdict not in LOST}
+    others = [lane for lane in lanes if lane.uplink.name != name and lane.uplink.name not in will.drained]
+    return sorted(mine - {lane.family for lane in others if lane.verdict in RECEIVING})
 
 
 def _span(seconds: float) -> str:

@@ -7,7 +7,6 @@ tables and prefs appear; table main and the rules of others are read, never want
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -87,7 +86,12 @@ def plan(uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], facts:
         rules=tuple(rules),
         sysctls=tuple(_sysctls(uplinks, facts)),
         refresh_after=_refresh_after(routes),
-        warnings=(*_crowded(served, facts), *_deafening(uplinks, facts), *map(_intruder, conflicts(facts))),
+        warnings=(
+            *(warning for family in served for warning in _inseparable(uplinks, family)),
+            *_crowded(served, facts),
+            *_deafening(uplinks, facts),
+            *map(_intruder, conflicts(facts)),
+        ),
     )
 
 
@@ -120,10 +124,13 @@ def mark_of(slot: int, mask: int) -> int:
     return (slot + 1) * (mask & -mask)
 
 
-def shared_addresses(uplinks: Iterable[Uplink], family: Family) -> frozenset[str]:
-    """Addresses that more than one uplink holds (two HiLink dongles): no rule can tell their open flows apart."""
-    held = Counter(address for uplink in uplinks for address in set(uplink.paths[family].addresses))
-    return frozenset(address for address, holders in held.items() if holders > 1)
+def shared_addresses(uplinks: Iterable[Uplink], family: Family) -> dict[str, list[str]]:
+    """Address -> who holds it, where that is more than one (two HiLink dongles): no rule can tell their flows apart."""
+    holders: dict[str, list[str]] = {}
+    for uplink in uplinks:
+        for address in dict.fromkeys(uplink.paths[family].addresses):
+            holders.setdefault(address, []).append(uplink.name)
+    return {address: names for address, names in holders.items() if len(names) > 1}
 
 
 def _takes_part(uplink: Uplink, family: Family, facts: Facts) -> bool:
@@ -282,6 +289,13 @@ def _aimed(goto: Rule, target: int) -> Rule:
     return replace(goto, extra=tuple(sorted((*others, (FRA_GOTO, struct.pack("=I", target))))))
 
 
+def _inseparable(uplinks: Iterable[Uplink], family: Family) -> list[str]:
+    return [
+        f"{' and '.join(names)} hold the same address {address}: their open flows move with each switch"
+        for address, names in shared_addresses(uplinks, family).items()
+    ]
+
+
 def _crowded(served: Iterable[Family], facts: Facts) -> list[str]:
     counts = {family: len(_foreign(family, facts)) for family in served}
     text = f"foreign rules between ours and main, {len(PREFS_COPY)} places for copies: the last share one pref"
@@ -307,7 +321,7 @@ def _sysctls(uplinks: Iterable[Uplink], facts: Facts) -> list[Sysctl]:
         *(
             Sysctl(_rp_filter(u.interface), "2")
             for u in present
-            if overtaken or shared.intersection(u.paths[Family.IPV4].addresses)
+            if overtaken or not shared.keys().isdisjoint(u.paths[Family.IPV4].addresses)
             if _filtered(u.interface, values)
         ),
     ]

@@ -22,6 +22,7 @@ def document(snapshot: Snapshot, now: float) -> dict[str, object]:
         "settled": {family.value: decisions[family].settled if family in decisions else None for family in FAMILIES},
         "usable": is_usable(snapshot.uplinks),
         "use": _use(snapshot, now),
+        "warnings": list(snapshot.warnings),
         "decisions": {family.value: _decision(decision, now) for family, decision in decisions.items()},
         "uplinks": [_uplink(uplink, now) for uplink in snapshot.uplinks],
     }

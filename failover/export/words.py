@@ -83,6 +83,8 @@ def span(seconds: float | None) -> str:
 def draw(status: Mapping[str, Any], out: TextIO) -> None:
     """Sentence and table on `out`. Where the table is wider than the terminal, each reason stands below its row."""
     out.write(sentence(status) + "\n")
+    for warning in status.get("warnings", ()):
+        out.write(f"warning: {warning}\n")
     if not status["uplinks"]:
         return
     out.flush()

@@ -593,3 +593,33 @@ def test_without_ipv6_no_rule_is_made_for_it() -> None:
 def test_an_empty_kernel_is_no_error() -> None:
     engine = Engine(QUICK, random.Random(1).random)
     assert not [e for e in engine.handle(0.0, KernelRead(Facts())) if isinstance(e, Apply | SendProbe)]
+
+
+# --- what else is asked and told --------------------------------------------------------------------------------------
+
+
+def test_a_changed_address_has_the_web_asked_and_no_more_than_that() -> None:
+    box = Box("a", "b", config=Config(targets=(*PINGS, WEB)))
+    box.run(100)
+    held = box.facts.addresses
+    new = replace(next(address for address in held if address.index == 2), address="10.0.2.77")
+    for moment, addresses in ((100, (*held, new)), (140, (*(a for a in held if a.index != 2), new))):
+        box.run(moment)
+        box.facts = replace(box.facts, addresses=addresses)
+        box.stir()
+    box.run(200)
+    assert box.probes("a", 1, kind=ProbeKind.HTTP) == pytest.approx([100, 140], abs=0.01)
+    assert box.probes("b", 1, kind=ProbeKind.HTTP) == []
+    assert box.switches() == []
+    assert box.verdict("a") is Verdict.UP
+
+
+def test_a_decision_carries_the_numbers_that_it_was_made_by() -> None:
+    box = Box("a", "b")
+    dice = random.Random(3)
+    box.weather["a"] = lambda now, _: RTT if now < 60 or dice.random() > 0.3 else None
+    box.run(120)
+    (moved,) = [n for _, n in box.notices if n.kind is NoticeKind.SWITCH and n.fields["reason"] == "degraded"][:1]
+    assert moved.fields["loss_ratio"] >= 0.1  # type: ignore[operator]
+    assert moved.fields["rtt_seconds"] == moved.fields["rtt_usual_seconds"] == pytest.approx(RTT)
+    assert {"silence_seconds", "standby_proven_seconds"} <= moved.fields.keys()

@@ -143,6 +143,15 @@ def test_an_uplink_in_doubt_is_no_reason_to_drain_the_other() -> None:
     assert b.ask(Drain("docomo")).error == ""
 
 
+@pytest.mark.parametrize("seconds", [0.5, 61.9], ids=["unknown", "in doubt"])
+def test_the_only_uplink_is_the_last_usable_one_as_long_as_it_is_not_lost(seconds: float) -> None:
+    b = Box("au")
+    b.weather["au"] = dead(0 if seconds < 1 else 60)
+    b.run(seconds)
+    assert b.verdict("au") in (Verdict.UNKNOWN, Verdict.DOUBTFUL)
+    assert b.ask(Drain("au")).error == "au is the last usable uplink for ipv4"
+
+
 def test_a_command_in_error_changes_and_says_nothing() -> None:
     b = box()
     before = len(b.notices)

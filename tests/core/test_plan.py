@@ -137,6 +137,8 @@ def test_a_shared_address_gets_no_rule_and_the_reverse_path_check_is_loosened_wh
     sysctls = [Sysctl(f"net/ipv4/conf/{name}/rp_filter", value) for name, value in values.items()]
     desired = plan((a, b), decide("a", "a", "b"), facts_of((a, b), sysctls=sysctls), MASK)
     assert [r.source for r in desired.rules if r.source] == ["10.9.9.9/32"]
+    told = "a and b hold the same address 192.168.8.100: their open flows move with each switch"
+    assert desired.warnings == (told,)
     assert [s for s in desired.sysctls if "rp_filter" in s.path] == [Sysctl("net/ipv4/conf/wana/rp_filter", "2")]
     strict = [Sysctl("net/ipv4/conf/all/rp_filter", "1")]
     desired = plan((a, b), decide("a", "a", "b"), facts_of((a, b), sysctls=strict), MASK)
@@ -167,6 +169,7 @@ def test_the_reverse_path_check_is_loosened_where_a_tunnel_stands_before_ours(ru
 
 def test_the_same_address_in_the_other_family_is_not_shared() -> None:
     assert len([r for r in wanted(A, B).rules if r.source]) == 2
+    assert wanted(A, B).warnings == ()
 
 
 def test_each_uplink_that_is_present_passes_over_dead_routes() -> None:

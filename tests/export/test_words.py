@@ -101,6 +101,12 @@ def test_without_uplinks_there_is_no_table() -> None:
     assert out.getvalue() == "offline: no uplink has a default route\n"
 
 
+def test_what_stands_in_the_way_is_said_before_the_table() -> None:
+    out = io.StringIO()
+    draw(document(replace(snapshot(), warnings=("rule 7 is in the way",)), NOW), out)
+    assert out.getvalue().splitlines()[1] == "warning: rule 7 is in the way"
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
