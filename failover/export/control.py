@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from failover.export.clients import Clients
 from failover.export.commands import Spec, parse
 from failover.export.journal import Say
 from failover.model import ControlError
@@ -81,8 +82,7 @@ class Control:
         self._say = say
         self._writers = group_id(WRITERS_GROUP) if writers is None else writers
         self._server: asyncio.Server | None = None
-        self._clients: dict[asyncio.Task[None], bool] = {}
-        """The oldest first; whether it may write."""
+        self._clients = Clients(CLIENTS_MAX)
         self._identity: tuple[int, int] | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._trouble = ""
@@ -139,35 +139,15 @@ class Control:
             found = os.stat(self._path)
             if (found.st_dev, found.st_ino) == self._identity:
                 self._path.unlink()
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._clients.end()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        try:
+        with self._clients.connection(writer):
             peer = peer_of(writer.get_extra_info("socket"))
-            if self._admit(task, may_write(peer, os.geteuid(), self._writers)):
+            if self._clients.admit(yields=not may_write(peer, os.geteuid(), self._writers)):
                 await self._serve(reader, writer, peer)
             else:
                 await _send(writer, _refusal(ControlError(f"{CLIENTS_MAX} clients are connected", "try again")))
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # gone, too slow, or the agent stops: the connection ends
-        finally:
-            self._clients.pop(task, None)
-            writer.transport.abort()
-
-    def _admit(self, task: asyncio.Task[None], writes: bool) -> bool:
-        """Give it a place: a free one or, if it may write, that of the oldest client that may not."""
-        if len(self._clients) >= CLIENTS_MAX:
-            oldest = next((client for client, may in self._clients.items() if not may), None)
-            if oldest is None or not writes:
-                return False
-            del self._clients[oldest]
-            oldest.cancel()
-        self._clients[task] = writes
-        return True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
         """Answers line by line, one in each turn of the loop, until the client leaves, is too slow or too long."""

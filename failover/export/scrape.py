@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from failover.export.clients import Clients
+
 HEAD_LIMIT: Final = 8 << 10
 CLIENTS_MAX: Final = 8
 PATIENCE: Final = 5.0
@@ -26,7 +28,7 @@ class Scrape:
         self.listen = listen
         self._prepare = prepare
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients = Clients(CLIENTS_MAX)
 
     async def start(self) -> None:
         host, _, port = self.listen.rpartition(":")
@@ -42,23 +44,13 @@ class Scrape:
         if self._server is None:
             return
         self._server.close()
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._clients.end()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        try:
-            if len(self._clients) <= CLIENTS_MAX:
+        with self._clients.connection(writer):
+            if self._clients.admit():
                 async with asyncio.timeout(PATIENCE):
                     await self._serve(reader, writer)
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # gone, too slow, or the agent stops: the connection ends
-        finally:
-            self._clients.discard(task)
-            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
