@@ -1,4 +1,4 @@
-"""ICMP echo probes: one raw socket per device, mark and family, kept open.
+"""ICMP echo probes: one raw socket per device and family, kept open.
 
 Raw, because only raw sockets are handed the unreachable messages of routers as packets. Filters in the kernel keep
 other programs' pings from waking us. What may not be here: reading bytes (packets.py), judging lateness.
@@ -46,12 +46,13 @@ def _programs() -> dict[Family, tuple[bound.Instruction, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """An open socket and the device it is bound to."""
+    """An open socket, the device that it is bound to, and the mark of what it sends."""
 
     socket: socket.socket
     family: Family
     interface: str
     index: int
+    mark: int
 
     def transmit(self, request: bytes, host: str) -> None:
         """Send; the error queue is on only meanwhile, for what it says of others' packets is not wanted."""
@@ -80,7 +81,7 @@ class Icmp:
     def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[ProbeResult], None]) -> None:
         self._loop = loop
         self._report = report
-        self._lines: dict[tuple[str, int, Family], _Line] = {}
+        self._lines: dict[tuple[str, Family], _Line] = {}
         self._waiting: dict[_Key, _Waiting] = {}
         self._programs = _programs()
         self.ignored: Counter[str] = Counter()
@@ -118,16 +119,15 @@ class Icmp:
                 return key
 
     def _line(self, send: SendProbe) -> _Line:
-        """The open socket of the probe's device; a device that came back under another index gets a new one."""
+        """The open socket of the probe's device; a device that has another index or mark now gets a new one."""
         index = socket.if_nametoindex(send.interface)
-        name = (send.interface, send.mark, send.family)
+        name = (send.interface, send.family)
         line = self._lines.get(name)
-        if line is not None and line.index == index:
+        if line is not None and (line.index, line.mark) == (index, send.mark):
             return line
         if line is not None:
             self._drop(line)
-        line = _Line(self._open(send), send.family, send.interface, index)
-        self._lines[name] = line
+        line = self._lines[name] = _Line(self._open(send), send.family, send.interface, index, send.mark)
         self._loop.add_reader(line.socket, self._readable, line)
         return line
 
@@ -181,7 +181,8 @@ class Icmp:
 
     def _silent(self, key: _Key) -> None:
         """Its patience is over, unless the answer lies unread: the loop serves a timer before the sockets."""
-        for line in self._lines.values():
+        line = self._lines.get((key[0], self._waiting[key].send.family))
+        if line is not None:
             self._readable(line)
         if key in self._waiting:
             self._settle(self._waiting.pop(key), Outcome.SILENT)
@@ -206,7 +207,7 @@ class Icmp:
             self._settle(waiting, Outcome.LOCAL, detail=f"{key[0]} went away")
 
     def _drop(self, line: _Line) -> None:
-        self._lines = {name: kept for name, kept in self._lines.items() if kept is not line}
+        del self._lines[line.interface, line.family]
         self._loop.remove_reader(line.socket)
         line.socket.close()
 

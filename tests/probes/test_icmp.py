@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -116,6 +118,24 @@ def test_each_probe_has_its_own_id_and_sequence_on_one_kept_socket(ground: Groun
             }
         assert len({ident for ident, _ in pairs}) > 4
         assert len({sequence for _, sequence in pairs}) > 4
+
+    play(ground, script)
+
+
+@families
+def test_another_mark_takes_another_socket_in_its_place(ground: Ground, family: Family) -> None:
+    async def script(bench: Bench) -> None:
+        def descriptors() -> int:
+            return len(os.listdir("/proc/self/fd"))
+
+        probe = send(family, ALIVE[family])
+        await bench.probe(probe)
+        before = descriptors()
+        for number, uplink in enumerate(("wan1", "wan0", "wan1")):
+            result = await bench.probe(replace(probe, id=probe.id + 1000 + number, mark=MARK[uplink]))
+            assert result.outcome is Outcome.ANSWERED
+        assert descriptors() == before
+        assert bench.probes.ignored == {}
 
     play(ground, script)
 
