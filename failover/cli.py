@@ -14,15 +14,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, assert_never
+from typing import Final, NoReturn, assert_never
 
 from failover import __version__
 from failover.export.client import call, socket_path
 from failover.export.commands import COMMANDS, NAME_LIMIT, SECONDS_LIMIT, Argument, Kind, Spec, meant
 from failover.model import (
-    FAMILIES,
     ControlError,
     FailoverError,
     KernelError,
@@ -33,9 +33,6 @@ from failover.model import (
     Sysctl,
     clean,
 )
-
-if TYPE_CHECKING:
-    from failover.config import Config, Problem
 
 FINE, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 STATE_DIRECTORY: Final = "/var/lib/failover"
@@ -135,11 +132,11 @@ def _ready_streams() -> None:
 
 
 def _explain(error: FailoverError) -> int:
-    from failover.config import ConfigError, describe_problems
+    from failover.config import ConfigError
 
     if isinstance(error, ConfigError):
-        for line in describe_problems(error):
-            _complain(line)
+        for problem in error.problems:
+            _complain(str(problem))
         return USAGE
     *lines, last = str(error).split("\n") if isinstance(error, ControlError) else [str(error)]
     hint, *story = error.hint.split("\n")
@@ -295,6 +292,7 @@ def ask_agent(arguments: argparse.Namespace) -> int:
 def check_config(arguments: argparse.Namespace) -> int:
     from failover.config import CONFIG_PATH, Config, ConfigError
     from failover.config.reading import load_with_warnings
+    from failover.config.summary import lines, summary
 
     if arguments.file and arguments.config:
         _complain("argument FILE: not allowed with argument --config", "name one file")
@@ -306,60 +304,19 @@ def check_config(arguments: argparse.Namespace) -> int:
         config, warnings = (Config(), ()) if missing else load_with_warnings(path)
     except ConfigError as error:
         if arguments.json:
-            print(json.dumps({"ok": False, "problems": [_plain(problem) for problem in error.problems]}, indent=2))
+            print(json.dumps({"ok": False, "problems": [asdict(problem) for problem in error.problems]}, indent=2))
             return USAGE
         raise
     if arguments.json:
-        warned = [_plain(warning) for warning in warnings]
-        print(json.dumps({"ok": True, "warnings": warned, **_understood(config)}, indent=2, ensure_ascii=False))
+        warned = [asdict(warning) for warning in warnings]
+        print(json.dumps({"ok": True, "warnings": warned, **summary(config)}, indent=2, ensure_ascii=False))
         return FINE
     print(f"{path}: " + ("not there, so the defaults hold" if missing else "fine"))
     for warning in warnings:
         print(f"warning: {warning}")
-    _tell(_understood(config))
+    for line in lines(summary(config)):
+        print(line)
     return FINE
-
-
-def _plain(problem: Problem) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(problem)
-
-
-def _understood(config: Config) -> dict[str, Any]:
-    """What the config comes to: uplinks in order, and the targets of each family."""
-
-    def urls(targets: Sequence[Any]) -> dict[str, list[str]]:
-        return {
-            family.value: [target.url for target in targets if target.family in (None, family)] for family in FAMILIES
-        }
-
-    common = config.targets
-    uplinks = [
-        {
-            "name": uplink.name,
-            "interface": uplink.interface,
-            "carrier": uplink.carrier,
-            "metered": uplink.metered is not None,
-            "targets": urls(common if uplink.targets is None else uplink.targets),
-        }
-        for uplink in config.uplinks
-    ]
-    return {"uplinks": uplinks, "targets": urls(common), "metrics": config.metrics.listen}
-
-
-def _tell(understood: dict[str, Any]) -> None:
-    if not understood["uplinks"]:
-        print("uplinks: discovered from the default routes of table main, in metric order")
-    for rank, uplink in enumerate(understood["uplinks"], 1):
-        extras = [uplink["carrier"], "metered" if uplink["metered"] else ""]
-        print(" ".join(filter(None, [f"uplink {rank}: {uplink['name']} on {uplink['interface']}", *extras])))
-        if uplink["targets"] != understood["targets"]:
-            for family, targets in uplink["targets"].items():
-                print(f"  {family} targets of its own: {', '.join(targets) or 'none'}")
-    for family, targets in understood["targets"].items():
-        print(f"{family} targets: {', '.join(targets) or 'none'}")
-    print(f"metrics: {understood['metrics'] or 'not served'}")
 
 
 def clean_up(arguments: argparse.Namespace) -> int:

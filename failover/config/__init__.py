@@ -15,7 +15,8 @@ CONFIG_PATH: Final = "/etc/failover/failover.yaml"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing wrong (or, as a warning, doubtful) in a file; `str` is one line for people."""
+    """One thing wrong (or, as a warning, doubtful) in a file. `str` is one line for people, as
+    `failover.yaml:7: uplinks[1].metred: unknown key; did you mean 'metered'?`."""
 
     source: str
     line: int
@@ -37,12 +38,7 @@ class ConfigError(FailoverError):
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = tuple(sorted(problems))
-        super().__init__("\n".join(describe_problems(self)))
-
-
-def describe_problems(error: ConfigError) -> list[str]:
-    """One line per problem, as `failover.yaml:7: uplinks[1].metred: unknown key; did you mean 'metered'?`."""
-    return [str(problem) for problem in error.problems]
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 @dataclass(frozen=True, slots=True)
