@@ -110,6 +110,11 @@ class Ground:
             netlink.route("add", **{**route, "gateway": None, "type": "unreachable", "priority": 4294967295})
             netlink.route("del", **route)
 
+    def remark(self, family: Family, mark: int) -> None:
+        """This mark leads to wan0 too."""
+        with self.netlink(self.van) as netlink:
+            netlink.rule("add", family=AF[family], priority=15521, table=TABLE["wan0"], fwmark=mark)
+
     def mute_gateway(self, family: Family) -> None:
         """wan0's gateway is now an address that nobody has."""
         with self.netlink(self.van) as netlink:

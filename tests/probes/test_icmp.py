@@ -131,8 +131,9 @@ def test_another_mark_takes_another_socket_in_its_place(ground: Ground, family: 
         probe = send(family, ALIVE[family])
         await bench.probe(probe)
         before = descriptors()
-        for number, uplink in enumerate(("wan1", "wan0", "wan1")):
-            result = await bench.probe(replace(probe, id=probe.id + 1000 + number, mark=MARK[uplink]))
+        ground.remark(family, 0x99)
+        for number, mark in enumerate((0x99, probe.mark, 0x99)):
+            result = await bench.probe(replace(probe, id=probe.id + 1000 + number, mark=mark))
             assert result.outcome is Outcome.ANSWERED
         assert descriptors() == before
         assert bench.probes.ignored == {}
