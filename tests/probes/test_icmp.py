@@ -131,13 +131,13 @@ def test_another_mark_takes_another_socket_in_its_place(ground: Ground, family: 
         probe = send(family, ALIVE[family])
         await bench.probe(probe)
         before = descriptors()
-        ground.remark(family, 0x99)
         for number, mark in enumerate((0x99, probe.mark, 0x99)):
             result = await bench.probe(replace(probe, id=probe.id + 1000 + number, mark=mark))
             assert result.outcome is Outcome.ANSWERED
         assert descriptors() == before
         assert bench.probes.ignored == {}
 
+    ground.remark(family, 0x99)
     play(ground, script)
 
 
