@@ -34,7 +34,7 @@ def diff(facts: Facts, desired: Desired) -> tuple[Operation, ...]:
 
     At no point between them does a family lose its default or a table its floor, nor is a copy missing. A switch is one
     REPLACE, the first of all; only the rule for specific routes, where it is missing, comes before it: behind a kill
-    switch the kernel would not find the gateway.
+    switch the kernel would not find the gateway. Sysctls come after all that is added: each costs a durable write.
     """
     upserts, stale = _routes(facts, desired)
     have = [rule for rule in facts.rules if ours(rule)]
@@ -44,8 +44,8 @@ def diff(facts: Facts, desired: Desired) -> tuple[Operation, ...]:
     return (
         *(Operation(Verb.ADD, rule) for rule in first),
         *sorted(upserts, key=lambda operation: not _is_switch(operation)),
-        *_sysctls(facts, desired.sysctls),
         *(Operation(Verb.ADD, rule) for rule in missing[len(first) :]),
+        *_sysctls(facts, desired.sysctls),
         *_deletions([rule for rule in have if rule not in wanted], stale),
     )
 

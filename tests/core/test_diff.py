@@ -215,6 +215,18 @@ def test_a_sysctl_is_set_once_and_only_where_the_kernel_has_it() -> None:
     assert diff(Facts(sysctls=(on,)), Desired(sysctls=(on,))) == ()
 
 
+def test_sysctls_wait_for_all_that_is_added_and_not_for_what_is_deleted() -> None:
+    off, on = Sysctl("net/ipv4/conf/wana/x", "0"), Sysctl("net/ipv4/conf/wana/x", "1")
+    mine = [rule for rule in SETTLED.rules if ours(rule)]
+    gone, stray = mine[-1], replace(mine[-1], priority=15540)
+    facts = replace(SETTLED, rules=(*(r for r in SETTLED.rules if r != gone), stray), sysctls=(off,))
+    assert diff(facts, replace(AT_A, sysctls=(on,))) == (
+        Operation(Verb.ADD, gone),
+        Operation(Verb.SET, on),
+        Operation(Verb.DELETE, stray),
+    )
+
+
 def test_removal_takes_all_that_is_ours_and_only_that() -> None:
     strangers = (
         Rule(V4, 15540, table=9, protocol=0),
