@@ -1,7 +1,7 @@
 """Network namespaces held by file descriptors, and processes inside them.
 
 What lives here: privileges, unshare and setns, children that die with their parent. What may not: links, addresses,
-routes (wire.py). The caller's own namespace is never written to: all changes happen inside one that was made here.
+routes (rtnl.py). The caller's own namespace is never written to: all changes happen inside one that was made here.
 """
 
 from __future__ import annotations

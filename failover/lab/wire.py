@@ -1,6 +1,6 @@
 """Cables between namespaces: veth pairs with fixed names, indexes and MACs, and without offloads.
 
-What lives here: how one cable is made. Who is connected to whom is in world.py.
+What lives here: how one cable is made. Who is connected to whom is in ground.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Recorded round trips as CSV: read row by row, every row checked, every complaint with its line.
 
 Only the file's contract lives here: `t_s`, one `rtt_ms_NAME` column per uplink (blank: the reply never came), and
-optionally `segment`, whose changes are jumps in time. `player.py` takes an engine through it.
+optionally `segment`, whose changes are jumps in time. `stage.py` takes an engine through it.
 """
 
 from __future__ import annotations
