@@ -296,14 +296,13 @@ class Agent:
 
     def _apply(self, operations: Sequence[Operation], decided: float | None) -> None:
         """`decided`: when the handling of the event began that decided a switch."""
-        began = time.monotonic()
         first = list(takewhile(_sets_way_of_new_flows, operations))
         results = self._kernel.apply(first)
         if decided is not None and first:
             self._metrics.switch_applied(time.monotonic() - decided)
         results += self._kernel.apply(operations[len(first) :])
         self._metrics.operated(results)
-        self._queue.put_nowait(Applied(results, time.monotonic() - began))
+        self._queue.put_nowait(Applied(results))
         self._read()
 
     def _read(self) -> None:
@@ -441,4 +440,4 @@ async def _reply(coming: asyncio.Future[Answer]) -> Mapping[str, object]:
     answer = await asyncio.shield(coming)
     if answer.error:
         raise ControlError(answer.error, answer.hint)
-    return {"text": answer.text, "fields": dict(answer.fields)}
+    return {"text": answer.text}

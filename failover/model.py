@@ -335,7 +335,6 @@ class Applied:
     """Event: what came of an Apply effect."""
 
     results: tuple[OperationResult, ...]
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +412,6 @@ class Answer:
     text: str
     error: str = ""
     hint: str = ""
-    fields: Mapping[str, object] = field(default_factory=dict)
 
 
 class NoticeKind(enum.StrEnum):

@@ -29,7 +29,6 @@ ETH_P_ALL = 3
 SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER = 4 << 20
 BATCH = 64
-DIRECTIONS = ("up", "down")
 ETHERTYPES = {b"\x08\x00": Family.IPV4, b"\x86\xdd": Family.IPV6}
 
 

@@ -44,8 +44,6 @@ from failover.sim.weights import wire_bytes
 BOOTED: Final = 1000.0
 """Monotonic seconds at the start of a world: the box has been up for a while, and nobody may take 0 for never."""
 UNIX_START: Final = 1_750_000_000.0
-APPLY_SECONDS: Final = 0.0005
-"""What the virtual kernel says a change took (a real one takes about that)."""
 
 
 class Brain(Protocol):
@@ -278,7 +276,7 @@ class World:
             results.append(self._ground.apply(operation))
             self._watch.changed(self.now, operation)
         self._follow_kernel()
-        self._ready.append(Applied(tuple(results), APPLY_SECONDS))
+        self._ready.append(Applied(tuple(results)))
         self._ready.append(KernelRead(self._ground.facts()))
 
     def _follow_kernel(self) -> None:

@@ -272,5 +272,5 @@ class Box:
                     error = str(refusal) or "refused"
             self.errors += error is not None
             results.append(OperationResult(operation, error))
-        self.tell(Applied(tuple(results), 0.001))
+        self.tell(Applied(tuple(results)))
         self.stir()

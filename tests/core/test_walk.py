@@ -193,7 +193,7 @@ class Walk:
         for outcome in self.dice.sample(list(Outcome), 4):
             probe = self.dice.choice((-1, 0, self.dice.randrange(1, len(self.box.sent) + 2), 10**12))
             self.box.tell(ProbeResult(probe, outcome, self.dice.choice((None, 0.0, 0.01, 3.0)), "\x1b[2J"))
-        self.box.tell(Applied((), 0.0))
+        self.box.tell(Applied(()))
         self.box.tell(KernelRead(self.dice.choice((Facts(), replace(self.box.facts, rules=())))))
         self.box.stir()
 
