@@ -17,22 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
-from typing import Final, NoReturn, assert_never
+from typing import Final, NoReturn
 
 from failover import __version__
 from failover.export.client import call, socket_path
-from failover.export.commands import COMMANDS, NAME_LIMIT, SECONDS_LIMIT, Argument, Kind, Spec, meant
-from failover.model import (
-    ControlError,
-    FailoverError,
-    KernelError,
-    Operation,
-    Route,
-    RouteKind,
-    Rule,
-    Sysctl,
-    clean,
-)
+from failover.export.commands import COMMANDS, SECONDS_LIMIT, Argument, Kind, Spec, meant
+from failover.model import ControlError, FailoverError, KernelError, clean
+from failover.wording import describe
 
 FINE, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 STATE_DIRECTORY: Final = "/var/lib/failover"
@@ -77,7 +68,7 @@ class Parser(argparse.ArgumentParser):
                 reader.check_option(word.partition("=")[0])
             elif reader is self and not word.startswith("-"):
                 if word not in self.commands:
-                    self.refuse(f"unknown command '{word}'", meant(word[:NAME_LIMIT], self.commands))
+                    self.refuse(f"unknown command '{word}'", meant(word, self.commands))
                 reader = self.commands[word]
         return self.parse_args(_join_negative(words))
 
@@ -87,7 +78,7 @@ class Parser(argparse.ArgumentParser):
         if any(option in command.options() for command in self.commands.values()):
             self.refuse(f"option '{option}' comes too early", "it goes after the command")
         of = self.prog.removeprefix("failover").replace(" ", " of ")
-        self.refuse(f"unknown option '{option}'{of}", meant(option[:NAME_LIMIT], self.options()))
+        self.refuse(f"unknown option '{option}'{of}", meant(option, self.options()))
 
 
 def _join_negative(words: Sequence[str]) -> list[str]:
@@ -335,25 +326,11 @@ def clean_up(arguments: argparse.Namespace) -> int:
                 failed += 1
                 _explain(result)
                 continue
-            print(describe(result.operation) + (f": {result.error}" if result.error else ""))
+            verb, what = result.operation.verb, describe(result.operation.item)
+            print(f"{verb} {what}" + (f": {result.error}" if result.error else ""))
             done, failed = (done, failed + 1) if result.error else (done + 1, failed)
     print(f"{done} removed or put back" + (f", {failed} not" if failed else ""))
     return FAILURE if failed else FINE
-
-
-def describe(operation: Operation) -> str:
-    """One change of the kernel in words."""
-    match operation.item:
-        case Route() as route:
-            kind = "" if route.kind is RouteKind.UNICAST else f"{route.kind.name.lower()} "
-            what = f"{route.family} {kind}default, metric {route.metric}, table {route.table}"
-        case Rule() as rule:
-            what = f"{rule.family} rule {rule.priority}"
-        case Sysctl(path, value):
-            what = f"{path} to {value}"
-        case _:
-            assert_never(operation.item)
-    return f"{operation.verb} {what}"
 
 
 def simulate(arguments: argparse.Namespace) -> int:

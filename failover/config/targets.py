@@ -5,13 +5,13 @@ Only syntax, and what an uplink can be asked for at all; no name is resolved and
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from typing import Final
 
 from failover.config.values import WrongValueError, parse_port, quoted
 from failover.model import Family, ProbeKind, Target
+from failover.wording import suggest
 
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?(?P<fragment>#.*)?"
@@ -69,8 +69,7 @@ def _kind(scheme: str) -> ProbeKind:
     kinds = [kind.value for kind in ProbeKind]
     if scheme.lower() in kinds:
         return ProbeKind(scheme.lower())
-    close = difflib.get_close_matches("icmp" if scheme.lower() == "ping" else scheme.lower(), kinds, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"schemes: {', '.join(kinds)}"
+    hint = suggest("icmp" if scheme.lower() == "ping" else scheme, kinds) or f"schemes: {', '.join(kinds)}"
     raise WrongValueError(f"unknown scheme {quoted(scheme)}", hint)
 
 

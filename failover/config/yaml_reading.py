@@ -5,8 +5,7 @@ Knows no key of any file; those are in the module that names them.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, Final, TypeVar
 from failover.config import Problem
 from failover.config.values import WrongValueError, format_duration, parse_duration, quoted, shown
 from failover.config.yaml_tree import Entries, Items, Scalar, Value
+from failover.wording import suggest
 
 _WORDS: Final = {"str": "text", "bool": "boolean", "int": "number", "float": "number", "timestamp": "date"}
 """What YAML 1.1 takes a plain scalar for, in people's words."""
@@ -100,12 +100,6 @@ def _key_mend(key: str, known: Mapping[str, object], homes: Mapping[str, str]) -
     if key in homes:
         return f"it belongs {homes[key]}"
     return suggest(key, known) or f"keys: {', '.join(known)}"
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?`, or nothing when no known word is near."""
-    close = difflib.get_close_matches(word[:64].lower(), list(known), n=1)
-    return f"did you mean '{close[0]}'?" if close else ""
 
 
 def items(place: Place, limit: int) -> list[Place]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from failover.core.lane import Lane
-from failover.model import Applied, Decision, Notice, NoticeKind, OperationResult, Route, Rule
+from failover.model import Applied, Decision, Notice, NoticeKind
+from failover.wording import describe
 
 
 class Once:
@@ -72,17 +73,5 @@ def failures(applied: Applied) -> dict[str, Notice]:
         text: Notice(NoticeKind.KERNEL, text, {"error": result.error})
         for result in applied.results
         if result.error is not None
-        for text in [_failure(result)]
+        for text in [f"cannot {result.operation.verb} {describe(result.operation.item)}: {result.error}"]
     }
-
-
-def _failure(result: OperationResult) -> str:
-    operation = result.operation
-    match operation.item:
-        case Route(family=family, table=table, metric=metric):
-            what = f"{family} default route metric {metric} in table {table}"
-        case Rule(family=family, priority=priority):
-            what = f"{family} rule {priority}"
-        case sysctl:
-            what = f"sysctl {sysctl.path}"
-    return f"cannot {operation.verb} {what}: {result.error}"

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from math import inf
 from typing import assert_never
 
+from failover.config.values import format_duration
 from failover.core.lane import Lane
 from failover.core.policy import Will
 from failover.core.verdicts import LOST, RECEIVING
 from failover.model import Answer, Asked, Auto, Drain, ProbeNow, Undrain, Use
+from failover.wording import suggest
 
 
 def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[Will, Answer]:
@@ -28,7 +29,7 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
             if name in will.drained:
                 return will, Answer(asked.id, "", f"{name} is drained", f"failover undrain {name}")
             will = replace(will, use=name, until=now + seconds, strict=strict)
-            text = f"using {name} for {_span(seconds)}" + (", strictly" if strict else "")
+            text = f"using {name} for {format_duration(seconds)}" + (", strictly" if strict else "")
             able = any(lane.verdict not in LOST for lane in lanes if lane.uplink.name == name)
             return will, Answer(asked.id, text if able else f"{text}, once it can carry traffic again")
         case Auto():
@@ -58,8 +59,7 @@ def _unpinned(will: Will) -> Will:
 
 
 def _unknown(asked: int, name: str, names: Iterable[str]) -> Answer:
-    close = get_close_matches(name, list(names), 1)
-    hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(names) or 'no uplink'}"
+    hint = suggest(name, names) or f"there is {', '.join(names) or 'no uplink'}"
     return Answer(asked, "", f"no uplink is named {name}", hint)
 
 
@@ -68,9 +68,3 @@ def _alone(name: str, lanes: Sequence[Lane], will: Will) -> list[str]:
     mine = {lane.family for lane in lanes if lane.uplink.name == name and lane.verdict not in LOST}
     others = [lane for lane in lanes if lane.uplink.name != name and lane.uplink.name not in will.drained]
     return sorted(mine - {lane.family for lane in others if lane.verdict in RECEIVING})
-
-
-def _span(seconds: float) -> str:
-    whole = round(seconds)
-    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
-    return " ".join(f"{count} {unit}" for count, unit in parts if count) or f"{seconds:g} s"

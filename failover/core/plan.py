@@ -32,6 +32,7 @@ from failover.model import (
     RuleAction,
     Sysctl,
 )
+from failover.wording import describe
 
 PREF_SPECIFIC: Final = 15500
 """What main knows more exactly than a default route (the LAN) goes before everything of ours."""
@@ -303,11 +304,8 @@ def _crowded(served: Iterable[Family], facts: Facts) -> list[str]:
 
 
 def _intruder(item: Route | Rule) -> str:
-    if isinstance(item, Route):
-        what = f"{item.family} default route, metric {item.metric}, in our table {item.table}"
-    else:
-        what = f"{item.family} rule {item.priority}, among ours"
-    return f"a foreign {what} (protocol {item.protocol}) may divert traffic; it is left alone"
+    what = f"{describe(item)} (protocol {item.protocol})"
+    return f"a foreign {what} stands among ours and may divert traffic; it is left alone"
 
 
 def _sysctls(uplinks: Iterable[Uplink], facts: Facts) -> list[Sysctl]:

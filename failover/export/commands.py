@@ -5,13 +5,13 @@ Server, client and command line read it, so they cannot disagree. No I/O here.
 
 from __future__ import annotations
 
-import difflib
 import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from failover.model import Auto, Command, ControlError, Drain, ProbeNow, Undrain, Use, clean
+from failover.wording import suggest
 
 NAME_LIMIT: Final = 128
 SECONDS_LIMIT: Final = 10 * 366 * 86400.0
@@ -73,10 +73,7 @@ COMMANDS: Final[Mapping[str, Spec]] = {
 def meant(word: str, known: Iterable[str]) -> str:
     """The hint for an unknown word: the nearest known one, or all of them."""
     words = sorted(known)
-    near = difflib.get_close_matches(word, words, n=1)
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"known: {', '.join(words)}" if words else "it takes none"
+    return suggest(word, words) or (f"known: {', '.join(words)}" if words else "it takes none")
 
 
 def parse(request: object) -> tuple[Spec, dict[str, object]]:
@@ -88,7 +85,7 @@ def parse(request: object) -> tuple[Spec, dict[str, object]]:
         raise ControlError("the request names no command", f"known: {', '.join(sorted(COMMANDS))}")
     spec = COMMANDS.get(name)
     if spec is None:
-        raise ControlError(f"unknown command {clean(name)!r}", meant(name[:NAME_LIMIT], COMMANDS))
+        raise ControlError(f"unknown command {clean(name)!r}", meant(name, COMMANDS))
     return spec, _arguments(spec, {key: value for key, value in request.items() if key != "command"})
 
 
@@ -96,7 +93,7 @@ def _arguments(spec: Spec, given: Mapping[str, object]) -> dict[str, object]:
     known = {argument.name: argument for argument in spec.arguments}
     for key in given:
         if key not in known:
-            raise ControlError(f"{spec.name}: unknown argument {clean(key)!r}", meant(key[:NAME_LIMIT], known))
+            raise ControlError(f"{spec.name}: unknown argument {clean(key)!r}", meant(key, known))
     for argument in spec.arguments:
         if argument.name not in given and not argument.option:
             raise ControlError(f"{spec.name}: argument {argument.name!r} is missing", f"it is the {argument.help}")

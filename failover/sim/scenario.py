@@ -26,7 +26,6 @@ from failover.config.yaml_reading import (
     items,
     label,
     read_keys,
-    suggest,
     text,
 )
 from failover.config.yaml_tree import Entries, Items, Scalar, compose, read_text
@@ -45,6 +44,7 @@ from failover.sim.script import (
     TargetDead,
     Weather,
 )
+from failover.wording import suggest
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 UPLINKS_MAX: Final = 16

@@ -12,7 +12,6 @@ from typing import Final
 
 from failover.config import Config, Metered, Uplink
 from failover.config.values import quoted
-from failover.config.yaml_reading import suggest
 from failover.core.engine import Engine
 from failover.model import FailoverError, Family
 from failover.picture import Snapshot
@@ -26,6 +25,7 @@ from failover.sim.script import Course, Script, unroll
 from failover.sim.trace import Step, Trace
 from failover.sim.traffic import Meter, Requests
 from failover.sim.world import Brain, World
+from failover.wording import suggest
 
 TRACE_SETTLE: Final = 30.0
 """Seconds of flawless uplinks before each segment of a trace, in which a fresh engine proves all of them."""

@@ -7,7 +7,6 @@ optionally `segment`, whose changes are jumps in time. `stage.py` takes an engin
 from __future__ import annotations
 
 import csv
-import difflib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Final
 from failover.config.values import WrongValueError, parse_name
 from failover.model import FailoverError, clean
 from failover.sim.links import SLOT
+from failover.wording import suggest
 
 PREFIX: Final = "rtt_ms_"
 _EXAMPLE: Final = "t_s,rtt_ms_au,rtt_ms_docomo"
@@ -146,8 +146,8 @@ class Trace:
         if column in ("t_s", "segment"):
             return
         if not column.startswith(PREFIX):
-            near = difflib.get_close_matches(column, ("t_s", "segment", f"{PREFIX}NAME"), 1, 0.6)
-            hint = f"did you mean {near[0]}?" if near else f"the columns are t_s, segment and {PREFIX}NAME"
+            near = suggest(column, ("t_s", "segment", f"{PREFIX}NAME"))
+            hint = near or f"the columns are t_s, segment and {PREFIX}NAME"
             raise self._error(f"unknown column '{clean(column, 60)}'", hint)
         try:
             parse_name(column.removeprefix(PREFIX))

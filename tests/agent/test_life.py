@@ -159,8 +159,8 @@ def test_cleanup_waits_for_the_agents_end_and_leaves_what_is_foreign(van: Namesp
     exit_status, out, _ = command(van, "cleanup", *where)
     assert exit_status == 0
     assert "delete ipv4 rule 15580\n" in out
-    assert "delete ipv6 unreachable default, metric 4294967295, table 15501\n" in out
-    assert f"set {path} to 0\n" in out
+    assert "delete ipv6 unreachable default route, metric 4294967295, table 15501\n" in out
+    assert f"set sysctl {path} = 0\n" in out
     assert ours(van) == (frozenset(), before[1])
     assert command(van, "cleanup", *where) == (0, "0 removed or put back\n", "")
 

@@ -17,15 +17,15 @@ def box(*names: str) -> Box:
 
 # fmt: off
 ANSWERS: dict[str, tuple[Command, str, str, str]] = {
-    "use": (Use("docomo"), "using docomo for 1 d", "", ""),
-    "use for a while": (Use("docomo", 5430), "using docomo for 1 h 30 min 30 s", "", ""),
-    "use for a blink": (Use("docomo", 0.25), "using docomo for 0.25 s", "", ""),
-    "use strictly": (Use("docomo", 7200, strict=True), "using docomo for 2 h, strictly", "", ""),
+    "use": (Use("docomo"), "using docomo for 24h", "", ""),
+    "use for a while": (Use("docomo", 5430), "using docomo for 5430s", "", ""),
+    "use for a blink": (Use("docomo", 0.25), "using docomo for 250ms", "", ""),
+    "use strictly": (Use("docomo", 7200, strict=True), "using docomo for 2h, strictly", "", ""),
     "auto": (Auto(), "choosing by health again", "", ""),
     "drain": (Drain("au"), "au is drained", "", ""),
     "undrain": (Undrain("au"), "au is no longer drained", "", ""),
     "probe": (ProbeNow("au"), "probing every target of au", "", ""),
-    "a slip": (Use("docmo"), "", "no uplink is named docmo", "did you mean docomo?"),
+    "a slip": (Use("docmo"), "", "no uplink is named docmo", "did you mean 'docomo'?"),
     "a stranger": (Drain("wlan0"), "", "no uplink is named wlan0", "there is au, docomo"),
 }
 # fmt: on

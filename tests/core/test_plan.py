@@ -274,8 +274,9 @@ def test_a_foreign_route_or_rule_among_ours_is_told_and_the_plan_stays_the_same(
     after = replace(before, routes=(*before.routes, others[0]), rules=(*before.rules, others[1]))
     usual, found = (plan((A,), decide("a", "a"), facts, MASK) for facts in (before, after))
     assert found.warnings == (
-        "a foreign ipv4 default route, metric 0, in our table 15500 (protocol 3) may divert traffic; it is left alone",
-        "a foreign ipv4 rule 15580, among ours (protocol 4) may divert traffic; it is left alone",
+        "a foreign ipv4 default route, metric 0, table 15500 (protocol 3) stands among ours and may divert traffic; "
+        "it is left alone",
+        "a foreign ipv4 rule 15580 (protocol 4) stands among ours and may divert traffic; it is left alone",
     )
     assert replace(found, warnings=()) == usual
 

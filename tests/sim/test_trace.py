@@ -58,7 +58,7 @@ HEAD = "t_s,rtt_ms_a,rtt_ms_b\n"
         ("t_s\n0\n", "line 1: no column rtt_ms_NAME", "columns are as"),
         ("rtt_ms_a\n0\n", "line 1: no column t_s", "columns are as"),
         ("t_s,rtt_ms_a,rtt_ms_a\n", "line 1: column 'rtt_ms_a' is there twice", ""),
-        ("t_s,rtt_ms,loss,operator\n", "line 1: unknown column 'rtt_ms'", "did you mean rtt_ms_NAME?"),
+        ("t_s,rtt_ms,loss,operator\n", "line 1: unknown column 'rtt_ms'", "did you mean 'rtt_ms_NAME'?"),
         ("t_s,rtt_ms_a,loss\n", "line 1: unknown column 'loss'", "t_s, segment and rtt_ms_NAME"),
         ("t_s,rtt_ms_a b\n", "line 1: column 'rtt_ms_a b': 'a b' is not a name", "A-Z"),
         ("t_s," + ",".join(f"rtt_ms_{i}" for i in range(17)) + "\n", "line 1: 17 uplinks", "at most 16"),

@@ -1,0 +1,34 @@
+"""How things are put into words: what was meant, and what an object of the kernel is called.
+
+Pure. Only what more than one room says in the same way.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+from failover.model import Route, RouteKind, Rule, Sysctl
+
+_WORD_MAX: Final = 64
+"""Characters of a mistyped word that are compared."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, in any case of letters; nothing when no known word is near."""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word[:_WORD_MAX].lower(), names, n=1)
+    return f"did you mean '{names[near[0]]}'?" if near else ""
+
+
+def describe(item: Route | Rule | Sysctl) -> str:
+    """What an operation is about, as `ipv4 default route, metric 1, table 15500`."""
+    match item:
+        case Route():
+            kind = "" if item.kind is RouteKind.UNICAST else f"{item.kind.name.lower()} "
+            return f"{item.family} {kind}default route, metric {item.metric}, table {item.table}"
+        case Rule():
+            return f"{item.family} rule {item.priority}"
+        case Sysctl():
+            return f"sysctl {item.path} = {item.value}"
