@@ -55,6 +55,16 @@ class Family(enum.StrEnum):
     IPV4 = "ipv4"
     IPV6 = "ipv6"
 
+    @staticmethod
+    def of(address: str) -> Family:
+        """Of a literal address, which is not checked."""
+        return Family.IPV6 if ":" in address else Family.IPV4
+
+    @property
+    def bits(self) -> int:
+        """The length of an address."""
+        return 32 if self is Family.IPV4 else 128
+
 
 FAMILIES: Final = (Family.IPV4, Family.IPV6)
 
@@ -163,11 +173,8 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The kernel's state that the agent goes by, read at one moment.
-
-    Every link; every address of global scope; the default routes of table main; every route of our own tables,
-    whoever made it; every policy rule; the sysctls of interest.
-    """
+    """The kernel's state, read at one moment: every link; every address of global scope; the default routes of table
+    main; every route of our own tables, whoever made it; every policy rule; the sysctls of interest."""
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
@@ -207,6 +214,11 @@ class ProbeKind(enum.StrEnum):
     DNS = "dns"
     HTTP = "http"
     HTTPS = "https"
+
+    @property
+    def is_web(self) -> bool:
+        """Asks for a page: too dear for a burst."""
+        return self in (ProbeKind.HTTP, ProbeKind.HTTPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +265,7 @@ class SendProbe:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """Event: what came of probe `id`. Adapters say `answered` for any answer within PROBE_PATIENCE seconds; whether
-    that was late is judged in the core."""
+    """Event: what came of probe `id`. Adapters say `answered` within PROBE_PATIENCE; the core judges what was late."""
 
     id: int
     outcome: Outcome

@@ -29,7 +29,6 @@ _EXAMPLES: Final = {
     ProbeKind.HTTP: "http://example.com/generate_204",
     ProbeKind.HTTPS: "https://example.com/generate_204",
 }
-_WEB: Final = (ProbeKind.HTTP, ProbeKind.HTTPS)
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -57,7 +56,7 @@ def parse_target(text: str) -> Target:
         raise WrongValueError(f"{quoted(match['fragment'])} is never sent", "remove it")
     host, address, port = _authority(kind, match["authority"])
     path, query = match["path"] or "", (match["query"] or "")[1:]
-    if kind in _WEB:
+    if kind.is_web:
         return _web_target(kind, host, address, port, path or "/", query)
     if query:
         raise WrongValueError(f"'?' has no meaning with {kind}", f"write it as {_EXAMPLES[kind]}")
@@ -78,7 +77,7 @@ def _authority(kind: ProbeKind, authority: str) -> tuple[str, _Address | None, i
     host, port = _split_port(kind, authority)
     address = _address(host)
     if address is None:
-        if kind not in _WEB:
+        if not kind.is_web:
             raise WrongValueError(
                 f"{quoted(host)} is not an address", f"{kind} needs a literal one, as {_EXAMPLES[kind]}"
             )
@@ -153,7 +152,7 @@ def _plain_target(kind: ProbeKind, host: str, address: _Address, port: int | Non
     elif path:
         raise WrongValueError(f"{quoted(path)} has no meaning with {kind}", f"write it as {_EXAMPLES[kind]}")
     url = f"{kind}://{_shown(kind, address, host, port)}" + (f"/{name}" if name else "")
-    return Target(kind, host, port, name, family=_family(address), url=url)
+    return Target(kind, host, port, name, family=Family.of(host), url=url)
 
 
 def _web_target(
@@ -165,7 +164,7 @@ def _web_target(
     full = path + ("?" + "&".join(kept) if kept else "")
     shown = [*kept, f"status={status}"] if status != 204 else kept
     url = f"{kind}://{_shown(kind, address, host, port)}{path}" + ("?" + "&".join(shown) if shown else "")
-    return Target(kind, host, port, full, status, _family(address), url)
+    return Target(kind, host, port, full, status, None if address is None else Family.of(host), url)
 
 
 def _status(wanted: list[str]) -> int:
@@ -181,9 +180,3 @@ def _status(wanted: list[str]) -> int:
 def _shown(kind: ProbeKind, address: _Address | None, host: str, port: int | None) -> str:
     name = f"[{host}]" if address is not None and address.version == 6 else host
     return name if port == _PORTS.get(kind) else f"{name}:{port}"
-
-
-def _family(address: _Address | None) -> Family | None:
-    if address is None:
-        return None
-    return Family.IPV4 if address.version == 4 else Family.IPV6

@@ -13,7 +13,6 @@ from typing import Final, assert_never
 
 from failover.config import Detection
 from failover.core.record import Entry, Record
-from failover.core.schedule import WEB
 from failover.core.uplinks import Path
 from failover.core.verdicts import RECEIVING, Sign, after
 from failover.model import Outcome, ProbeKind, ProbeResult, Target, Verdict
@@ -75,7 +74,7 @@ class Health:
         """These are the targets from now on; without any, a path that is there counts as up."""
         urls = [target.url for target in targets]
         self._targets = targets
-        self._quick = frozenset([t.url for t in targets if t.kind not in WEB] or urls)
+        self._quick = frozenset([t.url for t in targets if not t.kind.is_web] or urls)
         self._forget()
         self._portals.intersection_update(urls)
         self.record.keep_targets(urls)
@@ -113,7 +112,7 @@ class Health:
         if self.silent_since is None and not self.record.dead_target(target.url):
             self.silent_since = now
         patience = self.suspicion_after() if steady else self._burst_patience()
-        if target.kind in WEB:
+        if target.kind.is_web:
             patience = max(patience, LOST_AFTER)
         steady = steady and self.verdict not in _UNCOUNTED
         self._pending[probe] = _Pending(target, now, now + patience, steady)

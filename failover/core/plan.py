@@ -215,9 +215,9 @@ def _source_rules(
     again, so every flow would slip past a kill switch by the address chosen. IPv4 keeps one in front for the kernel's
     own lookups, or its reverse path filter would drop the replies to probes.
     """
-    length = 32 if family is Family.IPV4 else 128
     rules = [
-        Rule(family, PREF_SOURCE, table=table_of(slot), source=f"{address}/{length}") for address, slot in addresses
+        Rule(family, PREF_SOURCE, table=table_of(slot), source=f"{address}/{family.bits}")
+        for address, slot in addresses
     ]
     if not behind:
         return rules, []

@@ -34,8 +34,6 @@ PORTAL_INTERVAL: Final = 30.0
 BURST_INTERVAL: Final = 0.1
 BURST_LENGTH: Final = 1.5
 
-WEB: Final = (ProbeKind.HTTP, ProbeKind.HTTPS)
-"""Kinds too dear for a burst."""
 _LEAD_ORDER: Final = (ProbeKind.ICMP, ProbeKind.DNS, ProbeKind.TCP, ProbeKind.HTTP, ProbeKind.HTTPS)
 
 
@@ -137,7 +135,7 @@ class Schedule:
     def _live(self, dead: Callable[[str], bool]) -> Sequence[Target]:
         """What answers of the cheapest kind that answers; all of the cheapest kind where nothing does."""
         lead = [target for target in self._lead if not dead(target.url)]
-        return lead or [t for t in self._others if t.kind not in WEB and not dead(t.url)] or self._lead
+        return lead or [t for t in self._others if not t.kind.is_web and not dead(t.url)] or self._lead
 
     def _leading(self, dead: Callable[[str], bool]) -> Sequence[Target]:
         """The cheapest kind; where it never answers (a carrier that drops pings), the next one takes turns with it."""
@@ -157,6 +155,6 @@ class Schedule:
         if step > 0:
             return [Due(self.another(dead), steady=False, partner=True)]
         live = self._live(dead)
-        others = [t for t in self._others if t.kind not in WEB and not dead(t.url) and t not in live]
+        others = [t for t in self._others if not t.kind.is_web and not dead(t.url) and t not in live]
         rest = [target for target in (*live, *others) if target.url not in overdue]
         return [Due(target, steady=False) for target in rest or live]

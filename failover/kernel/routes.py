@@ -226,7 +226,7 @@ def _key(route: Route) -> bytes:
 
 def _via(family: Family, gateway: str) -> bytes:
     """A next hop of the other family goes into RTA_VIA, behind its own family."""
-    own = Family.IPV6 if ":" in gateway else Family.IPV4
+    own = Family.of(gateway)
     packed = address_bytes(own, gateway)
     if own is family:
         return attribute(RTA_GATEWAY, packed)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from failover.lab.ground import WALLED_TABLE
-from failover.lab.places import TARGETS
 from failover.lab.reach import AF
 from failover.lab.rtnl import BLACKHOLE, RT_TABLE_MAIN, Rule
 from failover.model import Family
@@ -163,6 +162,6 @@ def portal(world: World, carrier: str, icmp: bool = True) -> Fault:
 
 def dead_target(world: World, address: str) -> Fault:
     """One target of the internet no longer answers; a dead target is not a dead uplink."""
-    family = next(family for family, addresses in TARGETS.items() if address in addresses)
-    destination = f"{address}/{32 if family is Family.IPV4 else 128}"
+    family = Family.of(address)
+    destination = f"{address}/{family.bits}"
     return _by_rules(world.ground.internet, [Rule(BEFORE_LOCAL, AF[family], BLACKHOLE, destination=destination)])

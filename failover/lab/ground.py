@@ -85,7 +85,7 @@ def _prepare_internet(ground: Ground) -> None:
     """The walled garden answers in the name of every server of the internet."""
     for namespace in (ground.internet, ground.walled):
         for address in internet_addresses():
-            namespace.rtnl.add_address(1, f"{address}/{128 if ':' in address else 32}")
+            namespace.rtnl.add_address(1, f"{address}/{Family.of(address).bits}")
     _move_local_rule(ground.internet)
 
 

@@ -296,8 +296,8 @@ class VirtualKernel:
     def add_address(self, name: str, interface: str, usable: bool = True) -> None:
         """`interface` is ADDRESS/LENGTH."""
         link, parsed = self._links[name], ip_interface(interface)
-        family = Family.IPV4 if parsed.version == 4 else Family.IPV6
-        link.addresses.append(Address(link.index, family, str(parsed.ip), parsed.network.prefixlen, usable))
+        family, length = Family.of(interface), parsed.network.prefixlen
+        link.addresses.append(Address(link.index, family, str(parsed.ip), length, usable))
         self._changed()
 
     def remove_address(self, name: str, address: str) -> None:
@@ -305,7 +305,7 @@ class VirtualKernel:
         and with the last address all routes of the device. IPv6 takes no route, only the preference."""
         link = self._links[name]
         link.addresses = [held for held in link.addresses if held.address != address]
-        if ":" in address:
+        if Family.of(address) is Family.IPV6:
             self._held = [replace(h, route=without_source(h.route, address)) for h in self._held]
         else:
             last = not any(held.family is Family.IPV4 for held in link.addresses)

@@ -18,7 +18,6 @@ from failover.model import PROBE_PATIENCE, Outcome, ProbeKind
 
 SLOT: Final = 0.2
 """Seconds between the echoes of the PAM 2025 drives; burst probabilities are per slot of this length."""
-_WEB: Final = frozenset((ProbeKind.HTTP, ProbeKind.HTTPS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class ScriptedLane:
         rtt = _round_trip(here, at, dice)
         if here.refused:
             return Outcome.REFUSED, rtt
-        if here.portal and kind in _WEB:
+        if here.portal and kind.is_web:
             return Outcome.PORTAL, rtt
         muted = not here.resolver and kind is ProbeKind.DNS
         if muted or (here.passes < 1.0 and dice.random() >= here.passes):

@@ -64,7 +64,7 @@ class Box:
                 side.sysctl(f"ipv4/conf/{key}/rp_filter", 1 if side is self.van else 0)
         self.far.sysctl("ipv4/ip_forward", 1)
         for family in FAMILIES:
-            self.far.rtnl.add_address(1, f"{INTERNET[family]}/{32 if family is V4 else 128}")
+            self.far.rtnl.add_address(1, f"{INTERNET[family]}/{family.bits}")
         with self.van.socket(socket.AF_NETLINK, socket.SOCK_RAW) as events:
             events.settimeout(SETTLES)
             events.bind((0, RTMGRP_LINK))
@@ -190,7 +190,7 @@ def layout(family: Family, indexes: Iterable[int] = (WAN0, WAN1)) -> list[Route 
     for slot, index in enumerate(indexes):
         routes += [default(family, 15501 + slot, index), floor(family, 15501 + slot)]
         routes += [default(family, table, index, 101 + slot) for table in (15500, 15590)]
-        host = f"{OWN[index][family]}/{32 if family is V4 else 128}"
+        host = f"{OWN[index][family]}/{family.bits}"
         mark = (slot + 1) << 24
         rules.append(Rule(family, 15510, table=15501 + slot, source=host))
         rules.append(Rule(family, 15520, table=15501 + slot, fwmark=mark, fwmask=0x3F000000))

@@ -62,7 +62,7 @@ def _plain(address: str | None, family: Family) -> str | None:
 @st.composite
 def some_rules(draw: st.DrawFn) -> Rule:
     family = draw(st.sampled_from(FAMILIES))
-    length = st.integers(1, 32 if family is V4 else 128)
+    length = st.integers(1, family.bits)
     prefix = st.none() | st.tuples(ADDRESSES[family], length)
     ends = [draw(prefix) for _ in range(2)]
     source, destination = (None if end is None else f"{_plain(end[0], family)}/{end[1]}" for end in ends)

@@ -92,7 +92,7 @@ class Van:
         for address in (f"{net}.1/24", "fe80::1/64"):
             there.namespace.rtnl.add_address(there.index, address)
         for family in FAMILIES:
-            there.namespace.rtnl.add_address(there.index, f"{INTERNET[family]}/{32 if family is V4 else 128}")
+            there.namespace.rtnl.add_address(there.index, f"{INTERNET[family]}/{family.bits}")
 
     def _address(self, name: str, address: str) -> None:
         here, there = self.ends(name)
