@@ -6,14 +6,16 @@ kernel changes.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import Final
 
 from failover.model import (
+    METRIC_CHOSEN,
     PREFS_OWNED,
     PROTOCOL,
+    TABLE_ACTIVE,
     TABLE_MAIN,
+    TABLE_SETTLED,
     TABLES_OWNED,
     Facts,
     Family,
@@ -36,6 +38,7 @@ class Ground:
         self.kernel = kernel
         self._metrics = {name: FIRST_METRIC + place for place, name in enumerate(interfaces)}
         self._indexes = {name: kernel.add_link(name) for name in self._metrics}
+        self._names: dict[int | None, str] = {index: name for name, index in self._indexes.items()}
         for name in self._metrics:
             for family in families:
                 self.lease(name, family, held=True)
@@ -112,13 +115,30 @@ class Ground:
         self._refresh()
         return (interface, family) in self._carrying
 
-    def addresses(self, interface: str, family: Family) -> list[tuple[str, bool]]:
-        """The interface's addresses, and whether another one holds the same."""
-        facts = self.facts()
-        holders = Counter(address.address for address in facts.addresses)
+    def addresses(self, interface: str, family: Family) -> list[str]:
+        """The interface's; no two interfaces hold the same."""
         index = self._indexes[interface]
-        held = [a.address for a in facts.addresses if a.index == index and a.family is family]
-        return [(address, holders[address] > 1) for address in held]
+        return [a.address for a in self.facts().addresses if a.index == index and a.family is family]
+
+    def ways(self, family: Family) -> set[str]:
+        """Interfaces that have a default route of the family in main, with a carrier or without."""
+        return {self._names[r.interface] for r in self._defaults(family, TABLE_MAIN)}
+
+    def fallbacks(self, family: Family, table: int) -> list[str]:
+        """Interfaces of the defaults in one of the agent's tables, best first; the chosen one's own is left out."""
+        held = sorted(self._defaults(family, table), key=lambda route: route.metric)
+        return [self._names[r.interface] for r in held if r.metric != METRIC_CHOSEN]
+
+    def _defaults(self, family: Family, table: int) -> list[Route]:
+        listed = (r for r in self.facts().routes if r.family is family and r.table == table)
+        return [route for route in listed if route.kind is RouteKind.UNICAST]
+
+    def floorless(self, family: Family) -> set[int]:
+        """Tables of uplinks that rules ask, and in which a packet that finds no way goes on to the next rule."""
+        facts = self.facts()
+        asked = {rule.table for rule in facts.rules if rule.family is family and rule.table in TABLES_OWNED}
+        floors = {r.table for r in facts.routes if r.family is family and r.kind is RouteKind.UNREACHABLE}
+        return asked - floors - {TABLE_ACTIVE, TABLE_SETTLED}
 
     def foreign(self) -> Hashable:
         """Everything that is not the agent's: its routes and rules, and all addresses and links."""

@@ -17,6 +17,8 @@ from failover.model import (
     FAMILIES,
     PREFS_OWNED,
     PROTOCOL,
+    TABLE_ACTIVE,
+    TABLE_SETTLED,
     TABLES_OWNED,
     Command,
     Decision,
@@ -130,17 +132,28 @@ class Watch:
                 self._fail(now, f"no {family} default for open and forwarded flows although a link has an address")
 
     def at_rest(self, now: float, snapshot: Snapshot) -> None:
-        """Nothing is under way: the kernel does what was decided."""
+        """Nothing is under way: the kernel does what was decided, and would go on by itself if the agent died."""
         interfaces = {view.name: view.interface for view in snapshot.uplinks}
         for family, decision in snapshot.decisions.items():
-            if not self._ground.has_way(family):
-                continue
             new, settled = self._ground.new_way(family), self._ground.settled_way(family)
             for what, wanted, actual in (("active", decision.active, new), ("settled", decision.settled, settled)):
                 if wanted is not None and self._ground.carries(interfaces[wanted], family):
                     self._same(now, f"{family} {what}", interfaces[wanted], actual)
+            self._check_fallbacks(now, family, [interfaces[name] for name in decision.order])
+            for table in self._ground.floorless(family):
+                self._fail(now, f"at rest, and {family} rules ask table {table}, which has no floor")
             for view in snapshot.uplinks:
                 self._check_own(now, family, view)
+
+    def _check_fallbacks(self, now: float, family: Family, order: list[str]) -> None:
+        """Every way there is, in the decided order: by them the kernel fails over without the agent."""
+        for table in (TABLE_ACTIVE, TABLE_SETTLED):
+            held = self._ground.fallbacks(family, table)
+            if held != order:
+                told, wanted = (", ".join(names) or "none" for names in (held, order))
+                self._fail(now, f"at rest, and {family} fallbacks in table {table} are {told}, not {wanted}")
+        for missing in self._ground.ways(family) - set(order):
+            self._fail(now, f"at rest, and {missing} is no {family} fallback although it has a default route")
 
     def _check_own(self, now: float, family: Family, view: UplinkView) -> None:
         """An uplink's probes and open flows leave by itself."""
@@ -149,9 +162,8 @@ class Watch:
         mask = self._config.fwmark_mask
         mark = (view.slot + 1) * (mask & -mask)
         self._same(now, f"{family} mark {mark:#x}", view.interface, self._ground.marked_way(family, mark))
-        for address, shared in self._ground.addresses(view.interface, family):
-            if not shared:
-                self._same(now, f"{family} from {address}", view.interface, self._ground.sourced_way(family, address))
+        for address in self._ground.addresses(view.interface, family):
+            self._same(now, f"{family} from {address}", view.interface, self._ground.sourced_way(family, address))
 
     def _same(self, now: float, what: str, wanted: str, actual: str | None) -> None:
         if actual != wanted:
@@ -202,7 +214,7 @@ class Watch:
             told = "no answer since" if debt.heard is None else f"answers for {proven:.3f} s"
             self._fail(now, f"{new.active} {new.family} is in its hold-down of {debt.seconds:g} s ({told}): {new}")
         view = _view(before, place)
-        if view is not None and view.hold_until is None and debt.seconds > self._config.detection.return_after:
+        if view is not None and view.hold_until is None:
             self._fail(now, f"{new.active} {new.family} had no end of its hold-down in sight: {new}")
         del self._debts[place]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from failover.config import Config, Detection, Policy
 from failover.core.engine import Engine, Event
 from failover.model import (
+    METRIC_CHOSEN,
     TABLE_MAIN,
     Apply,
     Effect,
@@ -20,12 +21,13 @@ from failover.model import (
     OperationResult,
     Reason,
     Route,
+    RouteKind,
     Rule,
     RuleAction,
     Sysctl,
     Verb,
 )
-from failover.picture import Snapshot
+from failover.picture import FamilyView, Snapshot
 from failover.sim import stage
 from failover.sim.invariants import InvariantError
 from failover.sim.kernel import VirtualKernel
@@ -132,6 +134,21 @@ def test_a_return_too_soon_after_a_conviction() -> None:
         play(impatient(policy=Policy(failback_after=20.0)))
 
 
+def test_a_return_without_an_end_of_the_hold_down_in_sight() -> None:
+    class Secretive(Engine):
+        def snapshot(self) -> Snapshot:
+            told = super().snapshot()
+            uplinks = tuple(replace(view, families=open_ended(view.families)) for view in told.uplinks)
+            return replace(told, uplinks=uplinks)
+
+    with pytest.raises(InvariantError, match="au ipv4 had no end of its hold-down in sight"):
+        play(Secretive)
+
+
+def open_ended(families: Mapping[Family, FamilyView]) -> dict[Family, FamilyView]:
+    return {family: replace(seen, hold_until=None) for family, seen in families.items()}
+
+
 def test_a_kernel_that_is_not_as_decided() -> None:
     class Idle(Meddler):
         """Says that it switched, and leaves the kernel alone."""
@@ -148,8 +165,68 @@ def test_a_kernel_that_is_not_as_decided() -> None:
         play(Idle)
 
 
-def test_a_kernel_that_never_does_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def says(**change: object) -> type[Engine]:
+    """An engine that tells of other decisions than those it carries out."""
+
+    class Liar(Engine):
+        def snapshot(self) -> Snapshot:
+            told = super().snapshot()
+            decisions = {family: replace(one, **change) for family, one in told.decisions.items()}  # type: ignore[arg-type]
+            return replace(told, decisions=decisions)
+
+    return Liar
+
+
+def never(_: object) -> bool:
+    return False
+
+
+def deaf(routes: Callable[[Route], bool] = never, rules: Callable[[Rule], bool] = never) -> type[VirtualKernel]:
+    """A kernel that says it took them, and did not."""
+
     class Deaf(VirtualKernel):
+        def add_route(self, route: Route) -> str | None:
+            return None if routes(route) else super().add_route(route)
+
+        def add_rule(self, rule: Rule) -> str | None:
+            return None if rules(rule) else super().add_rule(rule)
+
+    return Deaf
+
+
+NO_FALLBACKS = deaf(lambda route: route.table == 15500 and route.metric > METRIC_CHOSEN)
+NO_SETTLED_FALLBACKS = deaf(lambda route: route.table == 15590 and route.metric > METRIC_CHOSEN)
+NO_MARKS = deaf(rules=lambda rule: rule.fwmask == Config().fwmark_mask)
+NO_SOURCE = deaf(rules=lambda rule: rule.source == "10.2.0.2/32")
+NO_FLOOR = deaf(lambda route: route.table == 15502 and route.kind is RouteKind.UNREACHABLE)
+FORGETFUL = deaf(lambda route: route.table in (15500, 15590) and route.metric == 102)
+
+# fmt: off
+UNREST: dict[str, tuple[type[Engine], type[VirtualKernel], str]] = {
+    "active": (says(active="docomo"), VirtualKernel, "ipv4 active goes by au, not by docomo"),
+    "settled": (says(settled="docomo"), VirtualKernel, "ipv4 settled goes by au, not by docomo"),
+    "mark": (Engine, NO_MARKS, "ipv4 mark 0x2000000 goes by au, not by docomo"),
+    "source": (Engine, NO_SOURCE, "ipv4 from 10.2.0.2 goes by au, not by docomo"),
+    "floor": (Engine, NO_FLOOR, "ipv4 rules ask table 15502, which has no floor"),
+    "new flows": (Engine, NO_FALLBACKS, "ipv4 fallbacks in table 15500 are none, not au, docomo"),
+    "settled flows": (Engine, NO_SETTLED_FALLBACKS, "ipv4 fallbacks in table 15590 are none, not au, docomo"),
+    "order": (says(order=("docomo", "au")), VirtualKernel, "ipv4 fallbacks in table 15500 are au, docomo, not docomo"),
+    "an uplink": (says(order=("au",)), FORGETFUL, "docomo is no ipv4 fallback although it has a default route"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("brain", "kernel", "message"), UNREST.values(), ids=UNREST)
+def test_a_kernel_that_does_not_rest_as_decided(
+    brain: type[Engine], kernel: type[VirtualKernel], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "VirtualKernel", kernel)
+    with pytest.raises(InvariantError, match=f"at rest, and {message}"):
+        play(brain)
+
+
+def test_a_kernel_that_never_does_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Idle(VirtualKernel):
         def replace_route(self, route: Route) -> str | None:
             return None
 
@@ -160,7 +237,7 @@ def test_a_kernel_that_never_does_as_it_is_told(monkeypatch: pytest.MonkeyPatch)
             again = isinstance(event, KernelRead) and not any(isinstance(effect, Apply) for effect in effects)
             return [*effects, Apply(())] if again else effects
 
-    monkeypatch.setattr(stage, "VirtualKernel", Deaf)
+    monkeypatch.setattr(stage, "VirtualKernel", Idle)
     with pytest.raises(InvariantError, match="events at one moment"):
         play(Stubborn)
 
@@ -170,42 +247,47 @@ def test_a_kernel_that_never_does_as_it_is_told(monkeypatch: pytest.MonkeyPatch)
     [({"text": " "}, "a switch without a reason"), ({"reason": Reason.ADOPTED}, "a switch that calls itself adopted")],
 )
 def test_a_switch_without_a_reason(change: dict[str, object], message: str) -> None:
-    class Mute(Engine):
-        def snapshot(self) -> Snapshot:
-            told = super().snapshot()
-            decisions = {family: replace(one, **change) for family, one in told.decisions.items()}  # type: ignore[arg-type]
-            return replace(told, decisions=decisions)
-
     with pytest.raises(InvariantError, match=message):
-        play(Mute)
+        play(says(**change))
 
 
-@pytest.mark.parametrize(
-    ("deadline", "message"),
-    [
-        (min, "woken, and the deadline still does not lie in the future"),
-        (lambda due, now: due - 5 if now > 1100 else due, "the deadline lies [0-9.]+ s back|still does not lie"),
-        (lambda due, now: math.nan if now > 1100 else due, "the deadline lies nan s back|still does not lie"),
-    ],
-    ids=["now", "back", "nan"],
-)
-def test_a_deadline_that_is_not_ahead(deadline: Callable[[float, float], float], message: str) -> None:
+def restless(after_wake: bool, deadline: Callable[[float, float], float]) -> type[Engine]:
+    """An engine that names a wrong deadline: of (the right one, now), after a wake or after an event."""
+
     class Restless(Engine):
         now = 0.0
+        woken = False
 
         def handle(self, now: float, event: Event) -> list[Effect]:
-            self.now = now
+            self.now, self.woken = now, False
             return super().handle(now, event)
 
         def wake(self, now: float) -> list[Effect]:
-            self.now = now
+            self.now, self.woken = now, True
             return super().wake(now)
 
         def deadline(self) -> float:
-            return deadline(super().deadline(), self.now)
+            due = super().deadline()
+            return deadline(due, self.now) if self.woken is after_wake else due
 
+    return Restless
+
+
+# fmt: off
+DEADLINES: dict[str, tuple[Callable[[float, float], float], bool, str]] = {
+    "back, after an event": (lambda _, now: now - 0.5, False, "the deadline lies 0.5 s back"),
+    "nan, after an event": (lambda *_: math.nan, False, "the deadline lies nan s back"),
+    "now, after a wake": (min, True, "woken, and the deadline still does not lie in the future"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("deadline", "after_wake", "message"), DEADLINES.values(), ids=DEADLINES)
+def test_a_deadline_that_is_not_ahead(
+    deadline: Callable[[float, float], float], after_wake: bool, message: str
+) -> None:
     with pytest.raises(InvariantError, match=message):
-        play(Restless)
+        play(restless(after_wake, deadline))
 
 
 def test_the_story_ends_with_what_broke() -> None:
