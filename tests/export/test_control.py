@@ -181,6 +181,19 @@ def test_the_seventeenth_client_is_told_so_and_a_place_comes_free(path: Path) ->
     run(path, scene)
 
 
+def test_a_stop_ends_every_connection(path: Path) -> None:
+    async def scene() -> None:
+        async with serving(path) as server:
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(b'{"command":"status"}\n')
+            assert json.loads(await reader.readline())["ok"]
+            await asyncio.wait_for(server.stop(), control.PATIENCE / 2)
+            assert await reader.read() == b""
+            writer.close()
+
+    asyncio.run(scene())
+
+
 def test_half_a_request_is_cut_off_after_its_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "PATIENCE", 0.05)
 
