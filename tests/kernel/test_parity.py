@@ -339,6 +339,17 @@ def test_a_floor_in_main_stops_what_no_uplink_carries(twins: Twins) -> None:
     assert twins.virtual.lookup(V4) is None
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_floor_that_leads_main_ends_the_rule_that_passes_over_its_defaults(twins: Twins, family: Family) -> None:
+    """Our first rule asks main for what is more exact than a default; ours behind it would have a way."""
+    twins.reconcile()
+    twins.do("add_route", Route(family, TABLE_MAIN, 9, RouteKind.UNREACHABLE, protocol=4))
+    assert twins.virtual.lookup(family) is None
+    assert twins.virtual.lookup(family, mark=2 << 24) is None
+    twins.do("delete_route", Route(family, TABLE_MAIN, 9, RouteKind.UNREACHABLE, protocol=4))
+    assert twins.virtual.lookup(family) == "wan0"
+
+
 def advertised(index: int, lifetime: float) -> Route:
     return Route(V6, TABLE_MAIN, 1024, interface=index, gateway="fe80::1", expires=lifetime, protocol=9)
 
