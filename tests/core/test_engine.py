@@ -490,7 +490,7 @@ def test_what_the_kernel_refuses_is_said_once_and_tried_slowly() -> None:
     box.run(600)
     said = told(box, 0, NoticeKind.KERNEL)
     assert said == [
-        f"cannot set sysctl net/ipv4/conf/{name}/ignore_routes_with_linkdown: read-only" for name in ("a", "b")
+        f"cannot set sysctl net/ipv4/conf/{name}/ignore_routes_with_linkdown = 1: read-only" for name in ("a", "b")
     ]
     assert len(box.applied) < 30
     assert box.chosen(TABLE_ACTIVE)[0] == 2, "the rest is done"
