@@ -75,9 +75,10 @@ def write(sysctl: Sysctl) -> None:
             os.write(file, sysctl.value.encode("ascii"))
         finally:
             os.close(file)
-    except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) else "not a value"
-        raise KernelError(f"cannot set {clean(sysctl.path)}: {words}") from error
+    except OSError as error:
+        raise KernelError(error.strerror or str(error)) from error
+    except ValueError as error:
+        raise KernelError("not a value") from error
 
 
 def _device(path: str) -> str | None:

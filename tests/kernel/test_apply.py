@@ -280,8 +280,8 @@ def test_a_device_name_with_dots(box: Box, kernel: Kernel) -> None:
 
 
 def test_a_value_that_the_kernel_refuses(box: Box, kernel: Kernel) -> None:
-    assert set_sysctl(kernel, LINKDOWN, "many") == f"cannot set {LINKDOWN}: Invalid argument"
-    assert set_sysctl(kernel, LINKDOWN, "vielé") == f"cannot set {LINKDOWN}: not a value"
+    assert set_sysctl(kernel, LINKDOWN, "many") == "Invalid argument"
+    assert set_sysctl(kernel, LINKDOWN, "vielé") == "not a value"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 2}', '{"version": 1, "boot": "x", "sysctls": {"a": 1}}'])
