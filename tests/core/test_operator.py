@@ -9,6 +9,7 @@ from failover.core.policy import Will
 from failover.model import Auto, Command, Drain, ProbeNow, Undrain, Use, Verdict
 
 from .box import Box, dead
+from .worlds import V4, V6
 
 
 def box(*names: str) -> Box:
@@ -132,6 +133,16 @@ def test_the_last_usable_uplink_is_drained_by_force_only() -> None:
     assert b.ask(Drain("docomo", force=True)).error == ""
     b.run(200)
     assert b.active() == "au", "where all are drained, none is"
+
+
+def test_the_last_usable_uplink_of_one_family_is_drained_by_force_only() -> None:
+    b = Box("au", "docomo", families=(V4, V6)).run(60)
+    b.lose_default("docomo", V6)
+    b.run(70)
+    assert b.ask(Drain("au")).error == "au is the last usable uplink for ipv6"
+    assert b.ask(Drain("docomo")).error == ""
+    assert b.ask(Drain("au")).error == "au is the last usable uplink for ipv4 and ipv6"
+    assert b.ask(Drain("au", force=True)).error == ""
 
 
 def test_an_uplink_in_doubt_is_no_reason_to_drain_the_other() -> None:

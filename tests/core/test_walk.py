@@ -17,7 +17,6 @@ from failover.config import PROFILES, Config, Metered, Policy, Reconfigured, Upl
 from failover.core.diff import diff
 from failover.core.health import PENDING_MAX
 from failover.model import (
-    PROBE_PATIENCE,
     Applied,
     Auto,
     Drain,
@@ -271,4 +270,3 @@ def test_the_walks_pass_through_every_verdict_every_reason_and_every_command() -
     assert set(NoticeKind) <= set(seen)
     assert {"first", "doubt", "conviction", "refused", "link-down", "absent", "degraded", "portal"} <= set(seen)
     assert {"acquittal", "operator", "drain", "config"} <= set(seen)
-    assert PROBE_PATIENCE == 15.0
