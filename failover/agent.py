@@ -166,7 +166,7 @@ class Agent:
     # --- start and end -----------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Take up all the ends; the first thing in the queue is the state of the kernel."""
+        """Take up all the ends; the first things in the queue are the clock and the state of the kernel."""
         self._loop.set_exception_handler(self._unexpected)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
@@ -174,6 +174,7 @@ class Agent:
         await self._control.start()
         await self._serve_metrics(self._listen)
         self._listen_to_kernel()
+        self._look_at_clocks(time.monotonic())  # before any probe leaves
         self._read()
         gc.freeze()  # what is loaded now stays: a full collection over it would cost 25 ms in the middle of a switch
 
