@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from failover.agent import DEBOUNCE
 from failover.config import Config, ConfigError
 from failover.config.source import ConfigFile
 from failover.export.client import call
@@ -60,17 +60,11 @@ def test_a_blackout_moves_new_flows_and_then_everything(world: World, van: Names
         page = scrape(van)
     assert 'failover_switches_total{family="ipv4",from="wwan0",reason="doubt",to="wwan1"} 1.0' in page
     assert 'failover_uplink_active{family="ipv6",uplink="wwan1"} 1.0' in page
-    assert "failover_switch_apply_seconds_count 0.0" not in page
+    applied = dict(re.findall(r"failover_switch_apply_seconds_(count|sum) (\S+)", page))
+    assert float(applied["count"]) >= 1
+    assert 0.0001 < float(applied["sum"]) < 1.0 * float(applied["count"])
     assert 'failover_reconcile_operations_total{operation="replace",result="ok"}' in page
     assert "error" not in page
-
-
-def test_link_down_is_acted_on_at_once(world: World, van: Namespace, tmp_path: Path) -> None:
-    with running(van, tmp_path) as agent, watching(van) as wait:
-        agent.ready().all_up()
-        with faults.link_down(world, "au"):
-            wait(lambda found: any(link.name == "wwan0" and not link.carrier for link in found.links))
-            assert wait(lambda found: active(found) == "wwan1") < 0.5
 
 
 def test_killed_and_started_again_it_adopts(world: World, van: Namespace, tmp_path: Path) -> None:
@@ -290,23 +284,22 @@ def test_a_state_directory_that_cannot_be_written_is_said(van: Namespace, tmp_pa
         assert (tmp_path / "sysctls.json").exists()
 
 
-def test_what_is_taken_from_us_comes_back_at_once_and_a_loop_of_taking_ends(van: Namespace, tmp_path: Path) -> None:
+def test_a_loop_that_takes_our_rules_ends_and_they_come_back(van: Namespace, tmp_path: Path) -> None:
     """wg-quick down deletes by selector until nothing matches; the agent must let it come to an end."""
+    suppress = Rule(15500, socket.AF_INET, table=254)
+
+    def back(found: Facts) -> bool:
+        return any(rule.priority == 15500 and rule.family is Family.IPV4 for rule in found.rules)
+
     with running(van, tmp_path) as agent, watching(van) as wait:
         agent.ready().all_up()
-        before = ours(van)[0]
-        suppress = Rule(15500, socket.AF_INET, table=254)
-        took = []
-        for _ in range(4):  # each but the first falls into the debounce after the one before
-            van.rtnl.remove_rule(suppress)
-            took.append(wait(lambda _: ours(van)[0] == before))
-        assert min(took[1:]) < DEBOUNCE * 0.8
+        wait(back)
         taken = count()
         with contextlib.suppress(FileNotFoundError):
             while next(taken) < 1000:
                 van.rtnl.remove_rule(suppress)
         assert next(taken) < 1000
-        wait(lambda _: ours(van)[0] == before)
+        wait(back)
 
 
 def test_the_ledger_and_the_lock_are_for_the_agent_alone(van: Namespace, tmp_path: Path) -> None:
