@@ -242,6 +242,16 @@ def test_the_value_before_ours_is_that_of_the_last_other_hand(box: Box, kernel: 
     assert sysctl(box, path) == "0"
 
 
+def test_a_value_other_than_zero_is_noted_and_put_back(box: Box, kernel: Kernel, ledger: Ledger) -> None:
+    path = "net/ipv4/conf/wan0/rp_filter"
+    assert sysctl(box, path) == "1"
+    assert set_sysctl(kernel, path, "2") is None
+    assert sysctl(box, path) == "2"
+    assert [(change.path, change.old, change.new) for change in ledger.changes()] == [(path, "1", "2")]
+    assert [result.error for result in ledger.restore()] == [None]
+    assert sysctl(box, path) == "1"
+
+
 def test_a_device_that_went_is_forgotten(box: Box, kernel: Kernel, ledger: Ledger) -> None:
     assert set_sysctl(kernel, LINKDOWN, "1") is None
     box.ip("link del wan0")
