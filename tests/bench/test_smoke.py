@@ -1,17 +1,33 @@
-"""Each figure is measured once, small: the bench itself works. Limits are held to by hand, on a quiet machine."""
+"""Each figure of the lab is measured once, small: the bench works, and no figure is out of all proportion.
+
+The limits of the figures themselves are held to by hand, on a quiet machine.
+"""
 
 from __future__ import annotations
-
-from math import isfinite
 
 from tests.bench import road, virtual
 from tests.bench.report import Figure
 
+SANE = {
+    "silent blackout, new flows": (0.2, 2.5),
+    "link-down, new flows after the event": (0.0, 500.0),
+    "link-down, event after the fault": (0.0, 1500.0),
+    "decision to kernel": (0.1, 100.0),
+    "agent start to first proven verdict": (0.1, 5.0),
+    "at rest, resident memory": (10.0, 80.0),
+    "at rest, CPU": (0.0, 10.0),
+    "at rest, probes of au": (50.0, 1500.0),
+    "at rest, probes of docomo": (50.0, 1500.0),
+    "at rest, probes of depot": (50.0, 1500.0),
+}
+"""Least and most, in the figure's own unit, on the busiest of machines."""
+
 
 def measured(figures: list[Figure]) -> None:
     for figure in figures:
+        least, most = SANE[figure.name]
         assert figure.values, figure.name
-        assert all(isfinite(value) for value in figure.values), figure.document()
+        assert all(least <= value <= most for value in figure.values), figure.document()
         assert figure.row()
 
 
@@ -24,9 +40,7 @@ def test_start() -> None:
 
 
 def test_rest() -> None:
-    figures = road.rest(seconds=5.0, settle=0.0)
-    measured(figures)
-    assert {"MB", "% of a core", "MB/month"} == {figure.unit for figure in figures}
+    measured(road.rest(seconds=5.0, settle=0.0))
 
 
 def test_harmless_loss() -> None:
