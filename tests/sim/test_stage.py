@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from failover.config import Config
+from failover.config import Config, Detection
 from failover.model import Family, Reason
+from failover.sim.links import Rtt
 from failover.sim.record import record
 from failover.sim.scenario import find_script
-from failover.sim.script import Actor, Script, Weather
+from failover.sim.script import Actor, Gaps, Script, Weather
 from failover.sim.stage import Played, play_script, play_trace
 from failover.sim.trace import Trace
 
@@ -88,3 +89,20 @@ def test_independent_loss_convicts_nobody() -> None:
     played = play_script(script, Config(), None, 7)
     assert played.account.downs == {"a": 0, "b": 0}
     assert played.account.meters[V4].never.bad == pytest.approx(180, rel=0.3)
+
+
+def test_holes_shorter_than_a_conviction_convict_nobody_on_a_slow_link() -> None:
+    """At 0.4 s a round trip, answers from after the hole are under way when 1.5 s of silence are over: few probes are
+    overdue then, and half as many as are asked for would convict."""
+    far = Weather(rtt=Rtt.around(0.4))
+    holes = replace(far, holes=Gaps(Rtt.between(15, 25), Rtt.between(1.2, 1.2)))
+    script = Script("half an hour", (Actor("a", everyday=holes), Actor("b", everyday=far)), 1800.0)
+
+    def played(config: Config) -> tuple[int, int]:
+        account = play_script(script, config, None, 2).account
+        return account.downs["a"], account.switches[V4][Reason.DOUBT]
+
+    convictions, doubts = played(Config())
+    assert (convictions, doubts >= 10) == (0, True)
+    hasty = replace(Config(), detection=replace(Detection(), conviction_sends=3))
+    assert played(hasty)[0] > 0
