@@ -6,10 +6,12 @@ one boot: after the next, nothing of ours is left.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -29,6 +31,13 @@ class Change:
     path: str
     old: str
     new: str
+    index: int | None = None
+    """The ifindex of its device; None when it was not noted."""
+
+    def present(self) -> Change | None:
+        """The same under the name that its device has now; None when the device is gone."""
+        path = self.path if self.index is None else sysctls.path_on(self.path, self.index)
+        return replace(self, path=path) if path else None
 
 
 class Ledger:
@@ -40,15 +49,14 @@ class Ledger:
     def changes(self) -> tuple[Change, ...]:
         """What was noted since the machine started."""
         try:
-            with self.path.open("rb") as file:
-                text = file.read(BYTES_MAX)
+            text = self._read()
         except FileNotFoundError:
             return ()
         except OSError as error:
             raise self._unusable(error) from error
         try:
             return _parse(text)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise KernelError(
                 f"the state file {self.path} is corrupt", "delete it; the sysctls that it told of stay as they are"
             ) from error
@@ -65,10 +73,12 @@ class Ledger:
     def restore(self) -> Iterator[OperationResult]:
         """Put back every sysctl that still has the value we gave it, and forget all but those that resist.
 
+        A device that was renamed since is found; one that is gone took its sysctls along.
+
         KernelError when the file cannot be read or, at the end, written.
         """
         resisting = []
-        for change in self.changes():
+        for change in self._present():
             if sysctls.read_one(change.path) == change.new:
                 old = Sysctl(change.path, change.old)
                 error = _error(sysctls.write, old)
@@ -80,11 +90,15 @@ class Ledger:
     def note(self, changes: Collection[Change]) -> None:
         """Put them on disk, instead of what was noted of the same sysctls."""
         if changes:
-            self.keep((*self.changes(), *changes))
+            self.keep((*self._present(), *changes))
+
+    def _present(self) -> list[Change]:
+        """The changes by the names of today, those of devices that are gone left out."""
+        return [now for change in self.changes() if (now := change.present())]
 
     def keep(self, changes: Iterable[Change]) -> None:
         """Make these the whole content, the last of each sysctl; with none, there is no file."""
-        entries = {change.path: {"old": change.old, "new": change.new} for change in changes}
+        entries = {change.path: _entry(change) for change in changes}
         try:
             if entries:
                 text = json.dumps({"version": VERSION, "boot": _boot(), "sysctls": entries}, indent=1)
@@ -94,10 +108,19 @@ class Ledger:
         except OSError as error:
             raise self._unusable(error) from error
 
+    def _read(self) -> bytes:
+        """OSError when it is anything but a file; a pipe is not waited for."""
+        file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(file, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.EINVAL, "Not a regular file")
+            return stream.read(BYTES_MAX)
+
     def _replace(self, text: bytes) -> None:
-        """Whole or not at all, even when the power fails in between."""
+        """Whole or not at all, even when the power fails in between. What is in the place of the new file gives way."""
         fresh = self.path.with_name(self.path.name + ".new")
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fresh.unlink(missing_ok=True)
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(file, "wb") as stream:
             stream.write(text)
             stream.flush()
@@ -115,20 +138,32 @@ class Ledger:
 
 
 def _parse(text: bytes) -> tuple[Change, ...]:
-    """ValueError, KeyError, TypeError or AttributeError when it is not what `keep` writes."""
+    """ValueError, KeyError, TypeError, AttributeError or RecursionError when it is not what `keep` writes."""
     tree = json.loads(text)
     if tree["version"] != VERSION:
         raise ValueError("unknown version")
-    changes = [Change(path, entry["old"], entry["new"]) for path, entry in tree["sysctls"].items()]
+    changes = [Change(path, e["old"], e["new"], _index(e)) for path, e in tree["sysctls"].items()]
     if any(not isinstance(word, str) for change in changes for word in (change.old, change.new)):
         raise TypeError("a value that is no text")
     return tuple(changes) if tree["boot"] == _boot() else ()
 
 
+def _entry(change: Change) -> dict[str, str | int]:
+    entry: dict[str, str | int] = {"old": change.old, "new": change.new}
+    return entry if change.index is None else entry | {"index": change.index}
+
+
+def _index(entry: Mapping[str, object]) -> int | None:
+    index = entry.get("index")
+    if index is not None and (type(index) is not int or index not in range(1, 1 << 31)):
+        raise ValueError("not the index of an interface")
+    return index
+
+
 def _planned(sysctl: Sysctl) -> Change | str:
     """What setting it would change, or why it cannot be set."""
     try:
-        return Change(sysctl.path, sysctls.of_device(sysctl.path), sysctl.value)
+        return Change(sysctl.path, sysctls.of_device(sysctl.path), sysctl.value, sysctls.index_of(sysctl.path))
     except KernelError as error:
         return str(error)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -64,6 +65,24 @@ def of_device(path: str) -> str:
     if value is None:
         raise KernelError(f"no such sysctl: {path}")
     return value
+
+
+def index_of(path: str) -> int | None:
+    """The ifindex of the device that it is of, if there is one."""
+    try:
+        return socket.if_nametoindex(_device(path) or "")
+    except OSError:
+        return None
+
+
+def path_on(path: str, index: int) -> str | None:
+    """The same sysctl of the device with this ifindex; None when there is no such device, or it is no device's."""
+    found = _DEVICE.fullmatch(path)
+    try:
+        name = socket.if_indextoname(index)
+    except OSError:
+        return None
+    return path[: found.start("device")] + name + path[found.end("device") :] if found else None
 
 
 def write(sysctl: Sysctl) -> None:
