@@ -71,6 +71,8 @@ def _unreachable(where: Path, error: OSError) -> ControlError:
             return ControlError(f"no agent here: nobody listens at {path}", start)
         case PermissionError():
             return ControlError(f"no permission for {path}", "run as root or as a member of group failover")
+        case BlockingIOError():
+            return ControlError(f"too many wait for the agent at {path}", "try again")
         case TimeoutError():
             return ControlError(f"the agent at {path} does not answer", "its log says what it is doing")
     return ControlError(f"cannot talk to {path}: {error.strerror or error}", start)

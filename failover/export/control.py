@@ -97,7 +97,10 @@ class Control:
                 os.chown(self._path, -1, readers)
             except OSError as error:
                 self._say("warning", f"{self._path} cannot be given to group {READERS_GROUP}: {error.strerror}")
-        self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=LINE_LIMIT)
+        # without descriptors, asyncio fails to accept `backlog` times in a row and reports each: a hundred by default
+        self._server = await asyncio.start_unix_server(
+            self._connected, sock=listener, limit=LINE_LIMIT, backlog=CLIENTS_MAX
+        )
 
     def keep(self) -> None:
         """Make the socket anew when its file is gone. Whatever else is there stays, and is said once."""

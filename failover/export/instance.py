@@ -1,4 +1,4 @@
-"""The right to be the agent of this machine: the capabilities, and that there is no other agent.
+"""The right to be the agent of this machine: capabilities, open files, and that there is no other agent.
 
 One lock per control socket (a file) and one per network namespace: two agents with different sockets in one namespace
 would fight over the same tables. Neither can be held by somebody who could not be an agent: the file is its owner's
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import socket
 import struct
 import sys
@@ -21,6 +22,10 @@ from failover.model import FailoverError
 
 CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
 """Bits of linux/capability.h."""
+DESCRIPTORS_MIN: Final = 64
+"""Clients of both servers, sockets of probes and of the kernel, and some to spare."""
+DESCRIPTORS_WANTED: Final = 1024
+"""The usual soft limit; select(2) knows no greater descriptor."""
 MARK_PROTOCOL: Final = 253
 """The IP protocol for experiments (RFC 3692) whose raw sockets mark agents; nothing is ever sent or read."""
 LOOPBACK: Final = 127 << 24
@@ -43,6 +48,18 @@ def require_capabilities() -> None:
     if missing:
         hint = "run as root, or under systemd with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"
         raise FailoverError(f"no permission to change routes and to probe: {' and '.join(missing)} missing", hint)
+
+
+def require_descriptors() -> None:
+    """Raise the soft limit of open files to 1024 where the hard one lets us; FailoverError when there are not 64."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < DESCRIPTORS_WANTED:
+        with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, DESCRIPTORS_WANTED), hard))
+            soft = min(hard, DESCRIPTORS_WANTED)
+    if soft < DESCRIPTORS_MIN:
+        words = f"only {soft} open files are allowed, and the agent needs {DESCRIPTORS_MIN}"
+        raise FailoverError(words, f"set LimitNOFILE={DESCRIPTORS_WANTED} in its systemd unit, or use `ulimit -n`")
 
 
 @contextlib.contextmanager

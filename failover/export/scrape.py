@@ -32,7 +32,10 @@ class Scrape:
 
     async def start(self) -> None:
         host, _, port = self.listen.rpartition(":")
-        self._server = await asyncio.start_server(self._connected, host.strip("[]"), int(port), limit=HEAD_LIMIT)
+        # as for the control socket, the backlog is also how often a failure to accept is reported
+        self._server = await asyncio.start_server(
+            self._connected, host.strip("[]"), int(port), limit=HEAD_LIMIT, backlog=CLIENTS_MAX
+        )
 
     @property
     def port(self) -> int:

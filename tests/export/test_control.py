@@ -25,6 +25,7 @@ from failover.export.commands import COMMANDS, Spec
 from failover.export.control import CLIENTS_MAX, LINE_LIMIT, Control, Peer, may_write
 from failover.export.journal import Say
 from failover.model import ControlError
+from tests.export.shortage import complaints
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
 
@@ -177,6 +178,16 @@ def test_the_seventeenth_client_is_told_so_and_a_place_comes_free(path: Path) ->
                 break
         for _, writer in held:
             writer.close()
+
+    run(path, scene)
+
+
+def test_without_descriptors_a_complaint_for_each_place_and_then_an_answer(path: Path) -> None:
+    async def scene() -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            times, answer = await complaints(client, str(path), b'{"command":"status"}\n')
+        assert times <= CLIENTS_MAX
+        assert json.loads(answer)["ok"]
 
     run(path, scene)
 
@@ -505,6 +516,9 @@ def test_the_client_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monke
         dead.listen()
         with pytest.raises(ControlError, match="does not answer"):
             call(path, "status", {}, timeout=0.01)
+        dead.listen(0)
+        with pytest.raises(ControlError, match="too many wait for the agent"):
+            call(path, "status", {})
     monkeypatch.setenv("FAILOVER_SOCKET", "/x/y.sock")
     assert socket_path() == Path("/x/y.sock")
     assert socket_path("/z.sock") == Path("/z.sock")

@@ -34,6 +34,19 @@ sys.stdin.read()
 """An ordinary user who tries to hold it for as long as stdin is open."""
 
 
+LIMITED = """
+import resource, sys
+from failover.export.instance import require_descriptors
+from failover.model import FailoverError
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+try:
+    require_descriptors()
+    print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+except FailoverError as error:
+    print(error, error.hint, sep="; ")
+"""
+
+
 @pytest.fixture
 def parked() -> Iterator[Namespace]:
     """A network namespace that no agent serves."""
@@ -82,3 +95,23 @@ def test_raw_sockets_of_others_do_not(parked: Namespace, tmp_path: Path) -> None
         assert len(others) == 100
     for other in others:
         other.close()
+
+
+FEW = "open files are allowed, and the agent needs 64; set LimitNOFILE=1024 in its systemd unit, or use `ulimit -n`"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "said"),
+    [
+        (20, 4096, "1024 4096"),
+        (20, 200, "200 200"),
+        (64, 64, "64 64"),
+        (1500, 4096, "1500 4096"),
+        (20, 63, f"only 63 {FEW}"),
+        (20, 20, f"only 20 {FEW}"),
+    ],
+)
+def test_open_files_are_asked_for_and_too_few_are_said(soft: int, hard: int, said: str) -> None:
+    """In a process of its own: what is lowered there stays low."""
+    argv = [sys.executable, "-c", LIMITED, str(soft), str(hard)]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip() == said

@@ -30,6 +30,7 @@ from failover.model import (
     Verb,
 )
 from tests.export.pictures import NOW, snapshot
+from tests.export.shortage import complaints
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -198,6 +199,16 @@ def test_more_clients_than_places_get_none(monkeypatch: pytest.MonkeyPatch) -> N
             if head:
                 break
         assert head.startswith(b"HTTP/1.1 200 OK")
+
+    run(scene)
+
+
+def test_without_descriptors_a_complaint_for_each_place_and_then_the_page() -> None:
+    async def scene(port: int) -> None:
+        with socket.socket() as client:
+            times, answer = await complaints(client, ("127.0.0.1", port), b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert times <= CLIENTS_MAX
+        assert answer.startswith(b"HTTP/1.1 200 OK")
 
     run(scene)
 
