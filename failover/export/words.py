@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import ceil
 from textwrap import fill
 from typing import Any, Final, TextIO
 
@@ -26,12 +27,22 @@ def sentence(status: Mapping[str, Any]) -> str:
         return "offline: no uplink has a default route" if not status["uplinks"] else "offline: no uplink can be used"
     state = "online" if any(verdict in USABLE for _, verdict in ways) else "not proven online"
     said = [f"{' and '.join(families)} by {name} ({verdict})" for (name, verdict), families in ways.items()]
-    return "; ".join([f"{state}: {', '.join(said)}", *_will(status)])
+    return "; ".join([f"{state}: {', '.join(said)}", *_forwarded(status), *_will(status)])
 
 
 def _verdict(status: Mapping[str, Any], name: str, family: str) -> str:
     found = (uplink["families"][family]["verdict"] for uplink in status["uplinks"] if uplink["name"] == name)
     return str(next(found, "absent"))
+
+
+def _forwarded(status: Mapping[str, Any]) -> Iterator[str]:
+    """Where forwarded traffic goes, in the families in which that is not where new flows go."""
+    ways: dict[str, list[str]] = {}
+    for family, name in status["settled"].items():
+        if name not in (None, status["active"][family]):
+            ways.setdefault(name, []).append(family)
+    for name, families in ways.items():
+        yield f"forwarded {' and '.join(families)} traffic by {name}"
 
 
 def _will(status: Mapping[str, Any]) -> Iterator[str]:
@@ -59,16 +70,23 @@ def rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
                 "-" if view["loss_ratio"] is None else f"{view['loss_ratio']:.0%}",
                 "-" if view["rtt_seconds"] is None else f"{view['rtt_seconds'] * 1000:.0f} ms",
                 span(view["last_proven_seconds"]),
-                view["text"] + _waits(status, uplink, family),
+                ("drained; " if uplink["drained"] else "") + view["text"] + _waits(status, uplink, family),
             )
 
 
 def _waits(status: Mapping[str, Any], uplink: Mapping[str, Any], family: str) -> str:
-    """Why a healthy uplink is not in use: its hold-down, and when it ends."""
+    """Why a healthy uplink is not in use though it is wanted more than the one that is: its hold-down."""
     view = uplink["families"][family]
-    waits = view["verdict"] == "up" and status["active"][family] != uplink["name"]
     left = view["hold_remaining_seconds"]
-    return f"; not back before {span(left)}" if waits and left else ""
+    wished = sorted(status["uplinks"], key=lambda other: (other["drained"], not _is_used(status, other)))
+    names = [other["name"] for other in wished]
+    active = status["active"][family]
+    ahead = active in names and names.index(uplink["name"]) < names.index(active)
+    return f"; may take traffic in {span(ceil(left))}" if view["verdict"] == "up" and ahead and left else ""
+
+
+def _is_used(status: Mapping[str, Any], uplink: Mapping[str, Any]) -> bool:
+    return status["use"] is not None and bool(status["use"]["name"] == uplink["name"])
 
 
 def span(seconds: float | None) -> str:

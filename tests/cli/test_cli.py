@@ -32,7 +32,7 @@ def usage(*argv: str) -> int:
 def test_status_for_people(standin: Standin, capsys: Captured) -> None:
     assert main(["status", "--socket", str(standin.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "online: ipv4 by docomo (up); told to use docomo for 1 h"
+    assert lines[0] == "online: ipv4 by docomo (up); forwarded ipv4 traffic by au; told to use docomo for 1 h"
     assert lines[1].split()[:3] == ["uplink", "interface", "family"]
     assert [line.split()[:2] for line in lines if line.startswith("*")] == [["*", "docomo"]]
 

@@ -57,7 +57,9 @@ def test_one_sentence_says_how_things_are(decisions: Any, uplinks: Any, words: s
 
 
 def test_the_operators_word_is_in_it() -> None:
-    assert sentence(document(snapshot(), NOW)) == "online: ipv4 by docomo (up); told to use docomo for 1 h"
+    assert sentence(document(snapshot(), NOW)) == (
+        "online: ipv4 by docomo (up); forwarded ipv4 traffic by au; told to use docomo for 1 h"
+    )
     endless = replace(snapshot(), use_until=None)
     assert sentence(document(endless, NOW)).endswith("; told to use docomo")
 
@@ -70,10 +72,50 @@ def test_rows_say_it_in_order() -> None:
     ]
 
 
-def test_a_healthy_uplink_that_may_not_carry_yet_says_until_when() -> None:
-    status = told(uplinks=(uplink("au", replace(UP, hold_until=NOW + 42.0), ABSENT), uplink("docomo", UP, ABSENT)))
-    whys = {row[1]: row[-1] for row in rows(status) if row[3] == "ipv4"}
-    assert whys == {"au": "because; not back before 42 s", "docomo": "because"}
+def whys(status: Mapping[str, Any]) -> dict[str, str]:
+    return {row[1]: row[-1] for row in rows(status) if row[3] == "ipv4"}
+
+
+HELD = replace(UP, hold_until=NOW + 8.2)
+BOTH_HELD = (uplink("au", HELD, ABSENT), uplink("docomo", HELD, ABSENT), uplink("depot", HELD, ABSENT))
+
+
+def test_a_preferred_uplink_in_its_hold_down_says_how_long_and_a_mere_standby_does_not() -> None:
+    status = told(uplinks=BOTH_HELD)
+    assert whys(status) == {"au": "because; may take traffic in 9 s", "docomo": "because", "depot": "because"}
+
+
+def test_what_the_operator_wants_is_preferred() -> None:
+    status = document(replace(snapshot(), decisions=by("docomo", None), uplinks=BOTH_HELD), NOW)
+    assert set(whys(status).values()) == {"because"}
+    wanted = document(replace(snapshot(), decisions=by("docomo", None), uplinks=BOTH_HELD, use="depot"), NOW)
+    assert [name for name, why in whys(wanted).items() if "may take traffic" in why] == ["au", "depot"]
+
+
+def test_a_drained_uplink_says_so_and_waits_for_nothing() -> None:
+    au, *others = BOTH_HELD
+    status = told(uplinks=(replace(au, drained=True), *others))
+    assert whys(status) == {"au": "drained; because", "docomo": "because", "depot": "because"}
+
+
+FORWARDED = [
+    (("docomo", "au"), ("au", "au"), "forwarded ipv4 traffic by docomo"),
+    (("docomo", "docomo"), ("au", "au"), "forwarded ipv4 and ipv6 traffic by docomo"),
+    (("docomo", "depot"), ("au", "au"), "forwarded ipv4 traffic by docomo; forwarded ipv6 traffic by depot"),
+    ((None, None), ("au", "au"), ""),
+]
+
+
+@pytest.mark.parametrize(("settled", "active", "words"), FORWARDED, ids=["one", "both", "apart", "nowhere"])
+def test_forwarded_traffic_is_told_where_it_goes_another_way(
+    settled: tuple[str | None, ...], active: tuple[str, ...], words: str
+) -> None:
+    decisions = {
+        family: Decision(family, now, before) for family, now, before in zip(Family, active, settled, strict=True)
+    }
+    uplinks = tuple(uplink(name, UP, UP) for name in ("au", "docomo", "depot"))
+    said = sentence(told(decisions=decisions, uplinks=uplinks)).split("; ", 1)[1:]
+    assert said == ([words] if words else [])
 
 
 @pytest.mark.parametrize(
