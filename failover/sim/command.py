@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from functools import partial
 
 from failover.config import Config
 from failover.config.reading import load
@@ -12,7 +12,7 @@ from failover.model import FailoverError, clean
 from failover.sim import report
 from failover.sim.scenario import find_script
 from failover.sim.stage import Played, play_script, play_trace
-from failover.sim.trace import Trace
+from failover.sim.trace import LINE_MAX, Trace
 
 
 def run(
@@ -25,7 +25,9 @@ def run(
     """
     will = Config() if config is None else load(config)
     played = (
-        _replay(trace, will, primary, seed) if trace else play_script(find_script(scenario or ""), will, primary, seed)
+        play_script(find_script(scenario or ""), will, primary, seed)
+        if trace is None
+        else _replay(trace, will, primary, seed)
     )
     if as_json:
         text = json.dumps(report.document(played), indent=2, ensure_ascii=False)
@@ -37,7 +39,8 @@ def run(
 
 def _replay(path: str, config: Config, primary: str | None, seed: int) -> Played:
     try:
-        with Path(path).open(encoding="utf-8", newline="") as lines:
-            return play_trace(Trace(lines, path), config, primary, seed)
+        with open(path, encoding="utf-8", newline="") as lines:
+            bounded = iter(partial(lines.readline, LINE_MAX + 1), "")
+            return play_trace(Trace(bounded, path), config, primary, seed)
     except OSError as error:
-        raise FailoverError(f"{clean(path)}: {error.strerror}", "name a trace, as drive.csv") from error
+        raise FailoverError(f"{clean(path) or repr(path)}: {error.strerror}", "name a trace, as drive.csv") from error

@@ -21,6 +21,18 @@ PREFIX: Final = "rtt_ms_"
 _EXAMPLE: Final = "t_s,rtt_ms_au,rtt_ms_docomo"
 _ROW: Final = "0.2,51.8,"
 UPLINKS_MAX: Final = 16
+LINE_MAX: Final = 1 << 16
+"""Characters."""
+LINES_MAX: Final = 20_000_000
+SEGMENTS_MAX: Final = 10_000
+SPAN_MAX: Final = 1000 * 3600.0
+"""Seconds in all segments together, as long as a scenario may be."""
+TIME_MAX: Final = 1e10
+"""Seconds before and after zero: room for Unix time, and floats that still tell microseconds apart."""
+STEP_MIN: Final = 0.5e-6
+"""Seconds: what a microsecond between two rows may come out as."""
+RTT_MAX: Final = 1e9
+"""Milliseconds."""
 
 
 class TraceError(FailoverError):
@@ -58,8 +70,10 @@ class Trace:
     """A trace being read: `names` at once, the steps as they are asked for, one row ahead of what was given out."""
 
     def __init__(self, lines: Iterable[str], source: str) -> None:
+        """`source` is what complaints call it. Of `lines`, none needs to be longer than `LINE_MAX` + 1."""
         self._source = clean(source)
-        self._reader = csv.reader(lines, strict=True)
+        self._lines = iter(lines)
+        self._line = 0
         self.names: tuple[str, ...] = ()
         self._columns = self._read_header()
 
@@ -80,24 +94,53 @@ class Trace:
 
     def _rows(self) -> Iterator[Row]:
         before: Row | None = None
-        for fields in self._lines():
+        span, segments = 0.0, 1
+        for fields in self._records():
             if not fields:
                 continue
             row = self._row(fields)
-            if before is not None and before.segment == row.segment and row.at <= before.at:
-                raise self._error(
-                    f"t_s goes from {before.at:g} to {row.at:g}", "time goes forward; a jump begins a new segment"
-                )
+            if before is not None and before.segment == row.segment:
+                span += self._since(before, row)
+            elif before is not None:
+                segments += 1
+            self._check_size(span, segments)
             before = row
             yield row
 
-    def _lines(self) -> Iterator[list[str]]:
+    def _since(self, before: Row, row: Row) -> float:
+        if row.at - before.at < STEP_MIN:
+            times = f"t_s goes from {before.at:.17g} to {row.at:.17g}"
+            raise self._error(times, "time goes forward, by 1 us at least; a jump begins a new segment")
+        return row.at - before.at
+
+    def _check_size(self, span: float, segments: int) -> None:
+        if span > SPAN_MAX:
+            hint = "play it in parts; a jump in time begins a new segment"
+            raise self._error(f"more than {SPAN_MAX / 3600:g} h from the first row to this one", hint)
+        if segments > SEGMENTS_MAX:
+            raise self._error(f"more than {SEGMENTS_MAX} segments", "play it in parts")
+
+    def _records(self) -> Iterator[list[str]]:
+        """The fields of each line; a quoted field ends on the line where it began, so that a line bounds it."""
+        while line := self._next_line():
+            try:
+                yield next(csv.reader([line], strict=True), [])
+            except csv.Error as error:
+                raise self._error(f"not CSV: {clean(str(error))}") from None
+
+    def _next_line(self) -> str:
+        """Empty at the end."""
+        self._line += 1
         try:
-            yield from self._reader
-        except csv.Error as error:
-            raise self._error(f"not CSV: {clean(str(error))}") from None
+            line = next(self._lines, "")
         except UnicodeDecodeError:
             raise self._error("not UTF-8 text") from None
+        if len(line) > LINE_MAX:
+            raise self._error(f"more than {LINE_MAX} characters", f"is it CSV? It begins as {_EXAMPLE}")
+        if self._line > LINES_MAX:
+            raise self._error(f"more than {LINES_MAX} lines", "play it in parts")
+        self._line -= not line
+        return line
 
     def _row(self, fields: list[str]) -> Row:
         columns = self._columns
@@ -105,7 +148,10 @@ class Trace:
             raise self._error(f"{len(fields)} fields, the header has {columns.count}")
         segment = "" if columns.segment is None else fields[columns.segment]
         rtts = tuple(self._rtt(name, fields[place]) for name, place in zip(self.names, columns.rtts, strict=True))
-        return Row(self._number("t_s", fields[columns.time]), segment, rtts)
+        at = self._number("t_s", fields[columns.time])
+        if abs(at) > TIME_MAX:
+            raise self._error(f"t_s is {at:g}", f"seconds, from {-TIME_MAX:g} to {TIME_MAX:g}")
+        return Row(at, segment, rtts)
 
     def _rtt(self, name: str, text: str) -> float | None:
         if not text or text.isspace():
@@ -113,6 +159,8 @@ class Trace:
         milliseconds = self._number(PREFIX + name, text)
         if milliseconds < 0:
             raise self._error(f"{PREFIX}{name} is {milliseconds:g}", "leave the field of a lost reply blank")
+        if milliseconds > RTT_MAX:
+            raise self._error(f"{PREFIX}{name} is {milliseconds:g}", f"milliseconds, at most {RTT_MAX:g}")
         return milliseconds / 1000
 
     def _number(self, column: str, text: str) -> float:
@@ -125,7 +173,7 @@ class Trace:
         return number
 
     def _read_header(self) -> _Columns:
-        header = [field.strip().removeprefix("\ufeff") for field in next(self._lines(), [])]
+        header = [field.strip().removeprefix("\ufeff") for field in next(self._records(), [])]
         if not header:
             raise self._error("empty", f"the first line names the columns, as {_EXAMPLE}")
         for name in header:
@@ -155,4 +203,4 @@ class Trace:
             raise self._error(f"column '{clean(column, 60)}': {error}", error.hint) from None
 
     def _error(self, message: str, hint: str = "") -> TraceError:
-        return TraceError(f"{self._source}: line {max(1, self._reader.line_num)}: {message}", hint)
+        return TraceError(f"{self._source}: line {max(1, self._line)}: {message}", hint)
