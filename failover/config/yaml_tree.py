@@ -6,6 +6,7 @@ say. Only PyYAML's events are used, never its constructors: nothing is built bec
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -80,10 +81,12 @@ Opener = Callable[[str, int], int]
 
 def read_text(path: str | os.PathLike[str], opener: Opener | None = None) -> str:
     """The text of a file. Raises ConfigError."""
-    source = clean(os.fspath(path), 200)
+    source = clean(os.fspath(path), 200) or "''"
     try:
         with open(path, "rb", opener=opener) as file:
-            data = file.read(BYTES_MAX + 1)
+            data: bytes | None = file.read(BYTES_MAX + 1)
+        if data is None:  # a file opened without waiting, that has nothing to give now, as /proc/kmsg
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(

@@ -44,6 +44,15 @@ def test_a_socket_is_not_read_either(tmp_path: Path) -> None:
             ConfigFile(path).load()
 
 
+def test_a_file_that_has_nothing_to_give_now_is_not_waited_for() -> None:
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    try:
+        with pytest.raises(ConfigError, match="kmsg: cannot be read: Resource temporarily unavailable"):
+            load_with_warnings("kmsg", lambda *_: reading)
+    finally:
+        os.close(writing)
+
+
 def test_a_link_to_a_regular_file_is(tmp_path: Path) -> None:
     (tmp_path / "there").write_text(CONFIG)
     (tmp_path / "failover.yaml").symlink_to("there")
@@ -75,5 +84,3 @@ def test_apart_it_comes_to_the_same(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ConfigError, match="No such file"):
         source.load_apart().result(10)
-
-
