@@ -64,16 +64,19 @@ class Parser(argparse.ArgumentParser):
         """As `parse_args`; but the first thing refused is an unknown word, with the nearest known one as the hint."""
         reader = self
         for word in takewhile(lambda word: word != "--", words):
-            if word.startswith("--"):
+            if word.startswith("-") and not re.match("-($|[0-9])", word):
                 reader.check_option(word.partition("=")[0])
-            elif reader is self and not word.startswith("-"):
+            elif reader is self:
                 if word not in self.commands:
                     self.refuse(f"unknown command '{word}'", meant(word, self.commands))
                 reader = self.commands[word]
-        return self.parse_args(_join_negative(words))
+        arguments, left = self.parse_known_args(_join_negative(words))
+        if left:
+            reader.error(f"unrecognized arguments: {' '.join(left)}")
+        return arguments
 
     def check_option(self, option: str) -> None:
-        if option in self.options():
+        if option in self.options() | {"-h"}:
             return
         if any(option in command.options() for command in self.commands.values()):
             self.refuse(f"option '{option}' comes too early", "it goes after the command")
@@ -285,11 +288,11 @@ def check_config(arguments: argparse.Namespace) -> int:
     from failover.config.reading import load_with_warnings
     from failover.config.summary import lines, summary
 
-    if arguments.file and arguments.config:
+    if arguments.file is not None and arguments.config is not None:
         _complain("argument FILE: not allowed with argument --config", "name one file")
         return USAGE
-    named = arguments.file or arguments.config
-    path = named or CONFIG_PATH
+    named = arguments.config if arguments.file is None else arguments.file
+    path = CONFIG_PATH if named is None else named
     try:
         missing = named is None and not os.path.exists(path)
         config, warnings = (Config(), ()) if missing else load_with_warnings(path)

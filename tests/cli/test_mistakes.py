@@ -42,7 +42,12 @@ def complaint(captured: Captured) -> str:
         ("check --xyzzy", "unknown option '--xyzzy' of check (known: --config, --debug, --help, --json)"),
         ("--versoin", "unknown option '--versoin' (did you mean '--version'?)"),
         ("--json status", "option '--json' comes too early (it goes after the command)"),
-        ("status au", "unrecognized arguments: au (see failover --help)"),
+        ("-x", "unknown option '-x' (known: --help, --version)"),
+        ("-x status", "unknown option '-x' (known: --help, --version)"),
+        ("drain -x", "unknown option '-x' of drain (known: --debug, --force, --help, --socket)"),
+        ("-5", "unknown command '-5' (known: auto, "),
+        ("status au", "unrecognized arguments: au (see failover status --help)"),
+        ("drain au docomo", "unrecognized arguments: docomo (see failover drain --help)"),
     ],
 )
 def test_a_mistyped_word_is_told_from_what_was_meant(capsys: Captured, argv: str, line: str) -> None:
@@ -94,6 +99,17 @@ def test_check_takes_one_file(capsys: Captured) -> None:
         assert complaint(capsys) == "argument FILE: not allowed with argument --config (name one file)"
 
 
+@pytest.mark.parametrize("words", [["check", ""], ["check", "--config", ""], ["check", "--config", "b.yaml", ""]])
+def test_a_file_without_a_name_is_not_the_default_one(capsys: Captured, words: list[str]) -> None:
+    assert main(words) == 2
+    complaint(capsys)
+
+
+def test_a_trace_without_a_name_is_no_scenario(capsys: Captured) -> None:
+    assert main(["simulate", "--trace", ""]) == 2
+    assert complaint(capsys) == "'': No such file or directory (name a trace, as drive.csv)"
+
+
 # --- simulate --------------------------------------------------------------------------------------------------------
 
 
@@ -108,6 +124,7 @@ def test_check_takes_one_file(capsys: Captured) -> None:
         ("--trace /none.csv", "/none.csv: No such file or directory (name a trace, as drive.csv)"),
         ("--trace /", "/: Is a directory"),
         ("--trace " + "a" * 300, "aaa"),
+        ("--trace /dev/zero", "/dev/zero: line 1: more than 65536 characters (is it CSV? It begins as t_s,"),
         ("--trace /dev/null", "/dev/null: line 1: empty (the first line names the columns"),
     ],
     ids=lambda value: value[:40],
