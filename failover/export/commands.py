@@ -52,7 +52,7 @@ COMMANDS: Final[Mapping[str, Spec]] = {
         Spec("status", "say how things are", writes=False),
         Spec(
             "use",
-            "send new flows by this uplink",
+            "send new flows and forwarded traffic by this uplink",
             writes=True,
             arguments=(
                 UPLINK,
@@ -62,8 +62,14 @@ COMMANDS: Final[Mapping[str, Spec]] = {
             build=Use,
         ),
         Spec("auto", "end `use`: the agent chooses again", writes=True, build=Auto),
-        Spec("drain", "keep new flows off this uplink", writes=True, arguments=(UPLINK, FORCE), build=Drain),
-        Spec("undrain", "let new flows use this uplink again", writes=True, arguments=(UPLINK,), build=Undrain),
+        Spec(
+            "drain",
+            "keep new flows and forwarded traffic off this uplink",
+            writes=True,
+            arguments=(UPLINK, FORCE),
+            build=Drain,
+        ),
+        Spec("undrain", "let traffic use this uplink again", writes=True, arguments=(UPLINK,), build=Undrain),
         Spec("probe", "probe every target of this uplink now", writes=True, arguments=(UPLINK,), build=ProbeNow),
         Spec("reload", "read the config again; the old one stays on error", writes=True),
     )
