@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any, Final, assert_never
 
 from failover import __version__
-from failover.config import Config, ConfigError, Reconfigured
+from failover.config import Config, Reconfigured
 from failover.config.source import ConfigFile
 from failover.core.engine import Engine, Event
 from failover.export.commands import Spec
 from failover.export.control import Control
-from failover.export.instance import require_capabilities, sole_instance
+from failover.export.instance import require_capabilities, require_descriptors, sole_instance
 from failover.export.journal import Journal, claim_standard_streams
 from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.scrape import Scrape
@@ -62,14 +62,15 @@ from failover.model import (
     WallClock,
 )
 from failover.probes import Probes
+from failover.reload import Reload
 
 TICK: Final = 1.0
 """Seconds; the longest time between two looks at the clocks."""
 SLEPT_LEAST: Final = 0.5
 """Seconds of suspend that count."""
 CLOCK_PERIOD: Final = 60.0
-DEBOUNCE: Final = 0.05
-"""Seconds between two reads for kernel events that need no haste."""
+HASTE, DEBOUNCE = 0.005, 0.05
+"""Seconds between two reads for kernel events that traffic hangs on, and for those that need no haste."""
 LEDGER: Final = "sysctls.json"
 READ_AGAIN: Final = 1.0
 """Seconds after a failed read."""
@@ -99,6 +100,7 @@ def run(options: Options) -> int:
     source = ConfigFile(options.config)
     config, warnings = source.load()
     require_capabilities()
+    require_descriptors()
     with sole_instance(options.socket):
         journal = Journal()
         for warning in warnings:
@@ -150,6 +152,10 @@ class Agent:
         self._due = inf
         self._reread: asyncio.TimerHandle | None = None
         self._read_at = 0.0
+        self._unread = False
+        """A reading of the kernel is in the queue,"""
+        self._stale = False
+        """and something has changed since."""
         self._read_error = ""
         self._devices: dict[str, int] = {}
         self._flying: dict[int, SendProbe] = {}
@@ -157,11 +163,10 @@ class Agent:
         """Not yet told to the engine."""
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._ids = count(1)
-        self._reload_lock = asyncio.Lock()
-        self._reloads: set[asyncio.Task[Answer]] = set()
-        self._next_reload: asyncio.Task[Answer] | None = None  # not begun yet: it serves all who ask meanwhile
+        self._reloads = Reload(source, self._take, self._metrics.reloaded, self._say)
         self._slept = slept()
         self._clock_due = 0.0
+        self._complained = -inf
 
     # --- start and end -----------------------------------------------------------------------------------------------
 
@@ -228,20 +233,28 @@ class Agent:
 
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error in a callback, of a client or a probe: said, and the agent goes on."""
-        error = context.get("exception")
+        error, said = context.get("exception"), str(context["message"])
+        if isinstance(error, OSError):  # the machine is short of something: once a minute is enough
+            if time.monotonic() >= self._complained + CLOCK_PERIOD:
+                self._complained = time.monotonic()
+                self._say("error", f"{said}: {error.strerror or error}")
+            return
         if isinstance(error, BaseException):
             self._journal.traceback(error)
-        self._say("error", str(context["message"]))
+        self._say("error", said)
 
     # --- the turn ----------------------------------------------------------------------------------------------------
 
     def _turn(self, now: float, event: Event | None) -> None:
         """What was heard and one event through the engine, their effects into the world; then the timer is set anew."""
         self._look_at_clocks(now)
+        self._unread = self._unread and not isinstance(event, KernelRead)
         heard, self._heard = self._heard, []
         effects = self._engine.hear(now, heard)
         effects += self._engine.wake(now) if event is None else self._engine.handle(now, event)
         self._carry_out(now, effects)
+        if self._stale and not self._unread:
+            self._read()
         if self._timer is not None:
             self._timer.cancel()
         self._due = max(now, min(self._engine.deadline(), now + TICK))
@@ -307,7 +320,10 @@ class Agent:
         self._read()
 
     def _read(self) -> None:
-        """Read the kernel whole, now."""
+        """Read the kernel whole: now, or when what was read before has been taken in."""
+        self._stale = self._unread
+        if self._unread:
+            return
         if self._reread is not None:
             self._reread.cancel()
             self._reread = None
@@ -323,6 +339,7 @@ class Agent:
             if devices.get(name) != index:
                 self._probes.forget(name)
         self._devices = devices
+        self._unread = True
         self._queue.put_nowait(KernelRead(facts))
 
     def _troubled(self, error: KernelError) -> None:
@@ -342,7 +359,7 @@ class Agent:
         self._loop.add_reader(self._watch.fileno(), self._guarded, self._kernel_stirs)
 
     def _kernel_stirs(self) -> None:
-        """Something changed: at once if traffic hangs on it, else not more often than every DEBOUNCE seconds."""
+        """Something changed: the kernel is read at once, unless it was just now."""
         try:
             dirty = self._watch.drain()
         except KernelError as error:  # the descriptor would stay readable
@@ -352,10 +369,9 @@ class Agent:
             self._listen_to_kernel()
             self._watch.drain()  # another error ends the agent
             dirty = Dirty.URGENT
-        if dirty is Dirty.URGENT:
-            self._read()
-        elif dirty is Dirty.CHANGED:
-            self._read_by(max(time.monotonic(), self._read_at + DEBOUNCE))
+        if dirty is not Dirty.CLEAN:
+            pause = HASTE if dirty is Dirty.URGENT else DEBOUNCE
+            self._read_by(max(time.monotonic(), self._read_at + pause))
 
     # --- people and machines -----------------------------------------------------------------------------------------
 
@@ -381,31 +397,11 @@ class Agent:
 
     def _reload(self) -> asyncio.Task[Answer]:
         self._control.keep()
-        if self._next_reload is None:
-            self._next_reload = task = self._loop.create_task(self._read_config())
-            self._reloads.add(task)
-            task.add_done_callback(self._reloads.discard)
-        return self._next_reload
+        return self._reloads.ask()
 
-    async def _read_config(self) -> Answer:
-        """Read the config again; on error the old one stays, and every problem is said."""
-        async with self._reload_lock:
-            self._next_reload = None
-            try:
-                config, notes = await asyncio.wrap_future(self._source.load_apart())
-            except ConfigError as error:
-                self._metrics.reloaded(ok=False)
-                answer = Answer(0, "", str(error), "the config before stays in force")
-                notes = error.problems
-            else:
-                self._metrics.reloaded(ok=True)
-                self._queue.put_nowait(Reconfigured(config))
-                await self._serve_metrics(config.metrics.listen)
-                answer = Answer(0, self._source.outcome)
-            for note in notes:
-                self._say("config", str(note))
-            self._say("config", answer.text or f"{self._source.path} is refused; {answer.hint}")
-            return answer
+    async def _take(self, config: Config) -> None:
+        self._queue.put_nowait(Reconfigured(config))
+        await self._serve_metrics(config.metrics.listen)
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 

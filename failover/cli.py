@@ -254,6 +254,9 @@ def seconds(text: str) -> float:
 
 
 def run_agent(arguments: argparse.Namespace) -> int:
+    import signal
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that comes before the agent listens must not end it
     from failover import agent
 
     chosen = None if arguments.config is None else Path(arguments.config)

@@ -65,7 +65,7 @@ class Engine:
                 return self._follow(now) if self._decisions else []
             case Applied(results):
                 self._kernel.applied(results)
-                return [*self._failures.news(notices.failures(event))]
+                return [*self._failures.news(now, notices.failures(event))]
             case Resumed(seconds):
                 for lane in self._fleet:
                     lane.resumed(now)
@@ -187,7 +187,7 @@ class Engine:
 
     def _plan(self, now: float, *, decided: bool) -> list[Effect]:
         self._kernel.want(now, self._fleet.uplinks, self._decisions, self.config.fwmark_mask)
-        news = self._warnings.news(notices.warnings(self._kernel.desired.warnings))
+        news = self._warnings.news(now, notices.warnings(self._kernel.desired.warnings))
         return [*self._kernel.apply(now, decided=decided), *news]
 
     def _expire(self, now: float) -> list[Effect]:

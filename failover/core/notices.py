@@ -6,22 +6,31 @@ Pure. One line per fact; the text reads by itself, the fields are for machines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from failover.core.lane import Lane
 from failover.model import Applied, Decision, Notice, NoticeKind
 from failover.wording import describe
 
+REPEATED: Final = 60.0
+"""Seconds; what comes and goes is not said more often."""
+
 
 class Once:
-    """Says a thing once, and again only when it had been over."""
+    """Says a thing once, and again only when it had been over and was last said REPEATED seconds ago."""
 
     def __init__(self) -> None:
         self._lasting: frozenset[str] = frozenset()
+        self._said: dict[str, float] = {}
+        """When, monotonic seconds."""
 
-    def news(self, present: Mapping[str, Notice]) -> list[Notice]:
+    def news(self, now: float, present: Mapping[str, Notice]) -> list[Notice]:
         """Those that were not there the last time."""
-        before, self._lasting = self._lasting, frozenset(present)
-        return [present[key] for key in sorted(self._lasting - before)]
+        self._said = {key: at for key, at in self._said.items() if now < at + REPEATED}
+        begun = sorted(present.keys() - self._lasting - self._said.keys())
+        self._lasting = frozenset(present)
+        self._said |= dict.fromkeys(begun, now)
+        return [present[key] for key in begun]
 
 
 def switch(before: Decision, then: Decision) -> Notice:

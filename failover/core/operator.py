@@ -31,7 +31,8 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
             will = replace(will, use=name, until=now + seconds, strict=strict)
             text = f"using {name} for {format_duration(seconds)}" + (", strictly" if strict else "")
             able = any(lane.verdict not in LOST for lane in lanes if lane.uplink.name == name)
-            return will, Answer(asked.id, text if able else f"{text}, once it can carry traffic again")
+            unable = ", though it carries no traffic now" if strict else ", once it can carry traffic again"
+            return will, Answer(asked.id, text if able else text + unable)
         case Auto():
             return _unpinned(will), Answer(asked.id, "choosing by health again")
         case Drain(name, force):

@@ -107,7 +107,8 @@ def _move(
     if here is None:
         return best.name, *_vacancy(current.active, best, listed)
     others = [c for c in ways if c is not here]
-    released = current.reason is Reason.OPERATOR and will.use is None
+    wished = current.reason is Reason.OPERATOR or (current.reason is Reason.DRAIN and not will.drained)
+    released = wished and will.use is None
     return _leave(here, others, now, will) or _return(here, others, now, will, released=released)
 
 

@@ -26,9 +26,7 @@ RTT_MIN_SAMPLES: Final = 10
 RECOVERED: Final = 0.5
 """A brownout ends at this share of each upper threshold; what lies between changes nothing."""
 OTHERS_MIN: Final = 5
-"""Outcomes of the other targets that can tell a target that loses from a link that does,"""
-OTHERS_LOST_MIN: Final = 2
-"""and how many of them are lost on a lossy link. At 20 % loss, 12 outcomes show that in 3 of 4 cases, 25 in 97 %."""
+"""Outcomes of the other targets that can tell a target that loses from a link that does."""
 SILENT_STREAK: Final = 3
 """So many of its probes unanswered, and as many answers of others meanwhile: then the target itself is dead."""
 SMOOTHING: Final = 1 / 8
@@ -216,7 +214,7 @@ class Record:
         """Whether it is one target that loses, which may limit its rate, and hardly the link."""
         lost, count = self.loss()
         most = max((self._counted(url, target) for url, target in self.targets.items()), default=(0, 0))
-        return count - most[1] >= OTHERS_MIN and lost - most[0] < OTHERS_LOST_MIN
+        return count - most[1] >= OTHERS_MIN and lost == most[0]
 
     def _rtt_limit(self) -> float:
         """Seconds from which on a median is a brownout."""

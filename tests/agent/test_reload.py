@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
+import time
 from pathlib import Path
 
 from failover.export.client import call
@@ -23,3 +26,13 @@ def test_reload_says_what_is_in_force(tmp_path: Path) -> None:
         agent.said("failover: config: there is no ")
         path.write_text("uplinks: [{name: au, interface: wwan0}]\n")
         assert call(agent.socket, "reload", {})["text"] == f"{path} is in force"
+
+
+def test_a_reload_that_comes_before_the_agent_listens_does_not_end_it(tmp_path: Path) -> None:
+    with Namespace("parked") as parked, running(parked, tmp_path) as agent:
+        status = Path(f"/proc/{agent.process.pid}/status")
+        deadline = time.monotonic() + 5
+        while not int(re.findall(r"SigIgn:\s*(\w+)", status.read_text())[0], 16) & 1:
+            assert time.monotonic() < deadline
+        agent.process.send_signal(signal.SIGHUP)
+        agent.ready()

@@ -151,6 +151,26 @@ def test_a_storm_of_events_costs_few_reads_and_its_end_is_seen_soon(van: Namespa
     assert min(took) <= 0.2, took
 
 
+def test_a_storm_of_urgent_events_keeps_nobody_waiting(van: Namespace, tmp_path: Path) -> None:
+    """Somebody makes and deletes a rule among ours, as fast as the agent can read the kernel."""
+    intruder = Rule(15560, socket.AF_INET, table=77, destination="10.250.0.1/32")
+    kernel = van.rtnl
+    with running(van, tmp_path) as agent:
+        agent.ready().all_up()
+        ends = time.monotonic() + 3.0
+        while time.monotonic() < ends:
+            kernel.add_rule(intruder)
+            assert agent.hear(0.001)
+            kernel.remove_rule(intruder)
+            assert agent.hear(0.001)
+        began = time.monotonic()
+        call(agent.socket, "auto", {})
+        assert time.monotonic() - began < 0.25
+        assert agent.hear(0.1)
+        told = [line for line in agent.lines if "15560" in line]
+        assert len(told) == 1, "what comes and goes is said once a minute"
+
+
 def storm(agent: Agent) -> None:
     kernel = agent.namespace.rtnl
     spare = Route("default", 12, "10.2.1.1", metric=7777, protocol=RTPROT_DHCP)

@@ -151,7 +151,7 @@ def test_traffic_that_is_back_has_paid() -> None:
     box.run(310)
     box.ask(Undrain("a"))
     box.run(320)
-    assert [line.split()[-1] for line in box.switches()[2:]] == ["failback", "drain", "acquittal"]
+    assert [line.split()[-1] for line in box.switches()[2:]] == ["failback", "drain", "operator"]
 
 
 # --- when not to -----------------------------------------------------------------------------------------------------

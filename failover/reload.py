@@ -1,0 +1,51 @@
+"""Reading the config again while the agent runs: one at a time, and on error the old one stays.
+
+Who asks while a read has not begun yet shares it. What a new config means is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from failover.config import Config, ConfigError
+from failover.config.source import ConfigFile
+from failover.export.journal import Say
+from failover.model import Answer
+
+
+class Reload:
+    """`take` puts a config in force; `judged` hears of each attempt whether it was one."""
+
+    def __init__(
+        self, source: ConfigFile, take: Callable[[Config], Awaitable[None]], judged: Callable[[bool], None], say: Say
+    ) -> None:
+        """To be made in the running loop."""
+        self._source, self._take, self._judged, self._say = source, take, judged, say
+        self._lock = asyncio.Lock()
+        self._asked: set[asyncio.Task[Answer]] = set()
+        self._next: asyncio.Task[Answer] | None = None
+
+    def ask(self) -> asyncio.Task[Answer]:
+        """Have it read; the answer comes when it was."""
+        if self._next is None:
+            self._next = task = asyncio.get_running_loop().create_task(self._read())
+            self._asked.add(task)
+            task.add_done_callback(self._asked.discard)
+        return self._next
+
+    async def _read(self) -> Answer:
+        async with self._lock:
+            self._next = None
+            try:
+                config, notes = await asyncio.wrap_future(self._source.load_apart())
+            except ConfigError as error:
+                answer, notes = Answer(0, "", str(error), "the config before stays in force"), error.problems
+            else:
+                await self._take(config)
+                answer = Answer(0, self._source.outcome)
+            self._judged(not answer.error)
+            for note in notes:
+                self._say("config", str(note))
+            self._say("config", answer.text or f"{self._source.path} is refused; {answer.hint}")
+            return answer
