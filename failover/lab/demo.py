@@ -116,13 +116,13 @@ def show_table(results: Sequence[tuple[Act, Played]]) -> None:
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     title = "seconds after the fault (failback, all-dead: after the recovery), IPv4 / IPv6"
     table = Table(title=title, title_justify="left", show_lines=True)
-    for heading in ("act", *KINDS_SHOWN.values(), "the agent said", "probe bytes"):
+    for heading in ("act", *KINDS_SHOWN.values(), "the agent said"):
         table.add_column(heading)
     for act, played in results:
         name = Text(act.name, "green" if not played.failures else "red")
-        cost = "\n".join(f"{uplink} {count}" for uplink, count in played.probe_bytes.items())
+        cost = ", ".join(f"{uplink} {count}" for uplink, count in played.probe_bytes.items())
         cells = (_losses(played, kind) if act.lossy else _outages(played, kind) for kind in KINDS)
-        table.add_row(name, *cells, "\n".join(digest(played.said)), cost)
+        table.add_row(name, *cells, "\n".join([*digest(played.said), f"probe bytes: {cost}"]))
     console.print(table)
     for act, played in results:
         for failure in played.failures:
