@@ -82,6 +82,8 @@ LATE, RECOVERY, RECOVERY_STEP = 0.05, 0.5, 0.01
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """What the command line says: the config, the control socket, the state directory."""
+
     config: Path | None
     """None: the default place, if there is a file."""
     socket: Path
@@ -246,13 +248,13 @@ class Agent:
     # --- the turn ----------------------------------------------------------------------------------------------------
 
     def _turn(self, now: float, event: Event | None) -> None:
-        """What was heard and one event through the engine, their effects into the world; then the timer is set anew."""
+        """What was heard, then one event, through the engine and its effects into the world; the timer is set anew."""
         self._look_at_clocks(now)
         self._unread = self._unread and not isinstance(event, KernelRead)
         heard, self._heard = self._heard, []
-        effects = self._engine.hear(now, heard)
-        effects += self._engine.wake(now) if event is None else self._engine.handle(now, event)
-        self._carry_out(now, effects)
+        self._carry_out(time.monotonic(), self._engine.hear(now, heard))
+        began = time.monotonic()
+        self._carry_out(began, self._engine.wake(now) if event is None else self._engine.handle(now, event))
         if self._stale and not self._unread:
             self._read()
         if self._timer is not None:
@@ -272,7 +274,7 @@ class Agent:
             self._queue.put_nowait(WallClock(time.time(), wall_clock_trusted()))
 
     def _carry_out(self, began: float, effects: Sequence[Effect]) -> None:
-        """In the engine's order: a switch comes before its log line."""
+        """In the engine's order: a switch comes before its log line. `began`: when the engine was asked."""
         switches = any(isinstance(effect, Notice) and effect.kind is NoticeKind.SWITCH for effect in effects)
         for effect in effects:
             match effect:
@@ -309,7 +311,7 @@ class Agent:
     # --- the kernel --------------------------------------------------------------------------------------------------
 
     def _apply(self, operations: Sequence[Operation], decided: float | None) -> None:
-        """`decided`: when the handling of the event began that decided a switch."""
+        """`decided`: when the engine was asked, if it has decided a switch."""
         first = list(takewhile(_sets_way_of_new_flows, operations))
         results = self._kernel.apply(first)
         if decided is not None and first:

@@ -46,13 +46,16 @@ class Parser(argparse.ArgumentParser):
     commands: Mapping[str, Parser] = {}
 
     def error(self, message: str) -> NoReturn:
+        """What argparse itself refuses."""
         self.refuse(message, f"see {self.prog} --help")
 
     def refuse(self, message: str, hint: str) -> NoReturn:
+        """Say what is wrong, and end with the status for wrong usage."""
         _complain(message, hint)
         self.exit(USAGE)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End; what was printed must have reached its reader."""
         sys.stdout.flush()  # a help text that cannot be written is a failure
         super().exit(status, message)
 
@@ -76,6 +79,7 @@ class Parser(argparse.ArgumentParser):
         return arguments
 
     def check_option(self, option: str) -> None:
+        """Refuse an option that this command does not have."""
         if option in self.options() | {"-h"}:
             return
         if any(option in command.options() for command in self.commands.values()):
@@ -254,6 +258,7 @@ def seconds(text: str) -> float:
 
 
 def run_agent(arguments: argparse.Namespace) -> int:
+    """`failover run`."""
     import signal
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that comes before the agent listens must not end it
@@ -264,6 +269,7 @@ def run_agent(arguments: argparse.Namespace) -> int:
 
 
 def show_status(arguments: argparse.Namespace) -> int:
+    """`failover status`."""
     status = call(socket_path(arguments.socket), "status", {})["status"]
     if arguments.json:
         print(json.dumps(status, indent=2, ensure_ascii=False))
@@ -287,6 +293,7 @@ def ask_agent(arguments: argparse.Namespace) -> int:
 
 
 def check_config(arguments: argparse.Namespace) -> int:
+    """`failover check`: what a config comes to, or every problem of it."""
     from failover.config import CONFIG_PATH, Config, ConfigError
     from failover.config.reading import load_with_warnings
     from failover.config.summary import lines, summary
@@ -340,6 +347,7 @@ def clean_up(arguments: argparse.Namespace) -> int:
 
 
 def simulate(arguments: argparse.Namespace) -> int:
+    """`failover simulate`."""
     from failover.sim.command import run
     from failover.sim.invariants import InvariantError
 
@@ -354,6 +362,7 @@ def simulate(arguments: argparse.Namespace) -> int:
 
 
 def demo(arguments: argparse.Namespace) -> int:
+    """`failover demo`."""
     from failover.lab.demo import UsageError, play
 
     try:

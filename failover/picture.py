@@ -10,6 +10,8 @@ from failover.model import Decision, Family, Outcome, Verdict
 
 @dataclass(frozen=True, slots=True)
 class TargetView:
+    """One target over one uplink."""
+
     url: str
     loss_ratio: float | None
     rtt_seconds: float | None
@@ -18,6 +20,8 @@ class TargetView:
 
 @dataclass(frozen=True, slots=True)
 class FamilyView:
+    """One uplink in one family."""
+
     verdict: Verdict
     text: str
     """Why this verdict."""
@@ -34,6 +38,8 @@ class FamilyView:
 
 @dataclass(frozen=True, slots=True)
 class UplinkView:
+    """One uplink."""
+
     name: str
     interface: str
     carrier: str
@@ -45,6 +51,8 @@ class UplinkView:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """The whole picture of one moment."""
+
     decisions: Mapping[Family, Decision]
     uplinks: tuple[UplinkView, ...]
     use: str | None

@@ -43,12 +43,16 @@ class ConfigError(FailoverError):
 
 @dataclass(frozen=True, slots=True)
 class Metered:
+    """Probes over this uplink cost money."""
+
     budget: int | None = None
-    """Probe bytes a month; None: the default of the agent."""
+    """Probe bytes a month, read but not kept to yet; None: not given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
+    """One entry of `uplinks`: a name, its interface, and what is particular to it."""
+
     name: str
     interface: str
     carrier: str = ""
@@ -78,12 +82,16 @@ PROFILES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
+    """When traffic comes back, and what comes along."""
+
     failback_after: float = 60.0
     failback_moves_flows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
+    """Where Prometheus reads."""
+
     listen: str | None = "127.0.0.1:9109"
     """None: not served."""
 
@@ -108,6 +116,8 @@ DEFAULT_TARGETS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """The operator's whole will; as made, every default."""
+
     uplinks: tuple[Uplink, ...] = ()
     """Empty: discovered from the default routes of table main."""
     targets: tuple[Target, ...] = DEFAULT_TARGETS

@@ -44,9 +44,11 @@ class Place:
         return Place(value, f"{self.path}{step}".removeprefix("."), self.notes)
 
     def problem(self, message: str, mend: str = "") -> None:
+        """Note what is wrong here, and the mend."""
         self.notes.problems.append(self._at(message, mend))
 
     def warning(self, message: str, mend: str = "") -> None:
+        """Note what is allowed here, but doubtful."""
         self.notes.warnings.append(self._at(message, mend))
 
     def _at(self, message: str, mend: str) -> Problem:

@@ -46,6 +46,8 @@ _BORDERS: Final = (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentStar
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
+    """One value as it is written."""
+
     text: str
     kind: str
     """What YAML 1.1 takes it for: str bool int float null timestamp merge value; a quoted one is always str."""
@@ -57,6 +59,8 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Items:
+    """A list."""
+
     values: tuple[Value, ...]
     line: int
     column: int
@@ -65,6 +69,8 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
+    """A mapping, in the order of the file."""
+
     pairs: tuple[tuple[Value, Value], ...]
     """In file order; the same key may be there twice."""
     line: int

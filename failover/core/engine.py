@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import assert_never
 
@@ -48,7 +48,7 @@ class Engine:
         self._kernel = Reconciler()
         self._will = Will()
         self._decisions: dict[Family, Decision] = {}
-        self._policy_due = inf
+        self._policy_due = dict.fromkeys(FAMILIES, inf)
         self._prober = Prober()
         self._failures, self._warnings = notices.Once(), notices.Once()
 
@@ -92,7 +92,7 @@ class Engine:
 
     def deadline(self) -> float:
         """Monotonic time of the next `wake`; inf when nothing is under way."""
-        return min(self._fleet.deadline(), self._policy_due, self._kernel.deadline())
+        return min(self._fleet.deadline(), *self._policy_due.values(), self._kernel.deadline())
 
     def snapshot(self) -> Snapshot:
         """The whole picture, with monotonic times."""
@@ -130,24 +130,25 @@ class Engine:
     # --- the turn ----------------------------------------------------------------------------------------------------
 
     def _turn(self, now: float, touched: Iterable[Lane], *, facts: bool = False, willed: bool = False) -> list[Effect]:
-        """Judge the touched lanes, decide if anything changed, then send what is due."""
+        """Judge the touched lanes, decide where anything changed, then send what is due."""
         if not self._decisions:
             return []
         effects: list[Effect] = []
         lanes = list(touched)
-        changed = facts or willed or self._policy_due <= now
+        all_at_once = facts or willed or min(self._policy_due.values()) <= now
+        families = set(FAMILIES) if all_at_once else set()
         for lane in lanes:
             lane.health.judge(now, self._fleet.witness(lane))
             if lane.health.suspicious(now):
                 lane.schedule.burst(now)
             if lane.turned(now, self.config):
                 effects.append(notices.verdict(lane))
-                changed = True
-        if changed:
-            effects += self._decide(now, facts=facts)
-            lanes = list(self._fleet)
-        elif any(self._hangs_on(lane) for lane in lanes):
-            effects += self._decide(now, facts=False)
+                families.add(lane.family)
+        families.update(lane.family for lane in lanes if lane.family not in families and self._hangs_on(lane))
+        if families:
+            effects += self._decide(now, families, facts=facts)
+            others = (lane for lane in lanes if lane.family not in families)
+            lanes = [*(lane for lane in self._fleet if lane.family in families), *others]
         for lane in lanes:
             rivals, decision = self._fleet.by_family[lane.family], self._decisions[lane.family]
             lane.pace(now, decision)
@@ -162,17 +163,16 @@ class Engine:
         rivals = self._fleet.by_family[lane.family] if lane.verdict is Verdict.UP else ()
         return any(rival.uplink.name == active and rival.verdict in shaky for rival in rivals)
 
-    def _decide(self, now: float, *, facts: bool) -> list[Effect]:
-        """Policy for each family, then the kernel."""
+    def _decide(self, now: float, families: Collection[Family], *, facts: bool) -> list[Effect]:
+        """Policy for these families, then the kernel."""
         effects = self._expire(now)
-        self._policy_due = inf
         changed, switched = False, []
-        for family in FAMILIES:
+        for family in sorted(families):
             candidates = self._fleet.candidates(now, family)
             before = self._decisions[family]
             moves = self.config.policy.failback_moves_flows
             then = decide(now, family, before, candidates, self._will, moves_flows=moves)
-            self._policy_due = min(self._policy_due, next_due(now, then, candidates, self._will))
+            self._policy_due[family] = next_due(now, then, candidates, self._will)
             if then is before:
                 continue
             changed, self._decisions[family] = True, then

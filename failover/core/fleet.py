@@ -75,6 +75,7 @@ class Fleet:
         return lane
 
     def candidates(self, now: float, family: Family) -> list[Candidate]:
+        """Every uplink of the family as policy sees it, in order of preference."""
         return [lane.candidate(now, preference) for preference, lane in enumerate(self.by_family[family])]
 
     def witness(self, lane: Lane) -> float | None:
@@ -139,6 +140,7 @@ class Fleet:
         return replace(decision, active=active, settled=settled)
 
     def views(self, drained: frozenset[str]) -> tuple[UplinkView, ...]:
+        """Every uplink for the snapshot; `drained` names those that are."""
         lanes = {(lane.uplink.name, lane.family): lane for lane in self}
         return tuple(
             UplinkView(
@@ -154,6 +156,7 @@ class Fleet:
         )
 
     def deadline(self) -> float:
+        """Monotonic time at which the first lane must be looked at; inf: none."""
         return min([lane.deadline for lane in self._lanes], default=inf)
 
 

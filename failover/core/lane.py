@@ -27,6 +27,8 @@ CHECK_BEFORE_RETURN: Final = 5.0
 
 @dataclass(slots=True)
 class Lane:
+    """See the module; `rearm` after every change keeps `deadline` true."""
+
     uplink: Uplink
     family: Family
     health: Health
@@ -109,6 +111,7 @@ class Lane:
             self.schedule.others_within(now, PORTAL_INTERVAL)
 
     def candidate(self, now: float, preference: int) -> Candidate:
+        """As policy sees it; `preference` 0 is the first choice."""
         health = self.health
         return Candidate(
             name=self.uplink.name,
@@ -118,7 +121,7 @@ class Lane:
             due=self.standing.until(),
             proven=health.proven(now, PROOF_AGE),
             heard_ago=now - health.last_heard if health.last_heard is not None else float("inf"),
-            numbers=health.numbers(now),
+            numbers=lambda: health.numbers(now),
             convicted=self.standing.convicted,
             cause=self._cause(),
         )
@@ -139,6 +142,7 @@ class Lane:
         self.deadline = min(self.health.deadline(), self.schedule.deadline())
 
     def view(self) -> FamilyView:
+        """For the snapshot."""
         health, until = self.health, self.standing.until()
         return FamilyView(
             verdict=health.verdict,

@@ -65,14 +65,17 @@ def ready(decisions: Iterable[Decision], uplinks: int) -> Notice:
 
 
 def operator(text: str) -> Notice:
+    """The operator's will has changed."""
     return Notice(NoticeKind.OPERATOR, text)
 
 
 def warnings(texts: Iterable[str]) -> dict[str, Notice]:
+    """What stands in the way, by its text."""
     return {text: Notice(NoticeKind.WARNING, text) for text in texts}
 
 
 def resumed(seconds: float) -> Notice:
+    """The machine was asleep for so many seconds."""
     return Notice(NoticeKind.WARNING, f"the machine slept for {seconds:.0f} s; every uplink is probed anew")
 
 

@@ -117,6 +117,7 @@ def conflicts(facts: Facts) -> tuple[Route | Rule, ...]:
 
 
 def table_of(slot: int) -> int:
+    """The slot's own routing table."""
     return TABLE_UPLINK + slot
 
 

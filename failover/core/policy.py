@@ -6,7 +6,7 @@ else follows `settled`, which leaves an uplink only when that is lost, or at the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
@@ -46,8 +46,8 @@ class Candidate:
     proven: bool
     """Its newest probe was answered, lately enough."""
     heard_ago: float
-    numbers: Mapping[str, float]
-    """What its verdict rests on."""
+    numbers: Callable[[], Mapping[str, float]]
+    """What its verdict rests on; asked only of the one that is left."""
     convicted: bool
     """What it owes comes from a conviction."""
     cause: Reason = Reason.CONVICTION
@@ -201,7 +201,7 @@ def _rank(now: float, candidate: Candidate, will: Will) -> tuple[int, bool, int]
 
 def _numbers(by_name: dict[str, Candidate], left: str | None, taken: str | None) -> dict[str, float]:
     """What the decision was made by, as far as it is known."""
-    numbers = dict(by_name[left].numbers) if left in by_name else {}
+    numbers = dict(by_name[left].numbers()) if left in by_name else {}
     if taken in by_name and by_name[taken].heard_ago < inf:
         numbers["standby_proven_seconds"] = by_name[taken].heard_ago
     return numbers

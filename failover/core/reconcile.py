@@ -47,6 +47,7 @@ class Reconciler:
         self._read_at = inf
 
     def read(self, now: float, facts: Facts) -> None:
+        """The kernel was read: these are the facts from now on."""
         if _ground(facts) != _ground(self.facts):
             self._refused = frozenset()
         self.facts = facts
@@ -112,6 +113,7 @@ class Reconciler:
         return True
 
     def deadline(self) -> float:
+        """Monotonic time of the next read that nobody else asks for; inf: none."""
         return min(self._retry_at, self._read_at)
 
 

@@ -61,6 +61,8 @@ class _Target:
 
 @dataclass(slots=True)
 class Record:
+    """Outcomes of one lane: the loss window, round trips in seconds, and what each target does."""
+
     targets: dict[str, _Target] = field(default_factory=dict)
     srtt: float | None = None
     baseline: float | None = None
@@ -188,6 +190,7 @@ class Record:
         return target.lost - silence, target.count - silence
 
     def loss_ratio(self) -> float | None:
+        """Lost of all in the window, 0-1; None before the first outcome."""
         lost, count = self.loss()
         return lost / count if count else None
 
@@ -197,6 +200,7 @@ class Record:
 
     @property
     def brownout(self) -> bool:
+        """Too lossy or too slow for traffic that has a choice."""
         return self.lossy or self.slow
 
     def judge(self) -> None:
@@ -221,6 +225,7 @@ class Record:
         return max(RTT_HIGH, RTT_FACTOR_HIGH * (self.baseline or 0.0))
 
     def views(self) -> tuple[TargetView, ...]:
+        """Every target for the snapshot."""
         return tuple(
             TargetView(url, t.lost / t.count if t.count else None, t.rtt, t.last) for url, t in self.targets.items()
         )

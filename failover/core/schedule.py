@@ -110,6 +110,7 @@ class Schedule:
         self._burst_began, self._burst_due = None, inf
 
     def deadline(self) -> float:
+        """Monotonic time of the next probe; inf: none."""
         return min(self._lead_due, self._burst_due, min(self._others.values(), default=inf))
 
     def due(self, now: float, overdue: Collection[str], dead: Callable[[str], bool]) -> list[Due]:

@@ -45,6 +45,8 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
+    """One uplink: what the config says of it, and what the kernel has of it now."""
+
     name: str
     interface: str
     slot: int

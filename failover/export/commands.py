@@ -18,6 +18,8 @@ SECONDS_LIMIT: Final = 10 * 366 * 86400.0
 
 
 class Kind(enum.Enum):
+    """What an argument may be; the value is the wording of a refusal."""
+
     NAME = "a name"
     SECONDS = "a number of seconds above 0"
     FLAG = "true or false"
@@ -25,6 +27,8 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Argument:
+    """One argument of a command."""
+
     name: str
     """Field of the request and of the command it becomes."""
     kind: Kind
@@ -35,6 +39,8 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
+    """One command."""
+
     name: str
     help: str
     writes: bool

@@ -62,6 +62,7 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 def group_id(name: str) -> int | None:
+    """The number of a group; None where there is no such group."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
@@ -88,6 +89,7 @@ class Control:
         self._trouble = ""
 
     async def start(self) -> None:
+        """Bind and listen; ControlError when the path cannot be had."""
         listener = _bind(self._path)
         found = os.stat(self._path)
         self._identity = (found.st_dev, found.st_ino)
@@ -132,6 +134,7 @@ class Control:
         self._trouble = trouble
 
     async def stop(self) -> None:
+        """End every connection and remove the socket, if it is still ours."""
         if self._server is None:
             return
         if self._renewal is not None:

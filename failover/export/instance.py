@@ -44,6 +44,7 @@ def missing_capabilities() -> list[str]:
 
 
 def require_capabilities() -> None:
+    """FailoverError names those that are missing."""
     missing = missing_capabilities()
     if missing:
         hint = "run as root, or under systemd with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"

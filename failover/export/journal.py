@@ -32,6 +32,7 @@ class Journal:
         self._dropped = 0
 
     def say(self, kind: str, text: str) -> None:
+        """One line; never waits, and drops what nobody reads."""
         lost = f"failover: warning: {self._dropped} log lines were dropped because nobody read them"
         if self._dropped and self._write(lost):
             self._dropped = 0

@@ -49,6 +49,7 @@ class Picture:
     traffic: Mapping[str, Traffic]
 
     def collect(self) -> Iterator[Metric]:
+        """All gauges, as prometheus_client asks for them."""
         yield from self._judgement()
         yield from self._loss()
         yield from self._bytes()
@@ -122,7 +123,7 @@ class Metrics:
         )
         self._apply = Histogram(
             "failover_switch_apply_seconds",
-            "From the event that decided a switch to the kernel's acknowledgement",
+            "From when the engine takes up what decides a switch to the kernel's acknowledgement",
             registry=own,
             buckets=APPLY_BUCKETS,
         )
@@ -136,6 +137,7 @@ class Metrics:
         Gauge("failover_build_info", "Always 1", ("version",), registry=own).labels(__version__).set(1)
 
     def probed(self, probe: SendProbe, result: ProbeResult) -> None:
+        """Count a probe's bytes and, if it was answered, its round trip."""
         name = self._known(probe.uplink)
         self._probe_bytes.labels(name).inc(result.sent_bytes + result.received_bytes)
         if result.rtt is not None:
@@ -153,10 +155,12 @@ class Metrics:
         self._apply.observe(seconds)
 
     def operated(self, results: Iterable[OperationResult]) -> None:
+        """Count what was changed in the kernel."""
         for result in results:
             self._operations.labels(result.operation.verb.value, "error" if result.error else "ok").inc()
 
     def reloaded(self, ok: bool) -> None:
+        """Whether the config last read is in force."""
         self._reload_ok.set(ok)
 
     def render(self, picture: Picture) -> bytes:
@@ -180,5 +184,6 @@ class _Page:
     picture: Picture
 
     def collect(self) -> Iterator[Metric]:
+        """The counters, then the gauges."""
         yield from self.registry.collect()
         yield from self.picture.collect()

@@ -31,6 +31,7 @@ class Scrape:
         self._clients = Clients(CLIENTS_MAX)
 
     async def start(self) -> None:
+        """Listen; OSError when the address cannot be had."""
         host, _, port = self.listen.rpartition(":")
         # as for the control socket, the backlog is also how often a failure to accept is reported
         self._server = await asyncio.start_server(
@@ -44,6 +45,7 @@ class Scrape:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
+        """Close every connection."""
         if self._server is None:
             return
         self._server.close()

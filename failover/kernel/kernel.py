@@ -64,6 +64,7 @@ class Kernel:
         """Marks what comes from us among the kernel's events."""
 
     def close(self) -> None:
+        """Close the socket; nothing in the kernel changes."""
         self._netlink.close()
 
     def read(self) -> Facts:

@@ -85,6 +85,7 @@ class Netlink:
         self._buffer = bytearray(BUFFER)
 
     def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
     def request(self, kind: int, flags: int, body: bytes) -> None:

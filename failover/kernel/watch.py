@@ -62,6 +62,7 @@ class Watch:
         return self._socket.fileno()
 
     def close(self) -> None:
+        """Hear no more."""
         self._socket.close()
 
     def reopen(self) -> None:

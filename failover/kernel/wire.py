@@ -95,10 +95,12 @@ def unpack(form: struct.Struct, data: bytes, what: str) -> tuple[int, ...]:
 
 
 def u32(value: int) -> bytes:
+    """Four bytes in the byte order of the machine."""
     return _U32.pack(value)
 
 
 def read_u32(payload: bytes) -> int:
+    """The number in four bytes."""
     return unpack(_U32, payload, "32-bit attribute")[0]
 
 
@@ -111,6 +113,7 @@ def address_bytes(family: Family, address: str) -> bytes:
 
 
 def address_text(family: Family, payload: bytes) -> str:
+    """A packed address as people write it."""
     try:
         return socket.inet_ntop(FAMILY_NUMBERS[family], payload)
     except ValueError as error:
@@ -148,4 +151,5 @@ def _quoted(answer: Message) -> int:
 
 
 def garbled(what: str) -> KernelError:
+    """The error for an answer that cannot be read."""
     return KernelError(f"netlink: garbled {what}", GARBLED_HINT)

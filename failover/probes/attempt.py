@@ -30,6 +30,8 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """What came back."""
+
     outcome: Outcome
     rtt: float
     """Seconds from the first packet to the answer."""

@@ -34,7 +34,7 @@ def candidate(name: str, words: str, preference: int) -> Candidate:
         due=(NOW + 10 if verdict == "up" else inf) if held else NOW - 1,
         proven="unproven" not in flaws,
         heard_ago=0.5,
-        numbers={"silence_seconds": 0.0 if verdict == "up" else 1.0},
+        numbers=lambda: {"silence_seconds": 0.0 if verdict == "up" else 1.0},
         convicted="held" in flaws or verdict in ("down", "portal", "absent"),
         cause=CAUSES.get(WORDS[verdict], R.CONVICTION),
     )
