@@ -252,9 +252,8 @@ class Agent:
         self._look_at_clocks(now)
         self._unread = self._unread and not isinstance(event, KernelRead)
         heard, self._heard = self._heard, []
-        self._carry_out(time.monotonic(), self._engine.hear(now, heard))
-        began = time.monotonic()
-        self._carry_out(began, self._engine.wake(now) if event is None else self._engine.handle(now, event))
+        self._carry_out(self._engine.hear(now, heard))
+        self._carry_out(self._engine.wake(now) if event is None else self._engine.handle(now, event))
         if self._stale and not self._unread:
             self._read()
         if self._timer is not None:
@@ -273,13 +272,14 @@ class Agent:
             self._control.keep()
             self._queue.put_nowait(WallClock(time.time(), wall_clock_trusted()))
 
-    def _carry_out(self, began: float, effects: Sequence[Effect]) -> None:
-        """In the engine's order: a switch comes before its log line. `began`: when the engine was asked."""
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        """In the engine's order: a switch comes before its log line."""
+        decided = time.monotonic()
         switches = any(isinstance(effect, Notice) and effect.kind is NoticeKind.SWITCH for effect in effects)
         for effect in effects:
             match effect:
                 case Apply(operations):
-                    self._apply(operations, began if switches else None)
+                    self._apply(operations, decided if switches else None)
                 case SendProbe(id=number):
                     self._flying[number] = effect
                     self._probes.start(effect)
@@ -311,7 +311,7 @@ class Agent:
     # --- the kernel --------------------------------------------------------------------------------------------------
 
     def _apply(self, operations: Sequence[Operation], decided: float | None) -> None:
-        """`decided`: when the engine was asked, if it has decided a switch."""
+        """`decided`: when, if that was a switch."""
         first = list(takewhile(_sets_way_of_new_flows, operations))
         results = self._kernel.apply(first)
         if decided is not None and first:

@@ -19,7 +19,7 @@ from failover.picture import Snapshot, UplinkView
 
 RTT_BUCKETS: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 """Seconds. Dense where radio links live, up to the latest replies seen on real drives (10 s)."""
-APPLY_BUCKETS: Final = (0.0002, 0.0004, 0.0006, 0.0008, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1, 0.5)
+APPLY_BUCKETS: Final = (0.0001, 0.0002, 0.0003, 0.0004, 0.0006, 0.0008, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5)
 """Seconds, around the promise of 1 ms."""
 NAMES_MAX: Final = 256
 """Uplink names that get series of their own; interfaces can come and go under ever new names."""
@@ -123,7 +123,7 @@ class Metrics:
         )
         self._apply = Histogram(
             "failover_switch_apply_seconds",
-            "From when the engine takes up what decides a switch to the kernel's acknowledgement",
+            "From the decision to the kernel's acknowledgement of its replace",
             registry=own,
             buckets=APPLY_BUCKETS,
         )
@@ -151,7 +151,7 @@ class Metrics:
             self._switches.labels(fields["family"], *way, fields["reason"]).inc()
 
     def switch_applied(self, seconds: float) -> None:
-        """Seconds from the start of the event's handling to the kernel's acknowledgement."""
+        """Seconds from a decision to the kernel's acknowledgement of its replace."""
         self._apply.observe(seconds)
 
     def operated(self, results: Iterable[OperationResult]) -> None:
