@@ -27,6 +27,7 @@ from typing import Any, Final, assert_never
 from failover import __version__
 from failover.config import Config, Reconfigured
 from failover.config.source import ConfigFile
+from failover.core.diff import is_switch
 from failover.core.engine import Engine, Event
 from failover.export.commands import Spec
 from failover.export.control import Control
@@ -57,7 +58,6 @@ from failover.model import (
     ProbeResult,
     ReadKernel,
     Resumed,
-    Route,
     SendProbe,
     WallClock,
 )
@@ -312,7 +312,7 @@ class Agent:
 
     def _apply(self, operations: Sequence[Operation], decided: float | None) -> None:
         """`decided`: when, if that was a switch."""
-        first = list(takewhile(_sets_way_of_new_flows, operations))
+        first = list(takewhile(is_switch, operations))
         results = self._kernel.apply(first)
         if decided is not None and first:
             self._metrics.switch_applied(time.monotonic() - decided)
@@ -428,10 +428,6 @@ class Agent:
         """The page of this moment, to be rendered in a thread."""
         picture = Picture(self._engine.snapshot(), time.monotonic(), traffic())
         return lambda: self._metrics.render(picture)
-
-
-def _sets_way_of_new_flows(operation: Operation) -> bool:
-    return isinstance(operation.item, Route) and operation.item.leads
 
 
 async def _reply(coming: asyncio.Future[Answer]) -> Mapping[str, object]:

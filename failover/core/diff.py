@@ -43,7 +43,7 @@ def diff(facts: Facts, desired: Desired) -> tuple[Operation, ...]:
     first = [rule for rule in missing if rule.priority == PREF_SPECIFIC]
     return (
         *(Operation(Verb.ADD, rule) for rule in first),
-        *sorted(upserts, key=lambda operation: not _is_switch(operation)),
+        *sorted(upserts, key=lambda operation: not is_switch(operation)),
         *(Operation(Verb.ADD, rule) for rule in missing[len(first) :]),
         *_sysctls(facts, desired.sysctls),
         *_deletions([rule for rule in have if rule not in wanted], stale),
@@ -101,7 +101,7 @@ def _lasts(have: float | None, want: float | None) -> bool:
     return want - max(EXPIRY_SLACK, EXPIRY_LAG * want) <= have <= want + EXPIRY_SLACK
 
 
-def _is_switch(operation: Operation) -> bool:
+def is_switch(operation: Operation) -> bool:
     """Whether it sets the way of new flows."""
     return isinstance(operation.item, Route) and operation.item.leads
 
