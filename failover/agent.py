@@ -32,37 +32,30 @@ from failover.core.engine import Engine, Event
 from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.instance import require_capabilities, require_descriptors, sole_instance
-from failover.export.journal import Journal, claim_standard_streams
+from failover.export.log import Log, claim_standard_streams
 from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.scrape import Scrape
 from failover.export.status import document
+from failover.facts import Operation
 from failover.kernel.clock import slept, wall_clock_trusted
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
 from failover.kernel.watch import Dirty, Watch
 from failover.model import (
     Answer,
-    Applied,
-    Apply,
-    Asked,
     Command,
     ControlError,
-    Effect,
     Family,
     KernelError,
-    KernelRead,
     Notice,
     NoticeKind,
-    Operation,
     ProbeKind,
     ProbeResult,
-    ReadKernel,
-    Resumed,
     SendProbe,
-    WallClock,
 )
 from failover.probes import Probes
 from failover.reload import Reload
+from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
 
 TICK: Final = 1.0
 """Seconds; the longest time between two looks at the clocks."""
@@ -104,16 +97,16 @@ def run(options: Options) -> int:
     require_capabilities()
     require_descriptors()
     with sole_instance(options.socket):
-        journal = Journal()
+        log = Log()
         for warning in warnings:
-            journal.say("config", str(warning))
-        return asyncio.run(_serve(options, source, config, journal))
+            log.say("config", str(warning))
+        return asyncio.run(_serve(options, source, config, log))
 
 
-async def _serve(options: Options, source: ConfigFile, config: Config, journal: Journal) -> int:
-    ledger = Ledger(_place_to_write(options, journal) / LEDGER)
+async def _serve(options: Options, source: ConfigFile, config: Config, log: Log) -> int:
+    ledger = Ledger(_place_to_write(options, log) / LEDGER)
     with closing(Kernel(ledger)) as kernel, closing(Watch(kernel.port)) as watch:
-        agent = Agent(options, source, config, journal, kernel, watch)
+        agent = Agent(options, source, config, log, kernel, watch)
         try:
             await agent.open()
             return await agent.pump()
@@ -121,13 +114,13 @@ async def _serve(options: Options, source: ConfigFile, config: Config, journal: 
             await agent.close()
 
 
-def _place_to_write(options: Options, journal: Journal) -> Path:
+def _place_to_write(options: Options, log: Log) -> Path:
     """The state directory; where it cannot be written to, that of the control socket."""
     with suppress(OSError):
         options.state.mkdir(parents=True, exist_ok=True)
         if os.access(options.state, os.W_OK | os.X_OK):
             return options.state
-    journal.say("warning", f"{options.state} cannot be written to; sysctls are noted in {options.socket.parent}")
+    log.say("warning", f"{options.state} cannot be written to; sysctls are noted in {options.socket.parent}")
     return options.socket.parent
 
 
@@ -135,12 +128,12 @@ class Agent:
     """One Engine and its surroundings: `open`, `pump` until the end, `close`."""
 
     def __init__(
-        self, options: Options, source: ConfigFile, config: Config, journal: Journal, kernel: Kernel, watch: Watch
+        self, options: Options, source: ConfigFile, config: Config, log: Log, kernel: Kernel, watch: Watch
     ) -> None:
         """To be made in the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._source, self._journal, self._kernel, self._watch = source, journal, kernel, watch
-        self._say = journal.say
+        self._source, self._log, self._kernel, self._watch = source, log, kernel, watch
+        self._say = log.say
         self._engine = Engine(config, random.random)
         self._probes = Probes(self._loop, self._probed, self._resolvers)
         self._control = Control(options.socket, self._answer, self._say)
@@ -229,7 +222,7 @@ class Agent:
         try:
             step(*arguments)
         except Exception as error:
-            self._journal.traceback(error)
+            self._log.traceback(error)
             self._say("error", "the agent ends; routing stays as it is")
             self._end(1)
 
@@ -242,7 +235,7 @@ class Agent:
                 self._say("error", f"{said}: {error.strerror or error}")
             return
         if isinstance(error, BaseException):
-            self._journal.traceback(error)
+            self._log.traceback(error)
         self._say("error", said)
 
     # --- the turn ----------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 from failover.core.diff import removal
+from failover.facts import OperationResult
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
-from failover.model import KernelError, OperationResult
+from failover.model import KernelError
 
 
 def clean_up(ledgers: Iterable[Path]) -> Iterator[OperationResult | KernelError]:

@@ -12,20 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-PROTOCOL: Final = 155
-"""rtnetlink protocol and IFA_PROTO of everything we create."""
-TABLE_ACTIVE: Final = 15500
-METRIC_CHOSEN: Final = 1
-"""Default routes for new flows of the box; table TABLE_UPLINK + slot belongs to one uplink."""
-TABLE_UPLINK: Final = 15501
-TABLE_SETTLED: Final = 15590
-"""Default routes for everything that is not a new flow of the box (forwarded traffic, containers)."""
-TABLES_OWNED: Final = range(15500, 15600)
-PREFS_OWNED: Final = range(15500, 15600)
-TABLE_MAIN: Final = 254
-SLOTS_MAX: Final = 63
-"""Six bits of fwmark: slot s carries mark value s + 1."""
-
 _UNPRINTABLE: Final = frozenset(("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"))
 
 
@@ -67,142 +53,6 @@ class Family(enum.StrEnum):
 
 
 FAMILIES: Final = (Family.IPV4, Family.IPV6)
-
-
-# --- what the kernel holds -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    index: int
-    name: str
-    up: bool
-    """Administratively up (IFF_UP)."""
-    carrier: bool
-    """The kernel says packets can leave (IFF_LOWER_UP and operstate not down)."""
-    mtu: int = 1500
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    index: int
-    family: Family
-    address: str
-    prefix_length: int
-    usable: bool = True
-    """Neither tentative nor failed DAD nor deprecated."""
-
-
-class RouteKind(enum.Enum):
-    """rtnetlink route types that we read or write (linux/rtnetlink.h)."""
-
-    UNICAST = 1
-    BLACKHOLE = 6
-    UNREACHABLE = 7
-    PROHIBIT = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A default route (the only kind the agent deals in)."""
-
-    family: Family
-    table: int
-    metric: int
-    kind: RouteKind = RouteKind.UNICAST
-    interface: int | None = None
-    gateway: str | None = None
-    """Next hop, of either family; None on a raw-IP link."""
-    source: str | None = None
-    onlink: bool = False
-    mtu: int | None = None
-    advmss: int | None = None
-    hoplimit: int | None = None
-    expires: float | None = None
-    """Seconds left, as told by the kernel when it was read (RA defaults)."""
-    protocol: int = PROTOCOL
-    dead: bool = field(default=False, compare=False)
-    """RTNH_F_DEAD or RTNH_F_LINKDOWN when read."""
-
-    @property
-    def leads(self) -> bool:
-        """Whether it is the way of the box's new flows: what a switch replaces."""
-        return self.table == TABLE_ACTIVE and self.metric == METRIC_CHOSEN
-
-
-class RuleAction(enum.Enum):
-    """Policy rule actions (linux/fib_rules.h)."""
-
-    LOOKUP = 1
-    GOTO = 2
-    NOP = 3
-    BLACKHOLE = 6
-    UNREACHABLE = 7
-    PROHIBIT = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A policy rule. `extra` holds, verbatim, every attribute that has no field here, so that a copy is a true copy."""
-
-    family: Family
-    priority: int
-    action: RuleAction = RuleAction.LOOKUP
-    table: int = 0
-    invert: bool = False
-    source: str | None = None
-    """`address/length`, as `destination`."""
-    destination: str | None = None
-    iif: str | None = None
-    oif: str | None = None
-    fwmark: int | None = None
-    fwmask: int | None = None
-    suppress_prefix_length: int | None = None
-    tos: int = 0
-    extra: tuple[tuple[int, bytes], ...] = ()
-    """(FRA_* type, payload), sorted by type."""
-    protocol: int = PROTOCOL
-
-
-@dataclass(frozen=True, slots=True)
-class Sysctl:
-    path: str
-    """Below /proc/sys, as `net/ipv4/conf/wwan0/ignore_routes_with_linkdown`."""
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The kernel's state, read at one moment: every link; every address of global scope; the default routes of table
-    main; every route of our own tables, whoever made it; every policy rule; the sysctls of interest."""
-
-    links: tuple[Link, ...] = ()
-    addresses: tuple[Address, ...] = ()
-    routes: tuple[Route, ...] = ()
-    rules: tuple[Rule, ...] = ()
-    sysctls: tuple[Sysctl, ...] = ()
-
-
-class Verb(enum.StrEnum):
-    ADD = "add"
-    REPLACE = "replace"
-    DELETE = "delete"
-    SET = "set"
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One change of the kernel: ADD/DELETE a rule or route, REPLACE a route, SET a sysctl."""
-
-    verb: Verb
-    item: Route | Rule | Sysctl
-
-
-@dataclass(frozen=True, slots=True)
-class OperationResult:
-    operation: Operation
-    error: str | None = None
-    """None when done; else the kernel's words, cleaned."""
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------
@@ -331,34 +181,7 @@ class Decision:
     at: float = 0.0
 
 
-# --- events: what goes in --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class KernelRead:
-    """Event: the kernel was read, whole."""
-
-    facts: Facts
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """Event: what came of an Apply effect."""
-
-    results: tuple[OperationResult, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """Event: the machine slept for `seconds`."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class WallClock:
-    unix: float
-    trusted: bool
+# --- what the operator says ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,27 +217,7 @@ class ProbeNow:
 Command = Use | Auto | Drain | Undrain | ProbeNow
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Event: an operator's command; answered by one Answer effect with the same id."""
-
-    id: int
-    command: Command
-
-
-# --- effects: what comes out -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """Effect: change the kernel, in this order; then read it again."""
-
-    operations: tuple[Operation, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadKernel:
-    """Effect: read the kernel again (periodic reconcile, a repair that is due)."""
+# --- what the agent says -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +245,3 @@ class Notice:
     kind: NoticeKind
     text: str
     fields: Mapping[str, object] = field(default_factory=dict)
-
-
-Effect = SendProbe | Apply | ReadKernel | Answer | Notice

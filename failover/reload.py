@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from failover.config import Config, ConfigError
 from failover.config.source import ConfigFile
-from failover.export.journal import Say
+from failover.export.log import Say
 from failover.model import Answer
 
 

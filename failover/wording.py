@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
-from failover.model import Route, RouteKind, Rule, Sysctl
+from failover.facts import Route, RouteKind, Rule, Sysctl
 
 _WORD_MAX: Final = 64
 """Characters of a mistyped word that are compared."""

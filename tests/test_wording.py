@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from failover.model import Family, Route, RouteKind, Rule, Sysctl
+from failover.facts import Route, RouteKind, Rule, Sysctl
+from failover.model import Family
 from failover.wording import describe, suggest
 
 

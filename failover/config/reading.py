@@ -43,7 +43,8 @@ from failover.config.yaml_reading import (
     text,
 )
 from failover.config.yaml_tree import Entries, Opener, Scalar, compose, read_text
-from failover.model import FAMILIES, SLOTS_MAX, Target, clean
+from failover.facts import SLOTS_MAX
+from failover.model import FAMILIES, Target, clean
 
 TARGETS_MAX: Final = 32
 

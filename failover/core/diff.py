@@ -10,17 +10,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from failover.core.plan import PREF_SPECIFIC, Desired, ours
-from failover.model import (
-    TABLES_OWNED,
-    Facts,
-    Family,
-    Operation,
-    Route,
-    RouteKind,
-    Rule,
-    Sysctl,
-    Verb,
-)
+from failover.facts import TABLES_OWNED, Facts, Operation, Route, RouteKind, Rule, Sysctl, Verb
+from failover.model import Family
 
 Key = tuple[Family, int, int]
 EXPIRY_SLACK: Final = 1.5

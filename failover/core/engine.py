@@ -17,23 +17,9 @@ from failover.core.operator import expire, obey
 from failover.core.policy import Will, decide, next_due
 from failover.core.prober import Prober
 from failover.core.reconcile import Reconciler
-from failover.model import (
-    FAMILIES,
-    Applied,
-    Asked,
-    Decision,
-    Effect,
-    Family,
-    KernelRead,
-    ProbeNow,
-    ProbeResult,
-    ReadKernel,
-    Resumed,
-    Use,
-    Verdict,
-    WallClock,
-)
+from failover.model import FAMILIES, Decision, Family, ProbeNow, ProbeResult, Use, Verdict
 from failover.picture import Snapshot
+from failover.seam import Applied, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
 
 Event = KernelRead | Applied | ProbeResult | Resumed | WallClock | Asked | Reconfigured
 

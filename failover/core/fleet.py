@@ -13,20 +13,8 @@ from failover.config import Config
 from failover.core.lane import Lane
 from failover.core.policy import Candidate
 from failover.core.uplinks import Uplink, resolve
-from failover.model import (
-    FAMILIES,
-    PROTOCOL,
-    TABLE_ACTIVE,
-    TABLE_MAIN,
-    TABLE_SETTLED,
-    Decision,
-    Facts,
-    Family,
-    Notice,
-    NoticeKind,
-    RouteKind,
-    Verdict,
-)
+from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Facts, RouteKind
+from failover.model import FAMILIES, Decision, Family, Notice, NoticeKind, Verdict
 from failover.picture import UplinkView
 
 

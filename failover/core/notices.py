@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from failover.core.lane import Lane
-from failover.model import Applied, Decision, Notice, NoticeKind
+from failover.model import Decision, Notice, NoticeKind
+from failover.seam import Applied
 from failover.wording import describe
 
 REPEATED: Final = 60.0

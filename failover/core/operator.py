@@ -14,7 +14,8 @@ from failover.config.values import format_duration
 from failover.core.lane import Lane
 from failover.core.policy import Will
 from failover.core.verdicts import LOST, RECEIVING
-from failover.model import Answer, Asked, Auto, Drain, ProbeNow, Undrain, Use
+from failover.model import Answer, Auto, Drain, ProbeNow, Undrain, Use
+from failover.seam import Asked
 from failover.wording import suggest
 
 

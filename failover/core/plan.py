@@ -13,8 +13,7 @@ from math import ceil
 from typing import Final
 
 from failover.core.uplinks import Uplink
-from failover.model import (
-    FAMILIES,
+from failover.facts import (
     METRIC_CHOSEN,
     PREFS_OWNED,
     PROTOCOL,
@@ -23,15 +22,14 @@ from failover.model import (
     TABLE_SETTLED,
     TABLE_UPLINK,
     TABLES_OWNED,
-    Decision,
     Facts,
-    Family,
     Route,
     RouteKind,
     Rule,
     RuleAction,
     Sysctl,
 )
+from failover.model import FAMILIES, Decision, Family
 from failover.wording import describe
 
 PREF_SPECIFIC: Final = 15500

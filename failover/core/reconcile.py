@@ -15,7 +15,9 @@ from typing import Final
 from failover.core.diff import diff
 from failover.core.plan import Desired, ours, plan, way_of_new_flows
 from failover.core.uplinks import Uplink
-from failover.model import Apply, Decision, Facts, Family, Operation, OperationResult, Verb
+from failover.facts import Facts, Operation, OperationResult, Verb
+from failover.model import Decision, Family
+from failover.seam import Apply
 
 REPAIRS: Final = 10
 WINDOW: Final = 10.0

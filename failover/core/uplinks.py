@@ -11,20 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from failover import config as will
-from failover.model import (
-    FAMILIES,
-    PROTOCOL,
-    SLOTS_MAX,
-    TABLE_MAIN,
-    TABLE_SETTLED,
-    TABLE_UPLINK,
-    Facts,
-    Family,
-    Link,
-    Route,
-    RouteKind,
-    Target,
-)
+from failover.facts import PROTOCOL, SLOTS_MAX, TABLE_MAIN, TABLE_SETTLED, TABLE_UPLINK, Facts, Link, Route, RouteKind
+from failover.model import FAMILIES, Family, Target
 
 SLOT_LIMIT: Final = min(SLOTS_MAX, TABLE_SETTLED - TABLE_UPLINK)
 

@@ -23,7 +23,7 @@ from typing import Final
 
 from failover.export.clients import Clients
 from failover.export.commands import Spec, parse
-from failover.export.journal import Say
+from failover.export.log import Say
 from failover.model import ControlError
 
 LINE_LIMIT: Final = 64 << 10

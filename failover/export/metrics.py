@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from failover import __version__
-from failover.model import Family, Notice, NoticeKind, OperationResult, ProbeResult, SendProbe, Verdict
+from failover.facts import OperationResult
+from failover.model import Family, Notice, NoticeKind, ProbeResult, SendProbe, Verdict
 from failover.picture import Snapshot, UplinkView
 
 RTT_BUCKETS: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)

@@ -14,19 +14,12 @@ from functools import cached_property
 from itertools import groupby
 from typing import Final, assert_never
 
-from failover.kernel import links, nexthops, routes, rules, sysctls
-from failover.kernel.ledger import Ledger
-from failover.kernel.netlink import Dump, Netlink, RequestError
-from failover.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
-from failover.model import (
-    FAMILIES,
+from failover.facts import (
     PREFS_OWNED,
     PROTOCOL,
     TABLE_MAIN,
     TABLES_OWNED,
     Facts,
-    Family,
-    KernelError,
     Link,
     Operation,
     OperationResult,
@@ -35,6 +28,11 @@ from failover.model import (
     Sysctl,
     Verb,
 )
+from failover.kernel import links, nexthops, routes, rules, sysctls
+from failover.kernel.ledger import Ledger
+from failover.kernel.netlink import Dump, Netlink, RequestError
+from failover.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
+from failover.model import FAMILIES, Family, KernelError
 
 ROUTE_REQUESTS: Final = {
     Verb.ADD: (routes.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL),

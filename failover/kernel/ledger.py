@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from failover.facts import Operation, OperationResult, Sysctl, Verb
 from failover.kernel import sysctls
-from failover.model import KernelError, Operation, OperationResult, Sysctl, Verb, clean
+from failover.model import KernelError, clean
 
 VERSION: Final = 1
 BYTES_MAX: Final = 1 << 20

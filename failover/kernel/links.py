@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from failover.facts import Address, Link
 from failover.kernel.wire import (
     FAMILIES_BY_NUMBER,
     address_text,
@@ -16,7 +17,6 @@ from failover.kernel.wire import (
     u32,
     unpack,
 )
-from failover.model import Address, Link
 
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17

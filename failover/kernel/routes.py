@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from failover.facts import Route, RouteKind
 from failover.kernel.wire import (
     FAMILIES_BY_NUMBER,
     FAMILY_NUMBERS,
@@ -23,7 +24,7 @@ from failover.kernel.wire import (
     u32,
     unpack,
 )
-from failover.model import Family, KernelError, Route, RouteKind, clean
+from failover.model import Family, KernelError, clean
 
 RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from failover.facts import Rule, RuleAction
 from failover.kernel.wire import (
     FAMILIES_BY_NUMBER,
     FAMILY_NUMBERS,
@@ -22,7 +23,7 @@ from failover.kernel.wire import (
     u32,
     unpack,
 )
-from failover.model import Family, KernelError, Rule, RuleAction, clean
+from failover.model import Family, KernelError, clean
 
 RTM_NEWRULE: Final = 32
 RTM_DELRULE: Final = 33

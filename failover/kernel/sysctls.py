@@ -11,7 +11,8 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from failover.model import FAMILIES, KernelError, Sysctl, clean
+from failover.facts import Sysctl
+from failover.model import FAMILIES, KernelError, clean
 
 ROOT: Final = "/proc/sys/"
 _DEVICE: Final = re.compile(r"net/ipv[46]/conf/(?P<device>[^/\0]+)/[a-z0-9_]+")

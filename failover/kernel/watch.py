@@ -14,9 +14,10 @@ import socket
 import struct
 from typing import Final
 
+from failover.facts import PREFS_OWNED, TABLE_MAIN, TABLES_OWNED, Address
 from failover.kernel import links, routes, rules
 from failover.kernel.wire import Message, attributes, messages, read_u32, unpack
-from failover.model import PREFS_OWNED, TABLE_MAIN, TABLES_OWNED, Address, KernelError
+from failover.model import KernelError
 
 GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 """RTNLGRP_LINK, and address, route and rule of IPv4 and IPv6 (linux/rtnetlink.h)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Final
 
-from failover.model import (
+from failover.facts import (
     METRIC_CHOSEN,
     PREFS_OWNED,
     PROTOCOL,
@@ -18,12 +18,12 @@ from failover.model import (
     TABLE_SETTLED,
     TABLES_OWNED,
     Facts,
-    Family,
     Operation,
     OperationResult,
     Route,
     RouteKind,
 )
+from failover.model import Family
 from failover.sim.kernel import VirtualKernel
 
 FIRST_METRIC: Final = 100

@@ -13,25 +13,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from failover.config import Config
-from failover.model import (
-    FAMILIES,
+from failover.facts import (
     PREFS_OWNED,
     PROTOCOL,
     TABLE_ACTIVE,
     TABLE_SETTLED,
     TABLES_OWNED,
-    Command,
-    Decision,
-    FailoverError,
-    Family,
     Operation,
-    Reason,
     Route,
     Rule,
     Sysctl,
-    Use,
-    Verdict,
 )
+from failover.model import FAMILIES, Command, Decision, FailoverError, Family, Reason, Use, Verdict
 from failover.picture import FamilyView, Snapshot, UplinkView
 from failover.sim.ground import Ground
 

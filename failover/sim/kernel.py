@@ -12,12 +12,11 @@ from ipaddress import ip_interface
 from math import inf
 from typing import Final
 
-from failover.model import (
+from failover.facts import (
     TABLE_MAIN,
     TABLES_OWNED,
     Address,
     Facts,
-    Family,
     Link,
     Operation,
     OperationResult,
@@ -28,6 +27,7 @@ from failover.model import (
     Sysctl,
     Verb,
 )
+from failover.model import Family
 from failover.sim.matching import (
     Flow,
     answers,

@@ -8,7 +8,8 @@ from ipaddress import ip_address, ip_network
 from sys import byteorder
 from typing import Final
 
-from failover.model import Address, Family, Route, RouteKind, Rule
+from failover.facts import Address, Route, RouteKind, Rule
+from failover.model import Family
 
 FRA_GOTO: Final = 4
 FRA_UID_RANGE: Final = 20

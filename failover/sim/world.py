@@ -14,25 +14,10 @@ from heapq import heapify, heappop, heappush
 from typing import Final, Protocol, assert_never
 
 from failover.core.engine import Event
-from failover.model import (
-    PROBE_PATIENCE,
-    Answer,
-    Applied,
-    Apply,
-    Asked,
-    Effect,
-    Family,
-    KernelRead,
-    Notice,
-    Operation,
-    Outcome,
-    ProbeResult,
-    ReadKernel,
-    Resumed,
-    SendProbe,
-    WallClock,
-)
+from failover.facts import Operation
+from failover.model import PROBE_PATIENCE, Answer, Family, Notice, Outcome, ProbeResult, SendProbe
 from failover.picture import Snapshot
+from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
 from failover.sim.account import Account
 from failover.sim.ground import Ground
 from failover.sim.invariants import Watch

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+from failover.facts import TABLES_OWNED
 from failover.lab import faults
 from failover.lab.faults import Fault
 from failover.lab.places import CARRIERS, GATEWAY6, Carrier
 from failover.lab.rtnl import BLACKHOLE, RTPROT_DHCP, RTPROT_STATIC, Route, Rule
 from failover.lab.wire import End, cable
 from failover.lab.world import World
-from failover.model import TABLES_OWNED
 from tests.agent.inventory import RTA_DST, inventory
 from tests.agent.running import facts, watching
 

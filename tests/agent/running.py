@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from failover.export.client import call
+from failover.facts import PREFS_OWNED, TABLES_OWNED, Facts, Route, Rule
 from failover.kernel.kernel import Kernel
 from failover.kernel.watch import Watch
 from failover.lab.namespaces import Namespace
-from failover.model import PREFS_OWNED, TABLES_OWNED, Facts, Route, Rule
 
 FAILOVER = (sys.executable, "-m", "failover")
 PATIENCE = 15.0

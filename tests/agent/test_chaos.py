@@ -21,11 +21,12 @@ from failover.config import Config, Uplink
 from failover.core import uplinks
 from failover.core.diff import diff
 from failover.core.plan import plan
+from failover.facts import TABLES_OWNED, Facts, Operation
 from failover.lab.faults import Fault
 from failover.lab.namespaces import ForbiddenError
 from failover.lab.places import CARRIERS
 from failover.lab.world import World
-from failover.model import FAMILIES, TABLES_OWNED, Decision, Facts, Operation
+from failover.model import FAMILIES, Decision
 from tests.agent.churn import Churn, plant, troubles
 from tests.agent.inventory import Inventory, inventory
 from tests.agent.lookout import Lookout

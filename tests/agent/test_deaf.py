@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 from failover.core.plan import PREF_ACTIVE
+from failover.facts import Operation, Verb
 from failover.kernel.kernel import Kernel
 from failover.lab.namespaces import Namespace
-from failover.model import Operation, Verb
 from tests.agent.running import command, facts, ours, running, watching
 from tests.agent.test_trouble import linkdown
 

@@ -15,11 +15,12 @@ import pytest
 from failover.config import Config, ConfigError
 from failover.config.source import ConfigFile
 from failover.export.client import call
+from failover.facts import TABLE_ACTIVE, Facts
 from failover.lab import faults
 from failover.lab.namespaces import Namespace
 from failover.lab.rtnl import RTPROT_DHCP, Route, Rule
 from failover.lab.world import World
-from failover.model import TABLE_ACTIVE, Facts, Family
+from failover.model import Family
 from tests.agent.running import Agent, command, facts, ours, running, scrape, watching
 
 

@@ -13,33 +13,22 @@ from dataclasses import replace
 
 from failover.config import Config
 from failover.core.engine import Engine, Event
+from failover.facts import TABLE_MAIN, Address, Facts, Link, Operation, OperationResult, Sysctl
 from failover.model import (
     PROBE_PATIENCE,
-    TABLE_MAIN,
-    Address,
     Answer,
-    Applied,
-    Apply,
-    Asked,
     Command,
-    Effect,
-    Facts,
     Family,
-    KernelRead,
-    Link,
     Notice,
     NoticeKind,
-    Operation,
-    OperationResult,
     Outcome,
     ProbeKind,
     ProbeResult,
-    ReadKernel,
     SendProbe,
-    Sysctl,
     Target,
     Verdict,
 )
+from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel
 
 from .worlds import KERNEL_RULES, V4, V6, step, way
 

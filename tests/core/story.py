@@ -8,7 +8,8 @@ from math import inf
 from failover.config import Detection
 from failover.core.health import Health
 from failover.core.uplinks import Path
-from failover.model import PROBE_PATIENCE, Family, Outcome, ProbeKind, ProbeResult, Route, Target, Verdict
+from failover.facts import Route
+from failover.model import PROBE_PATIENCE, Family, Outcome, ProbeKind, ProbeResult, Target, Verdict
 
 KINDS = {"D": ProbeKind.DNS, "T": ProbeKind.TCP, "V": ProbeKind.HTTPS, "W": ProbeKind.HTTP}
 OUTCOMES = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from failover.config import Config
-from failover.model import TABLE_SETTLED, Family
+from failover.facts import TABLE_SETTLED
+from failover.model import Family
 
 from .box import PINGS, PINGS6, Box, Weather, dead, fair
 from .worlds import V4, V6

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from failover.core.reconcile import PATIENCE, REPAIRS, Reconciler
 from failover.core.uplinks import resolve
-from failover.model import FAMILIES, Apply, Decision, Operation, OperationResult, Route
+from failover.facts import Operation, OperationResult, Route
+from failover.model import FAMILIES, Decision
+from failover.seam import Apply
 
 from .box import QUICK, ground
 from .worlds import MASK, steps

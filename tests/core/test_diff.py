@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from failover.core.diff import diff, removal
 from failover.core.plan import Desired, conflicts, ours, plan
-from failover.model import FAMILIES, Facts, Operation, Route, RouteKind, Rule, Sysctl, Verb
+from failover.facts import Facts, Operation, Route, RouteKind, Rule, Sysctl, Verb
+from failover.model import FAMILIES
 
 from .worlds import (
     FOREIGN,

@@ -9,30 +9,21 @@ import pytest
 
 from failover.config import PROFILES, Config, Policy, Reconfigured, Uplink
 from failover.core.engine import Engine
+from failover.facts import TABLE_ACTIVE, TABLE_SETTLED, Facts, Route, Rule, Verb
 from failover.model import (
-    TABLE_ACTIVE,
-    TABLE_SETTLED,
-    Apply,
-    Asked,
     Drain,
-    Facts,
-    KernelRead,
     Notice,
     NoticeKind,
     Outcome,
     ProbeKind,
     ProbeNow,
     ProbeResult,
-    Resumed,
-    Route,
-    Rule,
     SendProbe,
     Undrain,
     Use,
-    Verb,
     Verdict,
-    WallClock,
 )
+from failover.seam import Apply, Asked, KernelRead, Resumed, WallClock
 
 from .box import NAMES, PINGS, PINGS6, QUICK, RTT, WEB, Box, dead, ground
 from .worlds import V4, V6

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from failover.core.plan import FRA_GOTO, Desired, mark_of, ours, plan
 from failover.core.uplinks import Uplink
-from failover.model import FAMILIES, Decision, Facts, Family, Route, RouteKind, Rule, RuleAction, Sysctl
+from failover.facts import Facts, Route, RouteKind, Rule, RuleAction, Sysctl
+from failover.model import FAMILIES, Decision, Family
 
 from .worlds import FOREIGN, KERNEL_RULES, MASK, V4, V6, decide, decisions, facts_of, goto, uplink, uplink_lists, way
 

@@ -10,7 +10,9 @@ import pytest
 
 from failover.core.reconcile import PERIOD, REPAIRS, SLOWLY, Reconciler
 from failover.core.uplinks import resolve
-from failover.model import FAMILIES, Apply, Decision, Facts, Operation, OperationResult, Route, Rule, Verb
+from failover.facts import Facts, Operation, OperationResult, Route, Rule, Verb
+from failover.model import FAMILIES, Decision
+from failover.seam import Apply
 
 from .box import QUICK, ground
 from .worlds import MASK, V4, V6, steps, way

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from failover.config import Config, Reconfigured, Uplink
 from failover.core.engine import Engine
-from failover.model import Address, Apply, Facts, Family, KernelRead, Link, Notice, NoticeKind, Operation, Route, Rule
+from failover.facts import Address, Facts, Link, Operation, Route, Rule
+from failover.model import Family, Notice, NoticeKind
+from failover.seam import Apply, KernelRead
 
 V4 = Family.IPV4
 

@@ -10,7 +10,8 @@ import pytest
 
 from failover.config import Config, Metered, Uplink
 from failover.core.schedule import BURST_LENGTH, METERED_FACTOR, STANDBY_FACTOR, Due, Schedule
-from failover.model import Outcome, ProbeKind, ProbeNow, Resumed, Target, Verdict
+from failover.model import Outcome, ProbeKind, ProbeNow, Target, Verdict
+from failover.seam import Resumed
 
 from .box import NAMES, PINGS, QUICK, WEB, Box, Weather, dead
 from .story import target

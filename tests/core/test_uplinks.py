@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from failover.config import Config, Metered
 from failover.config import Uplink as Wanted
 from failover.core.uplinks import SLOT_LIMIT, Uplink, resolve
-from failover.model import Address, Facts, Family, Link, Route, RouteKind
+from failover.facts import Address, Facts, Link, Route, RouteKind
+from failover.model import Family
 
 from .box import PINGS, ground
 from .worlds import V4, V6, way

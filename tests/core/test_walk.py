@@ -16,25 +16,21 @@ import pytest
 from failover.config import PROFILES, Config, Metered, Policy, Reconfigured, Uplink
 from failover.core.diff import diff
 from failover.core.health import PENDING_MAX
+from failover.facts import Facts, Operation
 from failover.model import (
-    Applied,
     Auto,
     Drain,
-    Facts,
-    KernelRead,
     NoticeKind,
-    Operation,
     Outcome,
     ProbeKind,
     ProbeNow,
     ProbeResult,
-    Resumed,
     Target,
     Undrain,
     Use,
     Verdict,
-    WallClock,
 )
+from failover.seam import Applied, KernelRead, Resumed, WallClock
 
 from .box import NAMES, PINGS, PINGS6, RTT, WEB, Box, Fate
 from .worlds import V4, V6

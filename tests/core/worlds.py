@@ -10,20 +10,8 @@ from hypothesis import strategies as st
 
 from failover.core.plan import FRA_GOTO, ours
 from failover.core.uplinks import Path, Uplink
-from failover.model import (
-    FAMILIES,
-    TABLE_MAIN,
-    Decision,
-    Facts,
-    Family,
-    Operation,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-    Sysctl,
-    Verb,
-)
+from failover.facts import TABLE_MAIN, Facts, Operation, Route, RouteKind, Rule, RuleAction, Sysctl, Verb
+from failover.model import FAMILIES, Decision, Family
 
 MASK = 0x3F000000
 V4, V6 = FAMILIES

@@ -23,7 +23,7 @@ from failover.export import control
 from failover.export.client import call, socket_path
 from failover.export.commands import COMMANDS, Spec
 from failover.export.control import CLIENTS_MAX, LINE_LIMIT, Control, Peer, may_write
-from failover.export.journal import Say
+from failover.export.log import Say
 from failover.model import ControlError
 from tests.export.shortage import complaints
 

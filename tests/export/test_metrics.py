@@ -15,20 +15,8 @@ from failover import __version__
 from failover.export import scrape
 from failover.export.metrics import NAMES_MAX, Metrics, Picture, Traffic, traffic
 from failover.export.scrape import CLIENTS_MAX, HEAD_LIMIT, Scrape
-from failover.model import (
-    Family,
-    Notice,
-    NoticeKind,
-    Operation,
-    OperationResult,
-    Outcome,
-    ProbeKind,
-    ProbeResult,
-    Route,
-    SendProbe,
-    Target,
-    Verb,
-)
+from failover.facts import Operation, OperationResult, Route, Verb
+from failover.model import Family, Notice, NoticeKind, Outcome, ProbeKind, ProbeResult, SendProbe, Target
 from tests.export.pictures import NOW, snapshot
 from tests.export.shortage import complaints
 

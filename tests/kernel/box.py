@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from failover.facts import TABLE_MAIN, Facts, Operation, Route, RouteKind, Rule, Verb
 from failover.kernel import Dirty, Kernel, Watch
 from failover.lab.namespaces import Namespace
 from failover.lab.wire import End, cable
-from failover.model import FAMILIES, TABLE_MAIN, Facts, Family, Operation, Route, RouteKind, Rule, Verb
+from failover.model import FAMILIES, Family
 
 V4, V6 = FAMILIES
 SETTLES = 5.0

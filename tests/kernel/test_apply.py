@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from failover.facts import Operation, Route, RouteKind, Rule, RuleAction, Sysctl, Verb
 from failover.kernel import Kernel, Ledger
-from failover.model import FAMILIES, Family, KernelError, Operation, Route, RouteKind, Rule, RuleAction, Sysctl, Verb
+from failover.model import FAMILIES, Family, KernelError
 
 from .box import NAMES, V4, V6, WAN0, WAN1, Box, add, apply, default, floor, layout, ours, sysctl
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from failover.facts import Facts, Verb
 from failover.kernel import Kernel
 from failover.kernel.netlink import DUMP_TRIES, Dump, Netlink
 from failover.kernel.routes import RTM_NEWROUTE
 from failover.kernel.rules import RTM_GETRULE, asked
 from failover.kernel.wire import Message
 from failover.lab.rtnl import Route as LabRoute
-from failover.model import FAMILIES, Facts, Family, KernelError, Verb
+from failover.model import FAMILIES, Family, KernelError
 
 from .box import GATEWAYS, V4, V6, WAN0, WAN1, Box, add, apply, default, layout, mains
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from failover.facts import Address, Route, RouteKind, Sysctl
 from failover.kernel import Kernel
-from failover.model import Address, Family, Route, RouteKind, Sysctl
+from failover.model import Family
 
 from .box import FLOOR_METRIC, GATEWAYS, OWN, V4, V6, WAN0, WAN1, Box, add, default, floor, mains, ours
 

@@ -14,8 +14,9 @@ import pytest
 from failover.core.diff import removal
 from failover.core.plan import ours
 from failover.core.reconcile import Reconciler
+from failover.facts import Operation, Rule, Verb
 from failover.kernel import Kernel, Watch
-from failover.model import FAMILIES, Family, Operation, Rule, Verb
+from failover.model import FAMILIES, Family
 
 from .van import INTERNET, MASK, TCP, TUNNEL, V4, V6, Van, built, own, wait_until
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from failover.core.diff import removal
+from failover.facts import Operation, Rule, Verb
 from failover.lab.namespaces import Namespace
 from failover.lab.rtnl import Route
 from failover.lab.wire import End, cable
-from failover.model import FAMILIES, Family, Operation, Rule, Verb
+from failover.model import FAMILIES, Family
 
 from .van import AF, PATIENCE, PORT, SILENCE, TCP, UDP, V4, V6, Van, built, own, quiet, wait_until
 

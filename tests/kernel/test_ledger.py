@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from failover.facts import Sysctl
 from failover.kernel.ledger import Change, Ledger
 from failover.lab.namespaces import ForbiddenError, Namespace
 from failover.lab.wire import End, cable
-from failover.model import KernelError, Sysctl
+from failover.model import KernelError
 
 FIRST = Change("net/ipv4/conf/wan0/rp_filter", "1", "2")
 SECOND = Change("net/ipv4/conf/wan1/rp_filter", "0", "2")

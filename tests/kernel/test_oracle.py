@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from pyroute2 import IPRoute
 
+from failover.facts import Address, Link, Operation, Route, RouteKind, Rule, RuleAction, Verb
 from failover.kernel import Kernel, Ledger
 from failover.lab.namespaces import ForbiddenError, Namespace, gain_privileges
 from failover.lab.wire import End, cable
-from failover.model import Address, Family, Link, Operation, Route, RouteKind, Rule, RuleAction, Verb
+from failover.model import Family
 
 V4, V6 = Family.IPV4, Family.IPV6
 AF = {V4: socket.AF_INET, V6: socket.AF_INET6}

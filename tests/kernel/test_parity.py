@@ -15,8 +15,9 @@ from failover.config import Config
 from failover.core.diff import diff, removal
 from failover.core.plan import FRA_GOTO, FRA_UID_RANGE, Desired, ours, plan
 from failover.core.uplinks import resolve
+from failover.facts import TABLE_MAIN, Facts, Route, RouteKind, Rule, RuleAction
 from failover.lab.namespaces import LabError, gain_privileges
-from failover.model import FAMILIES, TABLE_MAIN, Decision, Facts, Family, Route, RouteKind, Rule, RuleAction
+from failover.model import FAMILIES, Decision, Family
 from failover.sim.kernel import PER_LINK, VirtualKernel
 
 from .twin import SETTLES, RealKernel

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from failover.facts import Operation, Sysctl, Verb
 from failover.kernel import Dirty, Kernel, Ledger, Watch
-from failover.model import Operation, Sysctl, Verb
 
 from .box import V4, V6, WAN0, Box, add, apply, default, layout, quiet
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from failover.facts import Rule, RuleAction, Verb
 from failover.kernel import Kernel
-from failover.model import FAMILIES, Rule, RuleAction, Verb
+from failover.model import FAMILIES
 
 from .box import V4, V6, Box, add, apply
 

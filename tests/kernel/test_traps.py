@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from failover.facts import Route, RouteKind, Rule, RuleAction, Verb
 from failover.kernel import Dirty, Kernel, Watch
 from failover.kernel.routes import RTM_DELROUTE, is_default, table_of
 from failover.kernel.wire import messages
-from failover.model import FAMILIES, Family, Route, RouteKind, Rule, RuleAction, Verb
+from failover.model import FAMILIES, Family
 
 from .box import AF, GATEWAYS, INTERNET, OWN, V4, V6, WAN0, WAN1, Box, add, apply, default, floor, layout, mains, ours
 

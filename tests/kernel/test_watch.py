@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from failover.facts import Rule, RuleAction, Verb
 from failover.kernel import Dirty, Kernel, Watch
 from failover.lab.rtnl import RULE_LOOKUP
 from failover.lab.rtnl import Route as LabRoute
 from failover.lab.rtnl import Rule as LabRule
-from failover.model import FAMILIES, Family, KernelError, Rule, RuleAction, Verb
+from failover.model import FAMILIES, Family, KernelError
 
 from .box import AF, GATEWAYS, V4, V6, WAN0, WAN1, Box, add, apply, default, drained, layout, quiet
 

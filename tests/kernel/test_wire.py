@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from failover.facts import Link, Route, RouteKind, Rule, RuleAction
 from failover.kernel import links, nexthops, routes, rules, wire
 from failover.kernel.netlink import Netlink
-from failover.model import FAMILIES, Family, KernelError, Link, Route, RouteKind, Rule, RuleAction
+from failover.model import FAMILIES, Family, KernelError
 
 from .box import V4, V6
 

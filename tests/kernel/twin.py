@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from failover.facts import TABLE_MAIN, Facts, Operation, OperationResult, Route, Rule
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
 from failover.kernel.netlink import Netlink, RequestError
@@ -17,7 +18,7 @@ from failover.kernel.rules import encode as encode_rule
 from failover.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
 from failover.lab.namespaces import Namespace
 from failover.lab.wire import End, cable
-from failover.model import FAMILIES, TABLE_MAIN, Facts, Family, Operation, OperationResult, Route, Rule
+from failover.model import FAMILIES, Family
 from failover.sim.matching import USER
 
 SETTLES = 5.0

@@ -21,11 +21,12 @@ from failover.config import Config
 from failover.core.diff import diff
 from failover.core.plan import mark_of, plan
 from failover.core.uplinks import Uplink, resolve
+from failover.facts import Facts, Operation, OperationResult
 from failover.kernel import Kernel, Ledger
 from failover.lab.namespaces import LabError, Namespace, gain_privileges
 from failover.lab.rtnl import RTPROT_DHCP, Route
 from failover.lab.wire import End, cable
-from failover.model import FAMILIES, Decision, Facts, Family, Operation, OperationResult
+from failover.model import FAMILIES, Decision, Family
 
 V4, V6 = FAMILIES
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM

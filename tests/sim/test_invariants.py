@@ -10,16 +10,11 @@ import pytest
 
 from failover.config import Config, Detection, Policy
 from failover.core.engine import Engine, Event
-from failover.model import (
+from failover.facts import (
     METRIC_CHOSEN,
     TABLE_MAIN,
-    Apply,
-    Effect,
-    Family,
-    KernelRead,
     Operation,
     OperationResult,
-    Reason,
     Route,
     RouteKind,
     Rule,
@@ -27,7 +22,9 @@ from failover.model import (
     Sysctl,
     Verb,
 )
+from failover.model import Family, Reason
 from failover.picture import FamilyView, Snapshot
+from failover.seam import Apply, Effect, KernelRead
 from failover.sim import stage
 from failover.sim.invariants import InvariantError
 from failover.sim.kernel import VirtualKernel

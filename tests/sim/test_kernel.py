@@ -12,7 +12,8 @@ from failover.config import Config
 from failover.core.diff import diff, removal
 from failover.core.plan import conflicts, ours, plan
 from failover.core.uplinks import Uplink, resolve
-from failover.model import FAMILIES, Decision, Family, Operation, Route, RouteKind, Rule, RuleAction, Verb
+from failover.facts import Operation, Route, RouteKind, Rule, RuleAction, Verb
+from failover.model import FAMILIES, Decision, Family
 from failover.sim.kernel import VirtualKernel
 
 MASK = 0x3F000000

@@ -24,7 +24,7 @@ Say = Callable[[str, str], None]
 """Says one fact to the log: its kind, its text."""
 
 
-class Journal:
+class Log:
     """Writes to one file descriptor. Never raises, never blocks."""
 
     def __init__(self, fd: int = 2) -> None:

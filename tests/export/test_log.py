@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from failover.export.journal import Journal
+from failover.export.log import Log
 
 
 @pytest.fixture
@@ -22,19 +22,19 @@ def pipe() -> object:
 
 def test_one_line_per_fact(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    Journal(writer).say("switch", "ipv4 au -> docomo:\nforged\x1b[2J \u202e line")
+    Log(writer).say("switch", "ipv4 au -> docomo:\nforged\x1b[2J \u202e line")
     assert os.read(reader, 9999) == b"failover: switch: ipv4 au -> docomo:?forged?[2J ? line\n"
 
 
 def test_a_full_pipe_drops_lines_and_says_so_later(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    journal = Journal(writer)
+    log = Log(writer)
     for count in range(3000):  # far more than a pipe holds; a write that blocks would hang here
-        journal.say("verdict", f"{count:04} " + "x" * 1000)
+        log.say("verdict", f"{count:04} " + "x" * 1000)
     kept = os.read(reader, 1 << 20).decode().splitlines()
     assert len(kept) < 3000
     assert all(line.endswith("x" * 1000) for line in kept)
-    journal.say("ready", "again")
+    log.say("ready", "again")
     lines = os.read(reader, 9999).decode().splitlines()
     assert lines == [
         f"failover: warning: {3000 - len(kept)} log lines were dropped because nobody read them",
@@ -45,16 +45,16 @@ def test_a_full_pipe_drops_lines_and_says_so_later(pipe: tuple[int, int]) -> Non
 def test_a_closed_stderr_is_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    Journal(writer).say("ready", "nobody listens")
+    Log(writer).say("ready", "nobody listens")
     os.close(writer)
-    Journal(writer).say("ready", "nobody is there")
+    Log(writer).say("ready", "nobody is there")
     assert not os.path.exists(f"/proc/self/fd/{writer}")
 
 
 def test_no_socket_of_ours_becomes_stderr() -> None:
     script = (
         "import os, socket\n"
-        "from failover.export.journal import claim_standard_streams\n"
+        "from failover.export.log import claim_standard_streams\n"
         "claim_standard_streams()\n"
         "s = socket.socket()\n"
         "print(s.fileno() > 2, os.readlink('/proc/self/fd/2'))\n"
@@ -67,7 +67,7 @@ def test_no_socket_of_ours_becomes_stderr() -> None:
 
 def test_a_long_line_is_cut(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    Journal(writer).say("warning", "ö" * 5000)
+    Log(writer).say("warning", "ö" * 5000)
     data = os.read(reader, 1 << 16)
     assert len(data) <= 4096
     assert data.count(b"\n") == 1
@@ -76,5 +76,5 @@ def test_a_long_line_is_cut(pipe: tuple[int, int]) -> None:
 
 def test_a_traceback_is_lines_too(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    Journal(writer).traceback(ValueError("broken"))
+    Log(writer).traceback(ValueError("broken"))
     assert os.read(reader, 9999) == b"failover: error: ValueError: broken\n"

@@ -1,0 +1,39 @@
+"""What the agent remembers over a restart, as plain values: the operator's will, and what each uplink still owes.
+
+Spans only, no moments: seconds as they were when it was taken; `age` says how long ago that was. Which file it is in
+and how its age is told are the adapter's business (`export/memory.py`), what it means the core's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from failover.model import Family
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """What one uplink owed in one family before traffic may return to it."""
+
+    uplink: str
+    family: Family
+    owed: float
+    """Seconds of unbroken health still to come."""
+    convicted: bool
+    """From a conviction (failback), or from a doubt (acquittal)."""
+    relapses: float
+    """Convictions, as they counted at that moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """See the module."""
+
+    use: str | None = None
+    use_seconds: float | None = None
+    """What was left of it; None without end."""
+    use_strict: bool = False
+    drained: tuple[str, ...] = ()
+    debts: tuple[Debt, ...] = ()
+    age: float = 0.0
+    """Seconds since it was taken, 0 where nobody can tell."""
