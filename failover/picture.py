@@ -60,3 +60,52 @@ class Snapshot:
     use_strict: bool
     warnings: tuple[str, ...] = ()
     """What stands in the way of doing it truly, as long as it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateView:
+    """One uplink in one family as the policy weighs it."""
+
+    name: str
+    preference: int
+    """0: the first choice."""
+    verdict: Verdict
+    text: str
+    """Why this verdict."""
+    active: bool
+    settled: bool
+    drained: bool
+    proven: bool
+    """Its newest probe was answered, lately enough to take traffic over on doubt."""
+    owed_seconds: float | None
+    """What is left of its hold-down; None while it is not healthy, 0 when it owes nothing."""
+    relapses: float
+    """Convictions that count against it, each halved every 15 minutes."""
+    numbers: Mapping[str, float]
+    """What its verdict rests on, each name with its unit."""
+    objection: str
+    """Why new flows are not here; empty for the active one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """Something that would change the decision."""
+
+    text: str
+    after_seconds: float | None
+    """At the earliest, if nothing else happens; None: it hangs on an event, not on time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why one family's traffic goes where it goes, and what would change that."""
+
+    family: Family
+    decision: Decision
+    rule: str
+    """The rule of the policy that holds at this moment, as it is named there."""
+    text: str
+    """That rule in words, about these uplinks."""
+    candidates: tuple[CandidateView, ...]
+    """In order of rank, best first."""
+    prospects: tuple[Prospect, ...]
