@@ -16,7 +16,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
@@ -24,29 +24,23 @@ from math import inf
 from pathlib import Path
 from typing import Any, Final, assert_never
 
-from failover import __version__
 from failover.config import Config, Reconfigured
 from failover.config.source import ConfigFile
 from failover.core.diff import is_switch
 from failover.core.engine import Engine, Event
-from failover.export.commands import Spec
-from failover.export.control import Control
+from failover.desk import Desk
 from failover.export.instance import require_capabilities, require_descriptors, sole_instance
 from failover.export.log import Log, claim_standard_streams
-from failover.export.metrics import Metrics, Picture, traffic
-from failover.export.scrape import Scrape
-from failover.export.status import document
+from failover.export.metrics import Metrics
 from failover.facts import Operation
 from failover.kernel.clock import slept, wall_clock_trusted
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
-from failover.kernel.watch import Dirty, Watch
+from failover.kernel.watch import Watch
 from failover.model import (
     Answer,
     Command,
-    ControlError,
     Family,
-    KernelError,
     Notice,
     NoticeKind,
     ProbeKind,
@@ -54,6 +48,7 @@ from failover.model import (
     SendProbe,
 )
 from failover.probes import Probes
+from failover.reader import Reader
 from failover.reload import Reload
 from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
 
@@ -62,11 +57,7 @@ TICK: Final = 1.0
 SLEPT_LEAST: Final = 0.5
 """Seconds of suspend that count."""
 CLOCK_PERIOD: Final = 60.0
-HASTE, DEBOUNCE = 0.005, 0.05
-"""Seconds between two reads for kernel events that traffic hangs on, and for those that need no haste."""
 LEDGER: Final = "sysctls.json"
-READ_AGAIN: Final = 1.0
-"""Seconds after a failed read."""
 HEARING: Final = 4
 """Turns of the loop until every answer that the kernel has is heard."""
 LATE, RECOVERY, RECOVERY_STEP = 0.05, 0.5, 0.01
@@ -132,33 +123,25 @@ class Agent:
     ) -> None:
         """To be made in the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._source, self._log, self._kernel, self._watch = source, log, kernel, watch
-        self._say = log.say
-        self._engine = Engine(config, random.random)
-        self._probes = Probes(self._loop, self._probed, self._resolvers)
-        self._control = Control(options.socket, self._answer, self._say)
-        self._metrics = Metrics()
-        self._scrape: Scrape | None = None
-        self._listen = config.metrics.listen
+        self._log, self._kernel, self._say = log, kernel, log.say
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         """None: the timer, or what was heard. As bounded as probes and clients are."""
+        self._put = self._queue.put_nowait
+        self._engine = Engine(config, random.random)
+        self._probes = Probes(self._loop, self._probed, self._resolvers)
+        self._metrics = Metrics()
+        self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
+        self._reloads = Reload(source, self._take, self._metrics.reloaded, self._say)
+        self._desk = Desk(options.socket, source.path, self._engine, self._metrics, self._say)
+        self._listen = config.metrics.listen
         self._ended: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = inf
-        self._reread: asyncio.TimerHandle | None = None
-        self._read_at = 0.0
-        self._unread = False
-        """A reading of the kernel is in the queue,"""
-        self._stale = False
-        """and something has changed since."""
-        self._read_error = ""
-        self._devices: dict[str, int] = {}
         self._flying: dict[int, SendProbe] = {}
         self._heard: list[ProbeResult] = []
         """Not yet told to the engine."""
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._ids = count(1)
-        self._reloads = Reload(source, self._take, self._metrics.reloaded, self._say)
         self._slept = slept()
         self._clock_due = 0.0
         self._complained = -inf
@@ -171,23 +154,18 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-        await self._control.start()
-        await self._serve_metrics(self._listen)
-        self._listen_to_kernel()
+        await self._desk.open(self._listen, self._ask, self._reload)
         self._look_at_clocks(time.monotonic())  # before any probe leaves
-        self._read()
+        self._reader.open()
         gc.freeze()  # what is loaded now stays: a full collection over it would cost 25 ms in the middle of a switch
 
     async def close(self) -> None:
         """Let go of everything but the routes."""
-        self._loop.remove_reader(self._watch.fileno())
-        for timer in (self._timer, self._reread):
-            if timer is not None:
-                timer.cancel()
+        self._reader.close()
+        if self._timer is not None:
+            self._timer.cancel()
         self._probes.close()
-        await self._control.stop()
-        if self._scrape is not None:
-            await self._scrape.stop()
+        await self._desk.close()
 
     async def pump(self) -> int:
         """Event after event until the end; 0 after a signal, 1 after an error that nobody expected."""
@@ -215,7 +193,7 @@ class Agent:
 
     def _end(self, status: int) -> None:
         self._ended = status
-        self._queue.put_nowait(None)
+        self._put(None)
 
     def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
         """Run a step of the agent's own; an error that nobody expected ends the agent, and systemd starts it anew."""
@@ -243,27 +221,27 @@ class Agent:
     def _turn(self, now: float, event: Event | None) -> None:
         """What was heard, then one event, through the engine and its effects into the world; the timer is set anew."""
         self._look_at_clocks(now)
-        self._unread = self._unread and not isinstance(event, KernelRead)
+        if isinstance(event, KernelRead):
+            self._reader.taken()
         heard, self._heard = self._heard, []
         self._carry_out(self._engine.hear(now, heard))
         self._carry_out(self._engine.wake(now) if event is None else self._engine.handle(now, event))
-        if self._stale and not self._unread:
-            self._read()
+        self._reader.catch_up()
         if self._timer is not None:
             self._timer.cancel()
         self._due = max(now, min(self._engine.deadline(), now + TICK))
-        self._timer = self._loop.call_at(self._due, self._queue.put_nowait, None)
+        self._timer = self._loop.call_at(self._due, self._put, None)
 
     def _look_at_clocks(self, now: float) -> None:
         """The loop's clock stands still in suspend, and the wall clock may be set late."""
         asleep = slept()
         if asleep - self._slept >= SLEPT_LEAST:
-            self._queue.put_nowait(Resumed(asleep - self._slept))
+            self._put(Resumed(asleep - self._slept))
             self._slept = asleep
         if now >= self._clock_due:
             self._clock_due = now + CLOCK_PERIOD
-            self._control.keep()
-            self._queue.put_nowait(WallClock(time.time(), wall_clock_trusted()))
+            self._desk.keep()
+            self._put(WallClock(time.time(), wall_clock_trusted()))
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         """In the engine's order: a switch comes before its log line."""
@@ -277,7 +255,7 @@ class Agent:
                     self._flying[number] = effect
                     self._probes.start(effect)
                 case ReadKernel():
-                    self._read()
+                    self._reader.read()
                 case Answer(id=number):
                     self._asked.pop(number).set_result(effect)
                 case Notice():
@@ -298,7 +276,7 @@ class Agent:
     def _probed(self, result: ProbeResult) -> None:
         self._metrics.probed(self._flying.pop(result.id), result)
         if not self._heard:
-            self._queue.put_nowait(None)
+            self._put(None)
         self._heard.append(result)
 
     # --- the kernel --------------------------------------------------------------------------------------------------
@@ -311,121 +289,23 @@ class Agent:
             self._metrics.switch_applied(time.monotonic() - decided)
         results += self._kernel.apply(operations[len(first) :])
         self._metrics.operated(results)
-        self._queue.put_nowait(Applied(results))
-        self._read()
-
-    def _read(self) -> None:
-        """Read the kernel whole: now, or when what was read before has been taken in."""
-        self._stale = self._unread
-        if self._unread:
-            return
-        if self._reread is not None:
-            self._reread.cancel()
-            self._reread = None
-        self._read_at = time.monotonic()
-        try:
-            facts = self._kernel.read()
-        except KernelError as error:
-            self._troubled(error)
-            return
-        self._read_error = ""
-        devices = {link.name: link.index for link in facts.links}
-        for name, index in self._devices.items():
-            if devices.get(name) != index:
-                self._probes.forget(name)
-        self._devices = devices
-        self._unread = True
-        self._queue.put_nowait(KernelRead(facts))
-
-    def _troubled(self, error: KernelError) -> None:
-        """The kernel cannot be asked: said once, tried again."""
-        if str(error) != self._read_error:
-            self._read_error = str(error)
-            self._say("kernel", f"{error}; trying again")
-        self._read_by(time.monotonic() + READ_AGAIN)
-
-    def _read_by(self, when: float) -> None:
-        if self._reread is None or self._reread.when() > when:
-            if self._reread is not None:
-                self._reread.cancel()
-            self._reread = self._loop.call_at(when, self._guarded, self._read)
-
-    def _listen_to_kernel(self) -> None:
-        self._loop.add_reader(self._watch.fileno(), self._guarded, self._kernel_stirs)
-
-    def _kernel_stirs(self) -> None:
-        """Something changed: the kernel is read at once, unless it was just now."""
-        try:
-            dirty = self._watch.drain()
-        except KernelError as error:  # the descriptor would stay readable
-            self._say("kernel", f"{error}; listening anew")
-            self._loop.remove_reader(self._watch.fileno())
-            self._watch.reopen()
-            self._listen_to_kernel()
-            self._watch.drain()  # another error ends the agent
-            dirty = Dirty.URGENT
-        if dirty is not Dirty.CLEAN:
-            pause = HASTE if dirty is Dirty.URGENT else DEBOUNCE
-            self._read_by(max(time.monotonic(), self._read_at + pause))
+        self._put(Applied(results))
+        self._reader.read()
 
     # --- people and machines -----------------------------------------------------------------------------------------
-
-    async def _answer(self, spec: Spec, arguments: Mapping[str, object]) -> Mapping[str, object]:
-        """A request over the control socket; ControlError is the refusal."""
-        if spec.build is not None:
-            return await _reply(self._ask(spec.build(**arguments)))
-        match spec.name:
-            case "status":
-                agent = {"version": __version__, "pid": os.getpid(), "config": str(self._source.path)}
-                return {"status": {"agent": agent, **document(self._engine.snapshot(), time.monotonic())}}
-            case "reload":
-                return await _reply(self._reload())
-        raise ControlError(f"{spec.name} is unknown to this agent")
 
     def _ask(self, command: Command) -> asyncio.Future[Answer]:
         number = next(self._ids)
         self._asked[number] = self._loop.create_future()
-        self._queue.put_nowait(Asked(number, command))
+        self._put(Asked(number, command))
         return self._asked[number]
 
     # --- the config --------------------------------------------------------------------------------------------------
 
     def _reload(self) -> asyncio.Task[Answer]:
-        self._control.keep()
+        self._desk.keep()
         return self._reloads.ask()
 
     async def _take(self, config: Config) -> None:
-        self._queue.put_nowait(Reconfigured(config))
-        await self._serve_metrics(config.metrics.listen)
-
-    # --- metrics -----------------------------------------------------------------------------------------------------
-
-    async def _serve_metrics(self, listen: str | None) -> None:
-        """Serve at `listen`; a port in use is said, and the agent goes on."""
-        if self._scrape is not None:
-            if self._scrape.listen == listen:
-                return
-            await self._scrape.stop()
-            self._scrape = None
-        if listen is None:
-            return
-        scrape = Scrape(listen, self._picture)
-        try:
-            await scrape.start()
-        except OSError as error:
-            self._say("warning", f"no metrics at {listen}: {error.strerror or error}")
-        else:
-            self._scrape = scrape
-
-    def _picture(self) -> Callable[[], bytes]:
-        """The page of this moment, to be rendered in a thread."""
-        picture = Picture(self._engine.snapshot(), time.monotonic(), traffic())
-        return lambda: self._metrics.render(picture)
-
-
-async def _reply(coming: asyncio.Future[Answer]) -> Mapping[str, object]:
-    """The answer as a reply. A client that leaves early does not stop what it asked for."""
-    answer = await asyncio.shield(coming)
-    if answer.error:
-        raise ControlError(answer.error, answer.hint)
-    return {"text": answer.text}
+        self._put(Reconfigured(config))
+        await self._desk.serve_metrics(config.metrics.listen)

@@ -1,1 +1,98 @@
-"""To come."""
+"""What people and machines may ask of the running agent: the control socket, the metrics page, and the answers.
+
+Who decides what an answer means is the engine; who carries it out, the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from failover import __version__
+from failover.core.engine import Engine
+from failover.export.commands import Spec
+from failover.export.control import Control
+from failover.export.log import Say
+from failover.export.metrics import Metrics, Picture, traffic
+from failover.export.scrape import Scrape
+from failover.export.status import document
+from failover.model import Answer, Command, ControlError
+
+Ask = Callable[[Command], Awaitable[Answer]]
+"""Has the engine obey a command."""
+Reload = Callable[[], Awaitable[Answer]]
+"""Has the config read again."""
+
+
+class Desk:
+    """Both servers; `open` and `close` them together."""
+
+    def __init__(self, socket: Path, config: Path, engine: Engine, metrics: Metrics, say: Say) -> None:
+        """`config`: where the config is read from, to be shown."""
+        self._config, self._engine, self._metrics, self._say = config, engine, metrics, say
+        self._control = Control(socket, self._answer, say)
+        self._scrape: Scrape | None = None
+
+    async def open(self, listen: str | None, ask: Ask, reload: Reload) -> None:
+        """Take up both ends; ControlError when there can be no control socket."""
+        self._ask, self._reload = ask, reload
+        await self._control.start()
+        await self.serve_metrics(listen)
+
+    async def close(self) -> None:
+        """Let every client go."""
+        await self._control.stop()
+        if self._scrape is not None:
+            await self._scrape.stop()
+
+    def keep(self) -> None:
+        """Make the control socket anew if somebody took it away."""
+        self._control.keep()
+
+    async def serve_metrics(self, listen: str | None) -> None:
+        """Serve at `listen`; a port in use is said, and the agent goes on."""
+        if self._scrape is not None:
+            if self._scrape.listen == listen:
+                return
+            await self._scrape.stop()
+            self._scrape = None
+        if listen is None:
+            return
+        scrape = Scrape(listen, self._picture)
+        try:
+            await scrape.start()
+        except OSError as error:
+            self._say("warning", f"no metrics at {listen}: {error.strerror or error}")
+        else:
+            self._scrape = scrape
+
+    def _picture(self) -> Callable[[], bytes]:
+        """The page of this moment, to be rendered in a thread."""
+        picture = Picture(self._engine.snapshot(), time.monotonic(), traffic())
+        return lambda: self._metrics.render(picture)
+
+    async def _answer(self, spec: Spec, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        """A request over the control socket; ControlError is the refusal."""
+        if spec.build is not None:
+            return await _reply(self._ask(spec.build(**arguments)))
+        match spec.name:
+            case "status":
+                return {"status": self._status()}
+            case "reload":
+                return await _reply(self._reload())
+        raise ControlError(f"{spec.name} is unknown to this agent")
+
+    def _status(self) -> Mapping[str, object]:
+        agent = {"version": __version__, "pid": os.getpid(), "config": str(self._config)}
+        return {"agent": agent, **document(self._engine.snapshot(), time.monotonic())}
+
+
+async def _reply(coming: Awaitable[Answer]) -> Mapping[str, object]:
+    """The answer as a reply. A client that leaves early does not stop what it asked for."""
+    answer = await asyncio.shield(coming)
+    if answer.error:
+        raise ControlError(answer.error, answer.hint)
+    return {"text": answer.text}
