@@ -63,7 +63,7 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """All in seconds but the last two. DESIGN: a fixed threshold wins within noise; the knee is 0.35 s."""
+    """All in seconds but the last three. DESIGN: a fixed threshold wins within noise; the knee is 0.35 s."""
 
     suspicion: float = 0.25
     doubt: float = 0.35
@@ -71,12 +71,14 @@ class Detection:
     return_after: float = 10.0
     conviction_sends: int = 6
     rtt_factor: float = 2.5
+    profile: str = "balanced"
+    """What the numbers start from, for people."""
 
 
 PROFILES: Final = {
-    "fast": Detection(suspicion=0.15, doubt=0.25, conviction=1.0),
+    "fast": Detection(suspicion=0.15, doubt=0.25, conviction=1.0, profile="fast"),
     "balanced": Detection(),
-    "frugal": Detection(suspicion=0.4, doubt=0.5, conviction=2.0),
+    "frugal": Detection(suspicion=0.4, doubt=0.5, conviction=2.0, profile="frugal"),
 }
 
 

@@ -1,18 +1,22 @@
 """`failover.yaml` -> `Config`: every key, its reader, its bounds, and what must hold between keys.
 
-The only file that knows the config's shape on disk. `SECTIONS` is that shape; config/README.md says it for people.
+The only file that knows the config's shape on disk. `SECTIONS` is that shape, and what people need to know of it, from
+which manual.py makes the table of config/README.md.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from failover.config import PROFILES, Config, ConfigError, Detection, Metered, Metrics, Policy, Problem, Uplink
 from failover.config.targets import parse_target
 from failover.config.values import (
+    DURATION_UNITS,
+    MASK_BITS_MIN,
+    SIZE_UNITS,
     WrongValueError,
     format_duration,
     format_size,
@@ -48,7 +52,21 @@ from failover.model import FAMILIES, Target, clean
 
 TARGETS_MAX: Final = 32
 
-Keys = Mapping[str, Reader[Any]]
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the file: how it is read, and what people need to know of it."""
+
+    read: Reader[Any]
+    kind: str
+    default: str
+    """In Markdown; empty: there is none."""
+    meaning: str
+    bounds: str = ""
+    unit: str = ""
+
+
+Keys = Mapping[str, Key]
 
 
 def load(path: str | os.PathLike[str]) -> Config:
@@ -76,7 +94,7 @@ def parse(content: str, source: str) -> tuple[Config, tuple[Problem, ...]]:
 
 
 def _config(place: Place) -> Config:
-    values = read_keys(place, SECTIONS[""], HOMES)
+    values = _read(place, "")
     elsewhere = values.pop("probes", {}) | values.pop("kernel", {})
     config = Config(**values, **elsewhere)
     room = mask_room(config.fwmark_mask)
@@ -87,20 +105,25 @@ def _config(place: Place) -> Config:
     return config
 
 
+def _read(place: Place, section: str) -> dict[str, Any]:
+    """What could be read of a mapping."""
+    return read_keys(place, {name: key.read for name, key in SECTIONS[section].items()}, HOMES)
+
+
 def _probes(place: Place) -> dict[str, Any]:
-    return read_keys(place, SECTIONS["probes"], HOMES)
+    return _read(place, "probes")
 
 
 def _kernel(place: Place) -> dict[str, Any]:
-    return read_keys(place, SECTIONS["kernel"], HOMES)
+    return _read(place, "kernel")
 
 
 def _policy(place: Place) -> Policy:
-    return Policy(**read_keys(place, SECTIONS["policy"], HOMES))
+    return Policy(**_read(place, "policy"))
 
 
 def _metrics(place: Place) -> Metrics:
-    return Metrics(**read_keys(place, SECTIONS["metrics"], HOMES))
+    return Metrics(**_read(place, "metrics"))
 
 
 # --- uplinks ---------------------------------------------------------------------------------------------------------
@@ -114,7 +137,7 @@ def _uplinks(place: Place) -> tuple[Uplink, ...]:
 
 
 def _uplink(place: Place) -> Uplink:
-    values = read_keys(place, SECTIONS["uplinks[]"], HOMES)
+    values = _read(place, "uplinks[]")
     if find(place, "name") is None:
         place.problem("no name", "add one, as 'name: au'")
     if find(place, "interface") is None and find(place, "modem") is None:
@@ -132,7 +155,7 @@ def _metered(place: Place) -> Metered | None:
         budget = find(place, "budget")
         if budget is not None:
             budget.warning("no budget is kept", "a metered uplink is probed five times less, whatever that comes to")
-        return Metered(**read_keys(place, SECTIONS["uplinks[].metered"], HOMES))
+        return Metered(**_read(place, "uplinks[].metered"))
     try:
         return Metered() if boolean(place) else None
     except WrongValueError:
@@ -192,7 +215,7 @@ def _detection(place: Place) -> Detection:
     if isinstance(place.value, Scalar):
         return PROFILES[_profile(place)]
     before = len(place.notes.problems)
-    values = read_keys(place, SECTIONS["detection"], HOMES)
+    values = _read(place, "detection")
     detection = replace(PROFILES[values.pop("profile", "balanced")], **values)
     if len(place.notes.problems) == before:
         _ascending(place, detection, "suspicion", "doubt")
@@ -211,44 +234,151 @@ def _ascending(place: Place, detection: Detection, lower: str, upper: str) -> No
 
 # --- the shape -------------------------------------------------------------------------------------------------------
 
+_DEFAULT: Final = Config()
+
+
+def _time(low: str, high: str, default: float, meaning: str) -> Key:
+    units = " ".join(f"`{unit}`" for unit in DURATION_UNITS)
+    return Key(duration(low, high), "duration", f"`{format_duration(default)}`", meaning, f"{low} to {high}", units)
+
+
+def _switch(default: bool, meaning: str) -> Key:
+    return Key(boolean, "`true` or `false`", f"`{str(default).lower()}`", meaning)
+
+
 SECTIONS: Final[Mapping[str, Keys]] = {
     "": {
-        "uplinks": _uplinks,
-        "probes": _probes,
-        "detection": _detection,
-        "policy": _policy,
-        "metrics": _metrics,
-        "kernel": _kernel,
+        "uplinks": Key(
+            _uplinks,
+            "list",
+            "discovered",
+            "in order of preference; discovered are those of the default routes of table main, in metric order",
+            f"at most {SLOTS_MAX}",
+        ),
+        "probes": Key(_probes, "mapping", "", "what tells a live uplink from a dead one"),
+        "detection": Key(
+            _detection,
+            "profile or mapping",
+            f"`{_DEFAULT.detection.profile}`",
+            "how soon silence counts: `fast`, `balanced` or `frugal`, or the keys below",
+        ),
+        "policy": Key(_policy, "mapping", "", "when traffic comes back"),
+        "metrics": Key(_metrics, "mapping", "", "what Prometheus reads"),
+        "kernel": Key(_kernel, "mapping", "", "what is ours in the kernel"),
     },
-    "probes": {"targets": _targets},
+    "probes": {
+        "targets": Key(
+            _targets,
+            "list of targets",
+            "seven, see failover.yaml",
+            "probed through every uplink that has no targets of its own",
+            f"at most {TARGETS_MAX}",
+        )
+    },
     "uplinks[]": {
-        "name": label("a name", "au", parse_name),
-        "interface": label("an interface", "wwan0", parse_interface),
-        "carrier": label("a label", "au", parse_carrier),
-        "metered": _metered,
-        "targets": _targets,
-        "modem": _modem,
+        "name": Key(
+            label("a name", "au", parse_name),
+            "name",
+            "required",
+            "unique; what status, metrics and commands call it",
+            "1 to 32 of `A-Z a-z 0-9 _ . -`",
+        ),
+        "interface": Key(
+            label("an interface", "wwan0", parse_interface),
+            "interface name",
+            "required",
+            "unique; it may be absent for now",
+            "1 to 15 bytes",
+        ),
+        "carrier": Key(
+            label("a label", "au", parse_carrier), "text", "", "a label for people", "at most 64 printable characters"
+        ),
+        "metered": Key(
+            _metered, "`true`, `false` or mapping", "`false`", "probes cost money: five times fewer of them"
+        ),
+        "targets": Key(
+            _targets,
+            "list of targets",
+            "those of `probes.targets`",
+            "probed through this uplink instead of the common ones, as in a private APN",
+            f"at most {TARGETS_MAX}",
+        ),
+        "modem": Key(_modem, "-", "", "not supported: name the modem's interface"),
     },
     "uplinks[].metered": {
-        "budget": bounded("a budget", parse_budget, 10**6, 10**12, lambda size: f"{format_size(size)}/month"),
+        "budget": Key(
+            bounded("a budget", parse_budget, 10**6, 10**12, lambda size: f"{format_size(size)}/month"),
+            "size per month",
+            "",
+            "probe bytes; read and checked, but not kept to: `check` warns of it",
+            "1MB/month to 1000GB/month",
+            " ".join(f"`{unit}/month`" for unit in SIZE_UNITS),
+        ),
     },
     "detection": {
-        "profile": _profile,
-        "suspicion": duration("50ms", "10s"),
-        "doubt": duration("100ms", "30s"),
-        "conviction": duration("500ms", "2m"),
-        "return_after": duration("1s", "1h"),
-        "conviction_sends": bounded("a number", parse_whole, 2, 100, str),
-        "rtt_factor": bounded("a number", parse_number, 1.0, 10.0, lambda factor: f"{factor:g}"),
+        "profile": Key(
+            _profile,
+            "`fast`, `balanced` or `frugal`",
+            f"`{_DEFAULT.detection.profile}`",
+            "what the keys below start from where they are left out",
+        ),
+        "suspicion": _time(
+            "50ms", "10s", _DEFAULT.detection.suspicion, "a probe this late: the other targets are asked"
+        ),
+        "doubt": _time("100ms", "30s", _DEFAULT.detection.doubt, "silence after which new flows leave"),
+        "conviction": _time("500ms", "2m", _DEFAULT.detection.conviction, "silence after which everything leaves"),
+        "return_after": _time(
+            "1s", "1h", _DEFAULT.detection.return_after, "replies after a doubt before new flows come back"
+        ),
+        "conviction_sends": Key(
+            bounded("a number", parse_whole, 2, 100, str),
+            "whole number",
+            f"`{_DEFAULT.detection.conviction_sends}`",
+            "unanswered probes that a conviction takes",
+            "2 to 100",
+            "probes",
+        ),
+        "rtt_factor": Key(
+            bounded("a number", parse_number, 1.0, 10.0, lambda factor: f"{factor:g}"),
+            "number",
+            f"`{_DEFAULT.detection.rtt_factor:g}`",
+            "doubt waits at least this many round trips",
+            "1 to 10",
+            "round trips",
+        ),
     },
     "policy": {
-        "failback_after": duration("1s", "1h"),
-        "failback_moves_flows": boolean,
+        "failback_after": _time(
+            "1s",
+            "1h",
+            _DEFAULT.policy.failback_after,
+            "proven health after a conviction before traffic comes back; doubles per relapse",
+        ),
+        "failback_moves_flows": _switch(
+            _DEFAULT.policy.failback_moves_flows,
+            "a failback takes forwarded traffic (containers, the LAN) along, and breaks its open flows",
+        ),
     },
-    "metrics": {"listen": lambda place: parse_listen(text("ADDRESS:PORT", "127.0.0.1:9109")(place))},
-    "kernel": {"fwmark_mask": lambda place: parse_mask(text("a mask", "0x3f000000")(place))},
+    "metrics": {
+        "listen": Key(
+            lambda place: parse_listen(text("ADDRESS:PORT", "127.0.0.1:9109")(place)),
+            "`ADDRESS:PORT` or `none`",
+            f"`{_DEFAULT.metrics.listen}`",
+            "where Prometheus reads; a literal address, IPv6 in brackets",
+            "ports 1 to 65535",
+        ),
+    },
+    "kernel": {
+        "fwmark_mask": Key(
+            lambda place: parse_mask(text("a mask", "0x3f000000")(place)),
+            "hexadecimal",
+            f"`{_DEFAULT.fwmark_mask:#010x}`",
+            "the mark bits that are ours; n bits hold 2^n - 1 uplinks",
+            f"one run of {MASK_BITS_MIN} to 32 bits",
+        ),
+    },
 }
-"""Section -> key -> reader. `[]` stands for each item of a list."""
+"""Section -> key -> what is known of it. `[]` stands for each item of a list."""
 
 HOMES: Final = {
     key: f"in '{section}'" if section else "at the top level"

@@ -19,9 +19,12 @@ MASK_BITS_MIN: Final = 3
 _MEASURE: Final = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,9})?)( *)([A-Za-z]*)")
 _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,8}")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
-_DURATION_UNITS: Final = ("ms", *_SECONDS)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+DURATION_UNITS: Final = ("ms", *_SECONDS)
+_PARTS: Final = re.compile("".join(f"(?:([0-9]{{1,9}}){unit})?" for unit in reversed(DURATION_UNITS)))
+"""Whole numbers with their units, the largest first: `1h30m`."""
 _BYTES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+SIZE_UNITS: Final = tuple(_BYTES)
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _MASK: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
@@ -45,14 +48,22 @@ def quoted(text: str) -> str:
 
 
 def parse_duration(text: str, low: float = 0.0, high: float = inf) -> float:
-    """Seconds of `1.5s`, `250ms`, `10m`, `2h`. The bounds are not checked: the mend for a bare number keeps to them."""
-    number, unit = _measure(text, "a duration", _DURATION_UNITS, "s", lambda bare: _duration_mend(bare, low, high))
+    """Seconds of `1.5s`, `250ms`, `10m`, `1d`, `1h30m`. The bounds are not checked: the mend for a bare number keeps to
+    them."""
+    parts = _PARTS.fullmatch(text)
+    if parts and text:
+        *longer, thousandths = (int(number or 0) for number in parts.groups())
+        seconds = sum(number * _SECONDS[unit] for number, unit in zip(reversed(longer), _SECONDS, strict=True))
+        return seconds + thousandths / 1000
+    mend = "write numbers with units, the largest first, as 1.5s or 1h30m"
+    number, unit = _measure(text, "a duration", DURATION_UNITS, mend, lambda bare: _duration_mend(bare, low, high))
     return float(number) / 1000 if unit == "ms" else float(number) * _SECONDS[unit]
 
 
 def parse_size(text: str) -> int:
     """Bytes of `30MB`, `5GB`; the units are decimal (1 MB = 10^6 B)."""
-    number, unit = _measure(text, "a size", tuple(_BYTES), "MB", lambda bare: f"write {bare}MB")
+    mend = "write one number and one unit, as 1.5MB"
+    number, unit = _measure(text, "a size", SIZE_UNITS, mend, lambda bare: f"write {bare}MB")
     return round(float(number) * _BYTES[unit])
 
 
@@ -68,20 +79,23 @@ def parse_budget(text: str) -> int:
 
 def _duration_mend(number: str, low: float, high: float) -> str:
     """A bare number with the unit that was meant: seconds, or else the first one that keeps it within bounds."""
-    mended = (f"{number}{unit}" for unit in ("s", *_DURATION_UNITS))
+    mended = (f"{number}{unit}" for unit in ("s", *DURATION_UNITS))
     fitting = next((text for text in mended if low <= parse_duration(text) <= high), None)
     return f"write {fitting}" if fitting else f"from {format_duration(low)} to {format_duration(high)}"
 
 
-def _measure(text: str, what: str, units: tuple[str, ...], usual: str, mend: Callable[[str], str]) -> tuple[str, str]:
-    """Number and unit, or an error that says which of the two is wrong; `mend` is the hint for a bare number."""
+def _measure(
+    text: str, what: str, units: tuple[str, ...], shape: str, mend_bare: Callable[[str], str]
+) -> tuple[str, str]:
+    """Number and unit, or an error that says which of the two is wrong; `shape` and `mend_bare` are the hints for what
+    is neither, and for a bare number."""
     known = ", ".join(units)
     match = _MEASURE.fullmatch(text)
     if match is None:
-        raise WrongValueError(f"{quoted(text)} is not {what}", f"write one number and one unit, as 1.5{usual}")
+        raise WrongValueError(f"{quoted(text)} is not {what}", shape)
     number, space, unit = match.groups()
     if not unit:
-        raise WrongValueError(f"{quoted(text)} has no unit", f"{mend(number)} (units: {known})")
+        raise WrongValueError(f"{quoted(text)} has no unit", f"{mend_bare(number)} (units: {known})")
     if unit not in units:
         raise WrongValueError(f"{quoted(text)} has an unknown unit", f"units: {known}")
     if space:

@@ -92,7 +92,7 @@ def test_no_agent(tmp_path: Path, capsys: Captured) -> None:
         ([], "required: COMMAND"),
         (["stauts"], "unknown command 'stauts'"),
         (["use"], "required: NAME"),
-        (["use", "au", "--for", "1x"], "argument --for: '1x' has an unknown unit; units: ms, s, m, h"),
+        (["use", "au", "--for", "1x"], "argument --for: '1x' has an unknown unit; units: ms, s, m, h, d"),
         (["status", "--jso"], "unknown option '--jso' of status"),
         (["simulate"], "one of the arguments --trace --scenario is required"),
     ],

@@ -1,76 +1,142 @@
-"""config/failover.yaml and config/README.md say what the code does."""
+"""config/failover.yaml, config/examples/ and config/README.md say what the code does."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from failover.config import PROFILES, Config, ConfigError, Metered, Uplink
+from failover.cli import main
+from failover.config import Config, ConfigError, Metered, Uplink
+from failover.config.manual import TABLES, rewritten
 from failover.config.reading import SECTIONS, load_with_warnings, parse
 from failover.config.targets import parse_target
-from failover.config.values import format_duration
 
 HERE = Path(__file__).resolve().parents[2] / "config"
-EXAMPLE = HERE / "failover.yaml"
+REFERENCE = HERE / "failover.yaml"
 README = (HERE / "README.md").read_text()
-ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("| `")]
-KEYS = {row[0].strip("`"): row for row in ROWS if "://" not in row[0]}
+EXAMPLES = sorted((HERE / "examples").glob("*.yaml"))
+KEYS = {f"{section}.{key}".removeprefix("."): key_ for section, keys in SECTIONS.items() for key, key_ in keys.items()}
+BOUNDED = [name for name, key in KEYS.items() if re.fullmatch(r"\S+ to \S+", key.bounds)]
 
 
-def test_the_example_is_the_default() -> None:
-    assert load_with_warnings(EXAMPLE) == (Config(), ())
+def with_uplinks() -> str:
+    """The reference with its uplinks in force."""
+    text = REFERENCE.read_text()
+    first = text.index("# uplinks:")
+    block = text[first:].split("\n\n")[0]
+    return text.replace(block, re.sub("^# ", "", block, flags=re.MULTILINE))
 
 
-def test_the_example_names_every_key_that_has_a_default() -> None:
-    tree = yaml.safe_load(EXAMPLE.read_text())
-    for section in ("", "probes", "detection", "policy", "metrics", "kernel"):
-        named = set(tree[section] if section else tree)
-        assert named == set(SECTIONS[section]) - {"uplinks"}
+def paths(tree: Any, path: str = "") -> Iterator[str]:
+    """The path of every key, as `uplinks[].name`."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield f"{path}.{key}".removeprefix(".")
+            yield from paths(value, f"{path}.{key}".removeprefix("."))
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from paths(value, f"{path}[]")
 
 
-def test_the_example_s_uplinks_load() -> None:
-    first = EXAMPLE.read_text().index("# uplinks:")
-    block = EXAMPLE.read_text()[first:].split("\n\n")[0]
-    config, warnings = parse(re.sub("^# ", "", block, flags=re.MULTILINE), "example")
+# --- the reference ---------------------------------------------------------------------------------------------------
+
+
+def test_the_reference_is_the_default() -> None:
+    assert load_with_warnings(REFERENCE) == (Config(), ())
+
+
+def test_the_reference_names_every_key_that_has_a_default_in_force_and_every_other_in_a_comment() -> None:
+    uplinks = {name for name in KEYS if name.startswith("uplinks")}
+    assert set(paths(yaml.safe_load(REFERENCE.read_text()))) == set(KEYS) - uplinks
+    assert set(paths(yaml.safe_load(with_uplinks()))) == set(KEYS) - {"uplinks[].modem"}
+
+
+@pytest.mark.parametrize("name", sorted(KEYS.keys() - {"uplinks[].modem"}))
+def test_the_reference_says_what_each_key_is_for(name: str) -> None:
+    key = re.escape(name.rpartition(".")[2])
+    assert re.search(rf"^#? *(- )?{key}:.*# \S|^# --- {key}: \S", REFERENCE.read_text(), re.MULTILINE)
+
+
+def test_the_reference_s_uplinks_load() -> None:
+    config, warnings = parse(with_uplinks(), "reference")
     assert config.uplinks == (
-        Uplink("au", "wwan0", "au", Metered(30_000_000)),
-        Uplink("docomo", "wwan1", "", Metered(), (parse_target("icmp://10.1.1.1"), parse_target("icmp://10.1.1.2"))),
+        Uplink("au", "wwan0", "KDDI", Metered()),
+        Uplink(
+            "docomo",
+            "wwan1",
+            "",
+            Metered(30_000_000),
+            (parse_target("icmp://10.1.1.1"), parse_target("icmp://10.1.1.2")),
+        ),
         Uplink("depot", "wlan0"),
     )
     assert [w.message for w in warnings] == ["no budget is kept", "no IPv6 target"]
 
 
-def test_the_readme_names_every_key_and_no_other() -> None:
-    schema = {f"{section}.{key}".removeprefix(".") for section, keys in SECTIONS.items() for key in keys}
-    assert set(KEYS) == schema
+# --- the examples ----------------------------------------------------------------------------------------------------
 
 
-def test_the_readme_s_defaults_are_the_defaults() -> None:
-    lines = []
-    for section in ("detection", "policy", "metrics", "kernel"):
-        rows = {key: row[2] for key, row in KEYS.items() if key.startswith(f"{section}.")}
-        lines += [f"{section}:", *(f"  {key.partition('.')[2]}: {text.strip('`')}" for key, text in rows.items())]
-        assert len(rows) == len(SECTIONS[section])
-    assert parse("\n".join(lines), "README.md") == (Config(), ())
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_gives_no_warning_but_those_it_explains(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(path)]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    first, *rest = said.out.splitlines()
+    assert first == f"{path}: fine"
+    assert [line for line in rest if line.startswith("uplink ")]
+    comments = " ".join(re.findall("# (.*)", path.read_text()))
+    warnings = [warning.message for warning in load_with_warnings(path)[1]]
+    assert len(warnings) == comments.count("`check` warns")
+    assert all(warning in comments for warning in warnings)
 
 
-def test_the_readme_s_profiles_are_the_profiles() -> None:
-    for name, profile in PROFILES.items():
-        numbers = (profile.suspicion, profile.doubt, profile.conviction)
-        assert f"`{name}` {' / '.join(format_duration(n) for n in numbers)}" in " ".join(README.split())
+def test_there_is_an_example_for_each_of_the_usual_boxes() -> None:
+    assert [path.stem for path in EXAMPLES] == ["gateway", "hub", "van"]
+    assert all(f"(examples/{path.name})" in README for path in EXAMPLES)
 
 
-@pytest.mark.parametrize(
-    "key", [key for key, row in KEYS.items() if re.search(r"^(duration|(whole )?number), ", row[1])]
-)
-def test_the_readme_s_bounds_are_the_bounds(key: str) -> None:
-    section, _, name = key.partition(".")
-    zero = "0s" if "duration" in KEYS[key][1] else "0"
-    with pytest.raises(ConfigError) as caught:
-        parse(f"{section}: {{{name}: {zero}}}", "f")
-    (problem,) = caught.value.problems
-    low, high = KEYS[key][1].rpartition(" ")[2].split("-")
-    assert problem.mend == f"from {low} to {high}"
+# --- the README ------------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_s_tables_are_as_generated() -> None:
+    assert rewritten(README) == README
+    assert all(
+        f"<!-- made by failover.config.manual: {name} -->\n\n{table()}" in README for name, table in TABLES.items()
+    )
+
+
+def test_a_table_that_is_out_of_date_is_made_anew() -> None:
+    stale = README.replace("`350ms`", "`9s`").replace("| 500ms |", "| 9s |")
+    assert stale != README
+    assert rewritten(stale) == README
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_the_bounds_said_are_the_bounds(name: str) -> None:
+    section, _, key = name.rpartition(".")
+    low, _, high = KEYS[name].bounds.partition(" to ")
+    unit = re.sub("[0-9.]", "", low)
+    beyond = (
+        f"{section}: {{{key}: {{}}}}"
+        if "[]" not in section
+        else "uplinks: [{name: a, interface: b, metered: {budget: {}}}]"
+    )
+    for value in (f"0{unit}", f"999999999{unit}"):
+        with pytest.raises(ConfigError) as caught:
+            parse(beyond.replace("{}", value), "f")
+        assert [problem.mend for problem in caught.value.problems] == [f"from {low} to {high}"]
+
+
+@pytest.mark.parametrize("name", [name for name, key in KEYS.items() if re.fullmatch(r"`\S+`", key.default)])
+def test_the_defaults_said_are_the_defaults(name: str) -> None:
+    section, _, key = name.rpartition(".")
+    written = f"{key}: {KEYS[name].default.strip('`')}"
+    if section.startswith("uplinks"):
+        assert parse(f"uplinks: [{{name: a, interface: b, {written}}}]", "f")[0].uplinks == (Uplink("a", "b"),)
+    else:
+        assert parse(f"{section}: {{{written}}}" if section else written, "f") == (Config(), ())

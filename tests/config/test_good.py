@@ -58,7 +58,7 @@ TREES: dict[str, Config] = {
         detection=replace(PROFILES["fast"], doubt=0.3, return_after=60.0, conviction_sends=8, rtt_factor=3.0)
     ),
     "detection-profile": Config(detection=PROFILES["frugal"]),
-    "durations": Config(policy=Policy(failback_after=1800.0)),
+    "durations": Config(policy=Policy(failback_after=3570.0), detection=Detection(return_after=90.0)),
     "empty": Config(),
     "json": Config(uplinks=(Uplink("au", "wwan0", metered=Metered(5_000_000_000)),), metrics=Metrics(None)),
     "mask-full": Config(uplinks=tuple(Uplink(f"u{i}", f"eth{i}") for i in range(1, 8)), fwmark_mask=0x700000),
