@@ -55,7 +55,7 @@ def parse_duration(text: str, low: float = 0.0, high: float = inf) -> float:
         *longer, thousandths = (int(number or 0) for number in parts.groups())
         seconds = sum(number * _SECONDS[unit] for number, unit in zip(reversed(longer), _SECONDS, strict=True))
         return seconds + thousandths / 1000
-    mend = "write numbers with units, the largest first, as 1.5s or 1h30m"
+    mend = "write it as 1.5s, 10m or 1h30m, larger units first"
     number, unit = _measure(text, "a duration", DURATION_UNITS, mend, lambda bare: _duration_mend(bare, low, high))
     return float(number) / 1000 if unit == "ms" else float(number) * _SECONDS[unit]
 

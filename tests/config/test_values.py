@@ -20,7 +20,7 @@ WRITTEN = {
     "1d1ms": DAY + 0.001,
     "0s": 0.0,
 }
-SHAPE = "write numbers with units, the largest first, as 1.5s or 1h30m"
+SHAPE = "write it as 1.5s, 10m or 1h30m, larger units first"
 UNITS = "units: ms, s, m, h, d"
 WRONG = {
     "": ("'' is not a duration", SHAPE),
