@@ -186,7 +186,7 @@ def build_parser() -> Parser:
     status = add("status", show_status, COMMANDS["status"].help, "--socket", "--json")
     status.add_argument("--check", action="store_true", help="exit 1 when no family has a usable uplink")
     for spec in COMMANDS.values():
-        if spec.name != "status":
+        if spec.reply == "text":
             _add_arguments(add(spec.name, ask_agent, spec.help, "--socket"), spec)
     cleanup = add("cleanup", clean_up, "remove everything failover made in the kernel", "--socket", "--state")
     cleanup.add_argument("--force", action="store_true", help="even while an agent runs")

@@ -1,4 +1,7 @@
-"""The client side of the control socket: one request, one reply. Light: the command line loads it at every call."""
+"""The client side of the control socket: one request, and its reply or its stream.
+
+Light: the command line loads it at every call.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,38 +30,60 @@ def socket_path(given: str | None = None) -> Path:
 
 def call(path: Path, command: str, arguments: Mapping[str, object], timeout: float = 20.0) -> dict[str, Any]:
     """Sends one command and gives its reply; ControlError when the agent refuses or does not answer in `timeout` s."""
+    with contextlib.closing(_exchange(path, command, arguments, timeout)) as replies:
+        for reply in replies:
+            return reply
+    raise ControlError(f"the agent at {clean(str(path))} hung up without an answer", "its log says why")
+
+
+def stream(
+    path: Path, command: str, arguments: Mapping[str, object], timeout: float = 20.0
+) -> Generator[dict[str, Any], None, None]:
+    """What follows the answer to a command that streams, until it is closed; never ends by itself.
+
+    ControlError as of `call`, when nothing comes for `timeout` s, and when the agent ends it.
+    """
+    with contextlib.closing(_exchange(path, command, arguments, timeout)) as replies:
+        for number, reply in enumerate(replies):
+            if number > 0:
+                yield reply
+    raise ControlError(f"the agent at {clean(str(path))} hung up", "it stopped, or dropped a slow reader; see its log")
+
+
+def _exchange(
+    path: Path, command: str, arguments: Mapping[str, object], timeout: float
+) -> Generator[dict[str, Any], None, None]:
+    """Every line that the agent sends after a request; ControlError when it refuses, or is silent for `timeout` s."""
     request = json.dumps({"command": command, **arguments}).encode() + b"\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
             connection.connect(str(path))
-            line = _exchange(connection, request)
+            with contextlib.suppress(BrokenPipeError):  # refused unread (too many clients): the reason is there
+                connection.sendall(request)
+            for number, line in enumerate(_lines(connection)):
+                yield _decode(path, line, first=number == 0)
     except OSError as error:
         raise _unreachable(path, error) from error
-    if not line:
-        raise ControlError(f"the agent at {clean(str(path))} hung up without an answer", "its log says why")
+
+
+def _lines(connection: socket.socket) -> Iterator[bytes]:
+    """One line after another; the last may be cut off."""
+    with connection.makefile("rb") as received:
+        while line := received.readline(REPLY_LIMIT):
+            yield line
+
+
+def _decode(path: Path, line: bytes, *, first: bool) -> dict[str, Any]:
     try:
         reply = json.loads(line)
     except ValueError as error:
         what = f"the answer from {clean(str(path))} is not JSON"
         raise ControlError(what, "is it the control socket of failover?") from error
-    if not isinstance(reply, dict) or not reply.get("ok"):
+    if not isinstance(reply, dict) or not reply.get("ok", not first):
         found = reply if isinstance(reply, dict) else {}
         raise ControlError(str(found.get("error", "the agent gave no reason")), str(found.get("hint", "")))
     return reply
-
-
-def _exchange(connection: socket.socket, request: bytes) -> bytes:
-    """Sends the request and reads to the end of the first line."""
-    with contextlib.suppress(BrokenPipeError):  # refused unread (too many clients): the reason can still be read
-        connection.sendall(request)
-    reply = bytearray()
-    while b"\n" not in reply and len(reply) < REPLY_LIMIT:
-        chunk = connection.recv(65536)
-        if not chunk:
-            break
-        reply += chunk
-    return bytes(reply)
 
 
 def _unreachable(where: Path, error: OSError) -> ControlError:

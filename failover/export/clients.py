@@ -7,16 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import inf
+
+
+@dataclass(slots=True)
+class Place:
+    """What one client has."""
+
+    yields: bool
+    """Gives way to a client that never yields."""
+    idle_at: float
+    """The loop's time from which on it gives way to any other; infinite once it has asked something."""
 
 
 class Clients:
     """At most `places` connections at a time, each the task that serves it."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, patience: float = inf) -> None:
+        """`patience`: seconds after which a client that has not `asked` gives way to any other."""
         self._places = places
-        self._tasks: dict[asyncio.Task[object], bool] = {}
-        """The oldest first; whether it yields its place."""
+        self._patience = patience
+        self._tasks: dict[asyncio.Task[object], Place] = {}
+        """The oldest first."""
 
     @contextlib.contextmanager
     def connection(self, writer: asyncio.StreamWriter) -> Iterator[None]:
@@ -30,15 +44,33 @@ class Clients:
             writer.transport.abort()
 
     def admit(self, *, yields: bool = True) -> bool:
-        """Give the running task a place: a free one or, if it never yields its own, that of the oldest that does."""
+        """Give the running task a place: a free one, or that of the oldest idle one or, if it never yields its own, of
+        the oldest that does."""
+        now = asyncio.get_running_loop().time()
         if len(self._tasks) >= self._places:
-            oldest = next((task for task, may in self._tasks.items() if may), None)
-            if oldest is None or yields:
+            task = self._first(lambda place: now >= place.idle_at)
+            if task is None and not yields:
+                task = self._first(lambda place: place.yields)
+            if task is None:
                 return False
-            del self._tasks[oldest]
-            oldest.cancel()
-        self._tasks[_running()] = yields
+            del self._tasks[task]
+            task.cancel()
+        self._tasks[_running()] = Place(yields, now + self._patience)
         return True
+
+    def asked(self) -> None:
+        """The running task's client is idle no more."""
+        self._of_running().idle_at = inf
+
+    def yield_place(self) -> None:
+        """From now on the running task yields its place."""
+        self._of_running().yields = True
+
+    def _of_running(self) -> Place:
+        return self._tasks.get(_running()) or Place(yields=True, idle_at=inf)  # it has just lost its own
+
+    def _first(self, wanted: Callable[[Place], bool]) -> asyncio.Task[object] | None:
+        return next((task for task, place in self._tasks.items() if wanted(place)), None)
 
     async def end(self) -> None:
         """Close every connection."""

@@ -6,6 +6,8 @@ Server, client and command line read it, so they cannot disagree. No I/O here.
 from __future__ import annotations
 
 import enum
+import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +17,7 @@ from failover.wording import suggest
 
 NAME_LIMIT: Final = 128
 SECONDS_LIMIT: Final = 10 * 366 * 86400.0
+COUNT_LIMIT: Final = 1000
 
 
 class Kind(enum.Enum):
@@ -22,6 +25,7 @@ class Kind(enum.Enum):
 
     NAME = "a name"
     SECONDS = "a number of seconds above 0"
+    COUNT = f"a whole number from 1 to {COUNT_LIMIT}"
     FLAG = "true or false"
 
 
@@ -35,6 +39,8 @@ class Argument:
     help: str
     option: str = ""
     """On the command line; empty: positional, and required everywhere."""
+    default: object = None
+    """What the agent's shell is given without it; a command of the engine has its own default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,10 @@ class Spec:
     arguments: tuple[Argument, ...] = ()
     build: Callable[..., Command] | None = None
     """Makes the engine's command of the arguments; None: the agent's shell answers."""
+    reply: str = "text"
+    """The field of the reply that is the answer."""
+    streams: bool = False
+    """A line without an answer, then one line after another until the client leaves."""
 
 
 UPLINK: Final = Argument("name", Kind.NAME, "name of the uplink")
@@ -55,7 +65,19 @@ FORCE: Final = Argument("force", Kind.FLAG, "even if it is the last usable uplin
 COMMANDS: Final[Mapping[str, Spec]] = {
     spec.name: spec
     for spec in (
-        Spec("status", "say how things are", writes=False),
+        Spec("status", "say how things are", writes=False, reply="status"),
+        Spec("explain", "say why traffic goes as it goes, and what would change that", writes=False, reply="explain"),
+        Spec(
+            "events",
+            "list what happened",
+            writes=False,
+            arguments=(
+                Argument("limit", Kind.COUNT, "how many at most, the newest (default 50)", "--limit", default=50),
+                Argument("since", Kind.SECONDS, "only of so long ago, as 90m or 24h", "--since"),
+            ),
+            reply="events",
+        ),
+        Spec("watch", "follow how things are and what happens", writes=False, reply="", streams=True),
         Spec(
             "use",
             "send new flows and forwarded traffic by this uplink",
@@ -109,7 +131,8 @@ def _arguments(spec: Spec, given: Mapping[str, object]) -> dict[str, object]:
     for argument in spec.arguments:
         if argument.name not in given and not argument.option:
             raise ControlError(f"{spec.name}: argument {argument.name!r} is missing", f"it is the {argument.help}")
-    return {key: _checked(spec, known[key], value) for key, value in given.items()}
+    defaults = {argument.name: argument.default for argument in spec.arguments if argument.default is not None}
+    return defaults | {key: _checked(spec, known[key], value) for key, value in given.items()}
 
 
 def _checked(spec: Spec, argument: Argument, value: object) -> object:
@@ -120,8 +143,31 @@ def _checked(spec: Spec, argument: Argument, value: object) -> object:
             return value
         case Kind.SECONDS, int() | float() if not isinstance(value, bool) and _is_span(value):
             return float(value)
+        case Kind.COUNT, int() if not isinstance(value, bool) and 1 <= value <= COUNT_LIMIT:
+            return value
     raise ControlError(f"{spec.name}: argument {argument.name!r} must be {argument.kind.value}", argument.help)
 
 
 def _is_span(value: int | float) -> bool:
     return 0 < value <= SECONDS_LIMIT  # NaN and infinity are not
+
+
+def markdown() -> str:
+    """The table of export/README.md."""
+    head = ("| command | arguments (default) | answer | may |", "|---|---|---|---|")
+    return "\n".join((*head, *(_row(spec) for spec in COMMANDS.values()))) + "\n"
+
+
+def _row(spec: Spec) -> str:
+    arguments = ", ".join(f"`{one.name}`{_default(spec, one)}" for one in spec.arguments)
+    answer = "a stream" if spec.streams else f"`{spec.reply}`"
+    return f"| `{spec.name}` | {arguments} | {answer} | {'writers' if spec.writes else 'readers'} |"
+
+
+def _default(spec: Spec, argument: Argument) -> str:
+    if not argument.option:
+        return ""
+    found = inspect.signature(spec.build).parameters[argument.name].default if spec.build else argument.default
+    if found is None:
+        return " (optional)"
+    return f" ({found:g})" if isinstance(found, float) else f" ({json.dumps(found)})"

@@ -2,7 +2,7 @@
 
 What a line may ask is the table in commands.py; what it means is the agent's `Answerer`. Here: who may connect and
 write, and that no client can cost the agent more than 64 KiB, five seconds and one of sixteen places, nor who may only
-read the place of who may write.
+read the place of who may write, nor all of them together more than one request in a turn of the loop.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from pathlib import Path
 from typing import Final
 
 from failover.export.clients import Clients
-from failover.export.commands import Spec, parse
+from failover.export.commands import COMMANDS, Spec, parse
 from failover.export.log import Say
+from failover.export.stream import Stream
 from failover.model import ControlError
 
 LINE_LIMIT: Final = 64 << 10
 CLIENTS_MAX: Final = 16
 PATIENCE: Final = 5.0
 """Seconds that a client has to complete a request, and to take the answer."""
+IDLE: Final = 0.5
+"""Seconds after which a client that has asked nothing yet gives way to any other."""
 PATH_MAX: Final = 107
 """Bytes of sun_path less its terminator (unix(7))."""
 READERS_GROUP: Final = "failover"
@@ -83,7 +86,9 @@ class Control:
         self._say = say
         self._writers = group_id(WRITERS_GROUP) if writers is None else writers
         self._server: asyncio.Server | None = None
-        self._clients = Clients(CLIENTS_MAX)
+        self._clients = Clients(CLIENTS_MAX, IDLE)
+        self._turns = Turns()
+        self._stream = Stream(self._draw)
         self._identity: tuple[int, int] | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._trouble = ""
@@ -103,6 +108,10 @@ class Control:
         self._server = await asyncio.start_unix_server(
             self._connected, sock=listener, limit=LINE_LIMIT, backlog=CLIENTS_MAX
         )
+
+    def publish(self, entry: Mapping[str, object]) -> None:
+        """Tell every watcher what happened; `entry` as `Entry.document` makes it. Never waits."""
+        self._stream.publish(entry)
 
     def keep(self) -> None:
         """Make the socket anew when its file is gone. Whatever else is there stays, and is said once."""
@@ -141,6 +150,7 @@ class Control:
             await self._renewal
         self._server.close()
         self._server = None
+        self._stream.end()
         with contextlib.suppress(OSError):
             found = os.stat(self._path)
             if (found.st_dev, found.st_ino) == self._identity:
@@ -166,18 +176,44 @@ class Control:
             except asyncio.LimitOverrunError:
                 await _send(writer, _refusal(ControlError(f"the request is longer than {LINE_LIMIT} bytes")))
                 return
-            await _send(writer, await self._reply(peer, line))
-            await asyncio.sleep(0)  # a client that sends and reads fast never has to be waited for
+            await self._turns.mine()
+            try:
+                spec, arguments = parse(_decode(line))
+                self._check(spec, peer)
+                if spec.streams:
+                    await self._watched(reader, writer)
+                    return
+                reply = _line({"ok": True, **await self._answer(spec, arguments)})
+            except ControlError as error:
+                reply = _refusal(error)
+            await _send(writer, reply)
 
-    async def _reply(self, peer: Peer, line: bytes) -> dict[str, object]:
-        try:
-            spec, arguments = parse(_decode(line))
-            if spec.writes and not may_write(peer, os.geteuid(), self._writers):
-                hint = f"be root, the agent's user, or a member of group {WRITERS_GROUP}"
-                raise ControlError(f"{spec.name}: user {peer.uid} may only read", hint)
-            return {"ok": True, **await self._answer(spec, arguments)}
-        except ControlError as error:
-            return _refusal(error)
+    def _check(self, spec: Spec, peer: Peer) -> None:
+        self._clients.asked()
+        if spec.writes and not may_write(peer, os.geteuid(), self._writers):
+            hint = f"be root, the agent's user, or a member of group {WRITERS_GROUP}"
+            raise ControlError(f"{spec.name}: user {peer.uid} may only read", hint)
+
+    async def _draw(self) -> bytes:
+        return _line(await self._answer(COMMANDS["status"], {}))
+
+    async def _watched(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.yield_place()
+        await _send(writer, b'{"ok": true}\n')
+        if not await self._stream.serve(reader, writer):
+            await _send(writer, _refusal(ControlError("a watcher has no more to ask", "use another connection")))
+
+
+class Turns:
+    """Lets one task through in each turn of the loop, in the order of their coming."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def mine(self) -> None:
+        """Wait for a turn that is of nobody else; it lasts until the next `await`."""
+        async with self._lock:
+            await asyncio.sleep(0)
 
 
 def _decode(line: bytes) -> object:
@@ -187,14 +223,18 @@ def _decode(line: bytes) -> object:
         raise ControlError("the request is not a line of JSON", 'as {"command": "status"}') from error
 
 
-def _refusal(error: ControlError) -> dict[str, object]:
-    return {"ok": False, "error": str(error), "hint": error.hint}
+def _refusal(error: ControlError) -> bytes:
+    return _line({"ok": False, "error": str(error), "hint": error.hint})
 
 
-async def _send(writer: asyncio.StreamWriter, reply: Mapping[str, object]) -> None:
+def _line(reply: Mapping[str, object]) -> bytes:
+    return json.dumps(reply, allow_nan=False).encode() + b"\n"
+
+
+async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
     """Writes one line and waits until the kernel has all of it; TimeoutError when the client does not read."""
     writer.transport.set_write_buffer_limits(high=0)
-    writer.write(json.dumps(reply, allow_nan=False).encode() + b"\n")
+    writer.write(line)
     async with asyncio.timeout(PATIENCE):
         await writer.drain()
 
