@@ -5,6 +5,8 @@
     control socket ─> Asked ──────────┤                  ^                   ├─> answers, log lines, metrics
     clocks ─> WallClock, Resumed ─────┘        timer at Engine.deadline()    └─> (snapshot: status and gauges)
 
+Each notice becomes one entry, and goes to the log, the metrics, and whoever watches.
+
 No judgement and no protocol here. Whatever happens to this process, routing stays as it is.
 """
 
@@ -24,14 +26,17 @@ from math import inf
 from pathlib import Path
 from typing import Any, Final, assert_never
 
+from failover import __version__
 from failover.config import Config, Reconfigured
 from failover.config.source import ConfigFile
 from failover.core.diff import is_switch
 from failover.core.engine import Engine, Event
 from failover.desk import Desk
+from failover.export.entries import Numbering
 from failover.export.instance import require_capabilities, require_descriptors, sole_instance
 from failover.export.log import Log, claim_standard_streams
 from failover.export.metrics import Metrics
+from failover.export.supervisor import Supervisor
 from failover.facts import Operation
 from failover.kernel.clock import slept, wall_clock_trusted
 from failover.kernel.kernel import Kernel
@@ -53,11 +58,13 @@ from failover.reload import Reload
 from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
 
 TICK: Final = 1.0
-"""Seconds; the longest time between two looks at the clocks."""
+"""Seconds; the longest time between two looks at the clocks, and two signs of life to the supervisor."""
 SLEPT_LEAST: Final = 0.5
 """Seconds of suspend that count."""
 CLOCK_PERIOD: Final = 60.0
 LEDGER: Final = "sysctls.json"
+SHOWN: Final = frozenset((NoticeKind.SWITCH, NoticeKind.VERDICT, NoticeKind.OPERATOR, NoticeKind.UPLINK))
+"""Kinds of notices that change how things are in one sentence."""
 HEARING: Final = 4
 """Turns of the loop until every answer that the kernel has is heard."""
 LATE, RECOVERY, RECOVERY_STEP = 0.05, 0.5, 0.01
@@ -123,7 +130,10 @@ class Agent:
     ) -> None:
         """To be made in the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._log, self._kernel, self._say = log, kernel, log.say
+        self._log, self._kernel = log, kernel
+        self._numbering = Numbering(os.urandom(4).hex())
+        self._supervisor = Supervisor()
+        self._tick = min(TICK, self._supervisor.interval or TICK)
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         """None: the timer, or what was heard. As bounded as probes and clients are."""
         self._put = self._queue.put_nowait
@@ -131,7 +141,7 @@ class Agent:
         self._probes = Probes(self._loop, self._probed, self._resolvers)
         self._metrics = Metrics()
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
-        self._reloads = Reload(source, self._take, self._metrics.reloaded, self._say)
+        self._reloads = Reload(source, self._take, self._reloaded, self._say)
         self._desk = Desk(options.socket, source.path, self._engine, self._metrics, self._say)
         self._listen = config.metrics.listen
         self._ended: int | None = None
@@ -144,6 +154,10 @@ class Agent:
         self._ids = count(1)
         self._slept = slept()
         self._clock_due = 0.0
+        self._news = False
+        """The supervisor does not know yet how things are."""
+        self._trusted = False
+        """The wall clock, as last looked at."""
         self._complained = -inf
 
     # --- start and end -----------------------------------------------------------------------------------------------
@@ -155,6 +169,7 @@ class Agent:
             self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self._desk.open(self._listen, self._ask, self._reload)
+        self._say("started", f"failover {__version__}, pid {os.getpid()}")
         self._look_at_clocks(time.monotonic())  # before any probe leaves
         self._reader.open()
         gc.freeze()  # what is loaded now stays: a full collection over it would cost 25 ms in the middle of a switch
@@ -172,6 +187,8 @@ class Agent:
         while self._ended is None:
             event = await self._queue.get()
             self._guarded(self._turn, await self._hear(), event)
+            if self._queue.empty():
+                self._report()
         return self._ended
 
     async def _hear(self) -> float:
@@ -187,7 +204,15 @@ class Agent:
             await asyncio.sleep(0)
         return now
 
+    def _report(self) -> None:
+        """All is done: the supervisor hears that, and how things are when that may have changed."""
+        if self._news:
+            self._news = False
+            self._supervisor.status(self._desk.sentence())
+        self._supervisor.alive()
+
     def _stop(self) -> None:
+        self._supervisor.stopping()
         self._say("stopped", "told to stop; routing stays as it is")
         self._end(0)
 
@@ -229,7 +254,7 @@ class Agent:
         self._reader.catch_up()
         if self._timer is not None:
             self._timer.cancel()
-        self._due = max(now, min(self._engine.deadline(), now + TICK))
+        self._due = max(now, min(self._engine.deadline(), now + self._tick))
         self._timer = self._loop.call_at(self._due, self._put, None)
 
     def _look_at_clocks(self, now: float) -> None:
@@ -240,8 +265,10 @@ class Agent:
             self._slept = asleep
         if now >= self._clock_due:
             self._clock_due = now + CLOCK_PERIOD
+            self._news = True
             self._desk.keep()
-            self._put(WallClock(time.time(), wall_clock_trusted()))
+            self._trusted = wall_clock_trusted()
+            self._put(WallClock(time.time(), self._trusted))
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         """In the engine's order: a switch comes before its log line."""
@@ -269,9 +296,17 @@ class Agent:
         own = next((config.targets_of(known) for known in config.uplinks if known.name == uplink), config.targets)
         return [target.host for target in own if target.kind is ProbeKind.DNS and target.family is family]
 
+    def _say(self, kind: str, text: str) -> None:
+        self._notice(Notice(NoticeKind(kind), text))
+
     def _notice(self, notice: Notice) -> None:
-        self._say(notice.kind, notice.text)
+        """One entry: said, counted, shown to whoever watches."""
+        entry = self._numbering.entry(notice, time.time(), trusted=self._trusted)
+        self._log.say(notice.kind, notice.text, entry.id)
         self._metrics.noticed(notice)
+        if notice.kind is NoticeKind.READY:
+            self._supervisor.ready(self._desk.sentence())
+        self._news = self._news or notice.kind in SHOWN
 
     def _probed(self, result: ProbeResult) -> None:
         self._metrics.probed(self._flying.pop(result.id), result)
@@ -303,8 +338,13 @@ class Agent:
     # --- the config --------------------------------------------------------------------------------------------------
 
     def _reload(self) -> asyncio.Task[Answer]:
+        self._supervisor.reloading()
         self._desk.keep()
         return self._reloads.ask()
+
+    def _reloaded(self, ok: bool) -> None:
+        self._metrics.reloaded(ok)
+        self._supervisor.reloaded()
 
     async def _take(self, config: Config) -> None:
         self._put(Reconfigured(config))

@@ -19,6 +19,7 @@ from failover.export.log import Say
 from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.scrape import Scrape
 from failover.export.status import document
+from failover.export.words import sentence
 from failover.model import Answer, Command, ControlError
 
 Ask = Callable[[Command], Awaitable[Answer]]
@@ -84,6 +85,10 @@ class Desk:
             case "reload":
                 return await _reply(self._reload())
         raise ControlError(f"{spec.name} is unknown to this agent")
+
+    def sentence(self) -> str:
+        """How things are, for somebody in a hurry."""
+        return sentence(self._status())
 
     def _status(self) -> Mapping[str, object]:
         agent = {"version": __version__, "pid": os.getpid(), "config": str(self._config)}

@@ -17,7 +17,7 @@ _UNPRINTABLE: Final = frozenset(("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"))
 
 def clean(text: str, limit: int = 128) -> str:
     """Text from outside made safe for screen, log and labels: control, bidi and unassigned characters become `?`."""
-    shown = "".join("?" if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+    shown = "".join("?" if unicodedata.category(c) in _UNPRINTABLE else c for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
@@ -236,6 +236,10 @@ class NoticeKind(enum.StrEnum):
     OPERATOR = "operator"
     READY = "ready"
     WARNING = "warning"
+    STARTED = "started"
+    STOPPED = "stopped"
+    CONFIG = "config"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -21,6 +22,8 @@ from failover.kernel.watch import Watch
 from failover.lab.namespaces import Namespace
 
 FAILOVER = (sys.executable, "-m", "failover")
+ENTRY = re.compile(rb" \[([0-9a-f]+-[0-9]+)\]$")
+"""The id at the end of a log line."""
 PATIENCE = 15.0
 """Seconds that a test waits for anything; the machine may be busy."""
 
@@ -28,7 +31,7 @@ T = TypeVar("T")
 
 
 class Agent:
-    """`failover run` in a namespace. `lines` are the log lines read so far."""
+    """`failover run` in a namespace. `lines` are the log lines read so far, without the ids at their ends: `ids`."""
 
     def __init__(self, namespace: Namespace, home: Path, *options: str, command: tuple[str, ...] = FAILOVER) -> None:
         self.namespace, self.home = namespace, home
@@ -40,6 +43,7 @@ class Agent:
         os.set_blocking(self._fd, False)
         self._rest = b""
         self.lines: list[str] = []
+        self.ids: list[str] = []
 
     def _take(self, timeout: float) -> bool:
         """Read what it said; False at the end of its stderr."""
@@ -47,7 +51,10 @@ class Agent:
             return True
         data = os.read(self._fd, 65536)
         *whole, self._rest = (self._rest + data).split(b"\n")
-        self.lines += [line.decode() for line in whole]
+        for line in whole:
+            found = ENTRY.search(line)
+            self.lines.append(line[: found.start() if found else None].decode())
+            self.ids.append(found[1].decode() if found else "")
         return bool(data)
 
     def hear(self, seconds: float) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 from itertools import count
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_killed_and_started_again_it_adopts(world: World, van: Namespace, tmp_pa
         with faults.blackout(world, "au"):
             first.said("switch: ipv6 forwarded traffic wwan0 -> wwan1")
             first.said("switch: ipv4 forwarded traffic wwan0 -> wwan1")
+            first.process.send_signal(signal.SIGSTOP)
             made = ours(van)
             first.kill()
             assert ours(van) == made
