@@ -142,7 +142,7 @@ class Agent:
         self._metrics = Metrics()
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
         self._reloads = Reload(source, self._take, self._reloaded, self._say)
-        self._desk = Desk(options.socket, source.path, self._engine, self._metrics, self._say)
+        self._desk = Desk(options.socket, self._about, self._engine, self._metrics, self._say)
         self._listen = config.metrics.listen
         self._ended: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -304,6 +304,7 @@ class Agent:
         entry = self._numbering.entry(notice, time.time(), trusted=self._trusted)
         self._log.say(notice.kind, notice.text, entry.id)
         self._metrics.noticed(notice)
+        self._desk.publish(entry)
         if notice.kind is NoticeKind.READY:
             self._supervisor.ready(self._desk.sentence())
         self._news = self._news or notice.kind in SHOWN
@@ -334,6 +335,11 @@ class Agent:
         self._asked[number] = self._loop.create_future()
         self._put(Asked(number, command))
         return self._asked[number]
+
+    def _about(self) -> dict[str, object]:
+        problems = list(self._reloads.problems)
+        config = {"path": str(self._reloads.path), "ok": not problems, "problems": problems}
+        return {"agent": {"version": __version__, "pid": os.getpid()}, "config": config}
 
     # --- the config --------------------------------------------------------------------------------------------------
 

@@ -6,15 +6,14 @@ Who decides what an answer means is the engine; who carries it out, the agent.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from failover import __version__
 from failover.core.engine import Engine
 from failover.export.commands import Spec
 from failover.export.control import Control
+from failover.export.entries import Entry
 from failover.export.log import Say
 from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.scrape import Scrape
@@ -24,6 +23,8 @@ from failover.model import Answer, Command, ControlError
 
 Ask = Callable[[Command], Awaitable[Answer]]
 """Has the engine obey a command."""
+About = Callable[[], Mapping[str, object]]
+"""What `status` says of the agent itself."""
 Reload = Callable[[], Awaitable[Answer]]
 """Has the config read again."""
 
@@ -31,9 +32,8 @@ Reload = Callable[[], Awaitable[Answer]]
 class Desk:
     """Both servers; `open` and `close` them together."""
 
-    def __init__(self, socket: Path, config: Path, engine: Engine, metrics: Metrics, say: Say) -> None:
-        """`config`: where the config is read from, to be shown."""
-        self._config, self._engine, self._metrics, self._say = config, engine, metrics, say
+    def __init__(self, socket: Path, about: About, engine: Engine, metrics: Metrics, say: Say) -> None:
+        self._about, self._engine, self._metrics, self._say = about, engine, metrics, say
         self._control = Control(socket, self._answer, say)
         self._scrape: Scrape | None = None
 
@@ -48,6 +48,10 @@ class Desk:
         await self._control.stop()
         if self._scrape is not None:
             await self._scrape.stop()
+
+    def publish(self, entry: Entry) -> None:
+        """Show whoever watches what happened."""
+        self._control.publish(entry.document())
 
     def keep(self) -> None:
         """Make the control socket anew if somebody took it away."""
@@ -91,8 +95,7 @@ class Desk:
         return sentence(self._status())
 
     def _status(self) -> Mapping[str, object]:
-        agent = {"version": __version__, "pid": os.getpid(), "config": str(self._config)}
-        return {"agent": agent, **document(self._engine.snapshot(), time.monotonic())}
+        return {**self._about(), **document(self._engine.snapshot(), time.monotonic())}
 
 
 async def _reply(coming: Awaitable[Answer]) -> Mapping[str, object]:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from failover.config import Config, ConfigError
 from failover.config.source import ConfigFile
 from failover.export.log import Say
 from failover.model import Answer
+
+SHOWN: Final = 10
+"""Problems of a refused file that are kept to be shown."""
 
 
 class Reload:
@@ -21,6 +25,9 @@ class Reload:
         self, source: ConfigFile, take: Callable[[Config], Awaitable[None]], judged: Callable[[bool], None], say: Say
     ) -> None:
         """To be made in the running loop."""
+        self.path = source.path
+        self.problems: tuple[str, ...] = ()
+        """Of the file as last read, the first few; none when it is in force."""
         self._source, self._take, self._judged, self._say = source, take, judged, say
         self._lock = asyncio.Lock()
         self._asked: set[asyncio.Task[Answer]] = set()
@@ -44,6 +51,7 @@ class Reload:
             else:
                 await self._take(config)
                 answer = Answer(0, self._source.outcome)
+            self.problems = tuple(map(str, notes[:SHOWN])) if answer.error else ()
             self._judged(not answer.error)
             for note in notes:
                 self._say("config", str(note))

@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from failover.export.client import call
 from failover.lab.namespaces import Namespace
+from failover.model import ControlError
 from tests.agent.running import running
 
 MAIN = (
@@ -26,6 +29,13 @@ def test_reload_says_what_is_in_force(tmp_path: Path) -> None:
         agent.said("failover: config: there is no ")
         path.write_text("uplinks: [{name: au, interface: wwan0}]\n")
         assert call(agent.socket, "reload", {})["text"] == f"{path} is in force"
+        assert agent.status()["config"] == {"path": str(path), "ok": True, "problems": []}
+        path.write_text("uplink: 1\nprobes: []\n")
+        with pytest.raises(ControlError, match="unknown key"):
+            call(agent.socket, "reload", {})
+        refused = agent.status()["config"]
+        assert not refused["ok"]
+        assert [problem.split(":")[1] for problem in refused["problems"]] == ["1", "2"]
 
 
 def test_a_reload_that_comes_before_the_agent_listens_does_not_end_it(tmp_path: Path) -> None:
