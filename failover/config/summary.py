@@ -1,43 +1,139 @@
-"""What a config comes to: as a document, and in words for people."""
+"""What a config comes to: as a document, and in words for people.
+
+`summary` knows the config alone. What the machine adds is forecast.py's, in the keys that `lines` takes as optional.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from failover.config import Config
+from failover.config import PROFILES, Config, Detection, Policy
+from failover.config.values import format_duration
 from failover.model import FAMILIES, Target
+
+_THRESHOLDS: Final = ("suspicion", "doubt", "conviction", "return_after")
+"""The numbers of detection that are seconds; the others count."""
+_COUNTS: Final = ("conviction_sends", "rtt_factor")
 
 
 def summary(config: Config) -> dict[str, Any]:
-    """The uplinks in order, the targets of each family, and where metrics are served."""
+    """The uplinks in order, the targets of each family, the numbers in force, and where metrics are served."""
     uplinks = [
         {
             "name": uplink.name,
             "interface": uplink.interface,
             "carrier": uplink.carrier,
             "metered": uplink.metered is not None,
-            "targets": _urls(config.targets_of(uplink)),
+            "targets": urls(config.targets_of(uplink)),
         }
         for uplink in config.uplinks
     ]
-    return {"uplinks": uplinks, "targets": _urls(config.targets), "metrics": config.metrics.listen}
+    return {
+        "discovered": not config.uplinks,
+        "uplinks": uplinks,
+        "targets": urls(config.targets),
+        "detection": _detection(config.detection),
+        "policy": _policy(config.policy),
+        "metrics": config.metrics.listen,
+        "fwmark_mask": f"{config.fwmark_mask:#010x}",
+    }
 
 
-def _urls(targets: Sequence[Target]) -> dict[str, list[str]]:
+def urls(targets: Sequence[Target]) -> dict[str, list[str]]:
+    """The targets of each family."""
     return {family.value: [target.url for target in targets if target.family in (None, family)] for family in FAMILIES}
+
+
+def _detection(detection: Detection) -> dict[str, Any]:
+    profile = PROFILES[detection.profile]
+    numbers = {name: getattr(detection, name) for name in (*_THRESHOLDS, *_COUNTS)}
+    usual = {name: getattr(profile, name) for name in numbers if getattr(profile, name) != numbers[name]}
+    return {"profile": detection.profile, **_keyed(numbers), "overridden": _keyed(usual)}  # as the profile has them
+
+
+def _keyed(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {_key(name): number for name, number in numbers.items()}
+
+
+def _policy(policy: Policy) -> dict[str, Any]:
+    return {"failback_after_seconds": policy.failback_after, "failback_moves_flows": policy.failback_moves_flows}
+
+
+# --- in words --------------------------------------------------------------------------------------------------------
 
 
 def lines(document: Mapping[str, Any]) -> Iterator[str]:
     """A summary in words."""
-    if not document["uplinks"]:
+    if document["discovered"]:
         yield "uplinks: discovered from the default routes of table main, in metric order"
+        if not document["uplinks"] and document.get("kernel_error", "") is None:
+            yield "  there is no default route now"
     for rank, uplink in enumerate(document["uplinks"], 1):
         extras = [uplink["carrier"], "metered" if uplink["metered"] else ""]
         yield " ".join(filter(None, [f"uplink {rank}: {uplink['name']} on {uplink['interface']}", *extras]))
+        yield from _presence(uplink)
         if uplink["targets"] != document["targets"]:
-            for family, urls in uplink["targets"].items():
-                yield f"  {family} targets of its own: {', '.join(urls) or 'none'}"
-    for family, urls in document["targets"].items():
-        yield f"{family} targets: {', '.join(urls) or 'none'}"
+            for family, own in uplink["targets"].items():
+                yield f"  {family} targets of its own: {', '.join(own) or 'none'}"
+        yield from _cost(uplink)
+    for family, common in document["targets"].items():
+        yield f"{family} targets: {', '.join(common) or 'none'}"
+    yield _detection_line(document["detection"])
+    yield _policy_line(document["policy"])
     yield f"metrics: {document['metrics'] or 'not served'}"
+    if document.get("kernel_error"):
+        yield f"caution: the kernel cannot be read, so nothing is said of interfaces: {document['kernel_error']}"
+    for text in document.get("cautions", ()):
+        yield f"caution: {text}"
+
+
+def _presence(uplink: Mapping[str, Any]) -> Iterator[str]:
+    """What the kernel has of it now."""
+    if uplink.get("present") is False:
+        yield f"  there is no interface {uplink['interface']} now"
+        return
+    for family, way in (uplink.get("families") or {}).items():
+        if way["fault"]:
+            yield f"  {family}: {way['fault']}"
+        else:
+            gateway = f"by {way['gateway']}" if way["gateway"] else "without a gateway"
+            yield f"  {family}: {', '.join(way['addresses'])} {gateway}, metric {way['metric']}"
+
+
+def _cost(uplink: Mapping[str, Any]) -> Iterator[str]:
+    """What its probes will come to."""
+    rest = uplink.get("at_rest")
+    if rest:
+        active, standby = (_megabytes(rest[f"{pace}_bytes_per_month"]) for pace in ("active", "standby"))
+        families = " and ".join(rest["families"]) or "no target"
+        yield f"  probes at rest: {active} a month while active, {standby} as a standby ({families})"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
+
+
+def _detection_line(detection: Mapping[str, Any]) -> str:
+    shown = {name: _shown(name, detection) for name in (*_THRESHOLDS, *_COUNTS)}
+    overridden = detection["overridden"]
+    usual = [f"{name} of {_shown(name, overridden)}" for name in shown if _key(name) in overridden]
+    return (
+        f"detection: {detection['profile']}{', overriding its ' + ', '.join(usual) if usual else ''}: "
+        f"suspicion {shown['suspicion']}, doubt {shown['doubt']} or {shown['rtt_factor']} round trips, "
+        f"conviction {shown['conviction']} and {shown['conviction_sends']} probes, return after {shown['return_after']}"
+    )
+
+
+def _key(name: str) -> str:
+    return f"{name}_seconds" if name in _THRESHOLDS else name
+
+
+def _shown(name: str, numbers: Mapping[str, float]) -> str:
+    number = numbers[_key(name)]
+    return format_duration(number) if name in _THRESHOLDS else f"{number:g}"
+
+
+def _policy_line(policy: Mapping[str, Any]) -> str:
+    moved = "along" if policy["failback_moves_flows"] else "not along"
+    return f"policy: failback after {format_duration(policy['failback_after_seconds'])}, forwarded traffic {moved}"

@@ -24,7 +24,7 @@ from failover.sim.invariants import Watch
 from failover.sim.journal import Journal
 from failover.sim.links import Lane
 from failover.sim.script import Act, Carrier, ClockJump, Crash, Lease, Operator, Played, Suspend, TargetDead
-from failover.sim.weights import wire_bytes
+from failover.weights import wire_bytes
 
 BOOTED: Final = 1000.0
 """Monotonic seconds at the start of a world: the box has been up for a while, and nobody may take 0 for never."""

@@ -1,0 +1,100 @@
+"""What the agent would do with a config on this machine: the uplinks it would find, and what its probes would come to.
+
+Nothing is changed and nothing is sent. `forecast` reads the kernel, which any user may; `document` is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any, Final
+
+from failover.config import Config
+from failover.config.summary import summary, urls
+from failover.core.plan import plan
+from failover.core.schedule import INTERVALS, METERED_FACTOR, STANDBY_FACTOR, Schedule
+from failover.core.uplinks import Path, Uplink, resolve
+from failover.facts import Facts
+from failover.kernel.kernel import Kernel
+from failover.model import FAMILIES, Family, KernelError, Outcome, Target
+from failover.weights import wire_bytes
+
+MONTH: Final = 30 * 86400.0
+"""Seconds; as tests/bench counts it."""
+PERIOD: Final = max(INTERVALS.values())
+"""Seconds in which every target has had its turn: all other intervals divide it."""
+
+
+def forecast(config: Config) -> dict[str, Any]:
+    """`document` of the kernel as it is now; where it cannot be read, of the config alone, with `kernel_error`."""
+    try:
+        with closing(Kernel()) as kernel:
+            return document(config, kernel.read())
+    except KernelError as error:
+        return document(config, None) | {"kernel_error": str(error)}
+
+
+def document(config: Config, facts: Facts | None) -> dict[str, Any]:
+    """The summary of a config, with what the machine adds to it; without facts, with what probes would come to."""
+    base = summary(config) | {"kernel_error": None, "cautions": []}
+    if facts is None:
+        for entry, uplink in zip(base["uplinks"], config.uplinks, strict=True):
+            targets = config.targets_of(uplink)
+            entry |= {"present": None, "families": None}
+            entry["at_rest"] = at_rest(targets, FAMILIES, metered=uplink.metered is not None)
+        return base
+    uplinks = resolve(facts, config, {})
+    base["uplinks"] = [_found(uplink) for uplink in uplinks]
+    base["cautions"] = list(plan(uplinks, {}, facts, config.fwmark_mask).warnings)
+    return base
+
+
+def _found(uplink: Uplink) -> dict[str, Any]:
+    served = [family for family in FAMILIES if uplink.paths[family].route is not None]
+    return {
+        "name": uplink.name,
+        "interface": uplink.interface,
+        "carrier": uplink.carrier,
+        "metered": uplink.metered,
+        "targets": urls(uplink.targets),
+        "present": uplink.index is not None,
+        "families": {family.value: _way(uplink.paths[family]) for family in FAMILIES},
+        "at_rest": at_rest(uplink.targets, served or FAMILIES, metered=uplink.metered),
+    }
+
+
+def _way(path: Path) -> dict[str, Any]:
+    route = path.route
+    return {
+        "addresses": list(path.addresses),
+        "gateway": None if route is None else route.gateway,
+        "metric": None if route is None else route.metric,
+        "fault": path.fault,
+    }
+
+
+# --- what probes come to ---------------------------------------------------------------------------------------------
+
+
+def at_rest(targets: Sequence[Target], families: Sequence[Family], *, metered: bool) -> dict[str, Any]:
+    """IP bytes a month, both ways, of an uplink that answers every probe: as the active one, and as a standby."""
+    weights = {family: _per_period(targets, family) for family in families}
+    monthly = MONTH / PERIOD * sum(weights.values())
+    active = monthly / METERED_FACTOR if metered else monthly
+    return {
+        "active_bytes_per_month": round(active),
+        "standby_bytes_per_month": round(active / STANDBY_FACTOR),
+        "families": [family.value for family, weight in weights.items() if weight],
+    }
+
+
+def _per_period(targets: Sequence[Target], family: Family) -> int:
+    """Bytes of PERIOD seconds in the pace of an active, unmetered uplink, by playing its schedule; each probe weighs
+    what the formats come to (weights.py). Every slower pace stretches all intervals alike."""
+    schedule = Schedule(phase=0.0)
+    schedule.aim(0.0, [target for target in targets if target.family in (None, family)])
+    total = 0
+    while (now := schedule.deadline()) < PERIOD:
+        sent = schedule.due(now, overdue=(), dead=lambda _: False)
+        total += sum(sum(wire_bytes(due.target, family, Outcome.ANSWERED)) for due in sent)
+    return total

@@ -1,0 +1,128 @@
+"""What `check` says the agent would do: by hand-made facts, by a kernel of our own, and against the engine at rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from failover.config import PROFILES, Config, Metered, Uplink
+from failover.config.summary import lines
+from failover.config.targets import parse_target
+from failover.facts import TABLE_MAIN, Address, Facts, Link, Route
+from failover.forecast import MONTH, at_rest, document, forecast
+from failover.model import FAMILIES, Family
+from failover.sim.script import Actor, Script
+from failover.sim.stage import play_script
+from tests.kernel.box import Box
+
+V4, V6 = FAMILIES
+CONFIG = Config(
+    uplinks=(
+        Uplink("au", "wwan0", "KDDI", Metered()),
+        Uplink("depot", "wlan0", targets=(parse_target("icmp://10.1.1.1"), parse_target("icmp://10.1.1.2"))),
+        Uplink("spare", "wwan9"),
+    ),
+    detection=replace(PROFILES["fast"], doubt=0.3, conviction_sends=8),
+)
+FACTS = Facts(
+    links=(Link(2, "wwan0", True, True), Link(3, "wlan0", True, True)),
+    addresses=(
+        Address(2, V4, "192.168.8.100", 24),
+        Address(2, V6, "2001:db8::2", 64),
+        Address(3, V4, "192.168.8.100", 24),
+    ),
+    routes=(
+        Route(V4, TABLE_MAIN, 100, interface=2, gateway="192.168.8.1", protocol=3),
+        Route(V6, TABLE_MAIN, 100, interface=2, protocol=3),
+        Route(V4, TABLE_MAIN, 600, interface=3, gateway="192.168.8.1", protocol=3),
+    ),
+)
+
+
+def test_the_uplinks_are_shown_as_the_kernel_has_them() -> None:
+    found = list(lines(document(CONFIG, FACTS)))
+    assert found[:12] == [
+        "uplink 1: au on wwan0 KDDI metered",
+        "  ipv4: 192.168.8.100 by 192.168.8.1, metric 100",
+        "  ipv6: 2001:db8::2 without a gateway, metric 100",
+        "  probes at rest: 88 MB a month while active, 18 MB as a standby (ipv4 and ipv6)",
+        "uplink 2: depot on wlan0",
+        "  ipv4: 192.168.8.100 by 192.168.8.1, metric 600",
+        "  ipv6: no address",
+        "  ipv4 targets of its own: icmp://10.1.1.1, icmp://10.1.1.2",
+        "  ipv6 targets of its own: none",
+        "  probes at rest: 145 MB a month while active, 29 MB as a standby (ipv4)",
+        "uplink 3: spare on wwan9",
+        "  there is no interface wwan9 now",
+    ]
+    assert (
+        found[-1] == "caution: au and depot hold the same address 192.168.8.100: their open flows move with each switch"
+    )
+
+
+def test_the_numbers_in_force_are_shown_with_what_they_override() -> None:
+    said = list(lines(document(CONFIG, FACTS)))
+    assert (
+        "detection: fast, overriding its doubt of 250ms, conviction_sends of 6: "
+        "suspicion 150ms, doubt 300ms or 2.5 round trips, conviction 1s and 8 probes, return after 10s"
+    ) in said
+    assert "policy: failback after 1m, forwarded traffic not along" in said
+    plain = document(Config(), FACTS)["detection"]
+    assert plain["overridden"] == {}
+    assert (plain["profile"], plain["doubt_seconds"], plain["conviction_sends"]) == ("balanced", 0.35, 6)
+
+
+def test_without_uplinks_in_the_config_those_of_the_default_routes_are_found() -> None:
+    found = document(Config(), FACTS)
+    assert found["discovered"] is True
+    assert [uplink["name"] for uplink in found["uplinks"]] == ["wwan0", "wlan0"]
+    assert list(lines(document(Config(), Facts())))[:2] == [
+        "uplinks: discovered from the default routes of table main, in metric order",
+        "  there is no default route now",
+    ]
+
+
+def test_where_the_kernel_cannot_be_read_the_config_alone_is_told() -> None:
+    found = document(CONFIG, None) | {"kernel_error": "no socket"}
+    assert [uplink["present"] for uplink in found["uplinks"]] == [None] * 3
+    assert found["uplinks"][0]["at_rest"] == document(CONFIG, FACTS)["uplinks"][0]["at_rest"]
+    said = list(lines(found))
+    assert said[:2] == [
+        "uplink 1: au on wwan0 KDDI metered",
+        "  probes at rest: 88 MB a month while active, 18 MB as a standby (ipv4 and ipv6)",
+    ]
+    assert "caution: the kernel cannot be read, so nothing is said of interfaces: no socket" in said
+
+
+def test_the_kernel_of_this_namespace_is_read() -> None:
+    box = Box()
+    try:
+        box.ip("route add default via 10.10.0.1 dev wan0 metric 50")
+        with box.van.entered():
+            found = forecast(Config())
+    finally:
+        box.close()
+    assert found["kernel_error"] is None
+    (uplink,) = found["uplinks"]
+    assert uplink["families"]["ipv4"] == {"addresses": ["10.10.0.2"], "gateway": "10.10.0.1", "metric": 50, "fault": ""}
+    assert uplink["families"]["ipv6"]["fault"] == "no default route"
+    assert uplink["at_rest"]["families"] == ["ipv4"]
+
+
+def test_the_bytes_at_rest_are_those_of_the_engine_at_rest() -> None:
+    """Over 7500 s a metered standby has asked each kind of target once."""
+    actors = (Actor("au"), Actor("docomo"), Actor("dear", metered=True))
+    length = 7500.0
+    spent = play_script(Script("rest", actors, length, families=FAMILIES), Config(), None, 1).account.bytes
+    for place, actor in enumerate(actors):
+        told: dict[str, Any] = at_rest(Config().targets, FAMILIES, metered=actor.metered)
+        pace = "active" if place == 0 else "standby"
+        seen = sum(getattr(spent[place, family], pace) for family in FAMILIES) / length * MONTH
+        assert told[f"{pace}_bytes_per_month"] == pytest.approx(seen, rel=0.02)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_target_no_bytes(family: Family) -> None:
+    assert at_rest((), [family], metered=False)["active_bytes_per_month"] == 0
