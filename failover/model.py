@@ -240,6 +240,8 @@ class NoticeKind(enum.StrEnum):
     STOPPED = "stopped"
     CONFIG = "config"
     ERROR = "error"
+    COUNTED = "counted"
+    """How often something happened that is not written down one by one."""
 
 
 @dataclass(frozen=True, slots=True)

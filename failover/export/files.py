@@ -1,0 +1,63 @@
+"""Files that survive a power cut, and whatever somebody put in their place: opened without waiting, never followed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+MODE: Final = 0o640
+
+
+@contextmanager
+def opened(path: Path, flags: int) -> Iterator[int]:
+    """The descriptor of a regular file; OSError for anything else that stands there, a pipe is not waited for."""
+    file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file")
+        yield file
+    finally:
+        os.close(file)
+
+
+def tail(path: Path, limit: int) -> bytes:
+    """The last `limit` bytes of a file; OSError when it cannot be read."""
+    with opened(path, os.O_RDONLY) as file:
+        return os.pread(file, limit, max(0, os.fstat(file).st_size - limit))
+
+
+def write_all(file: int, data: bytes) -> None:
+    """All of it, on disk; OSError when it is not."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+    os.fdatasync(file)
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in it, on disk."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Make `data` the whole file, or leave the old one; OSError when it stayed. Its `.new` gives way."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    try:
+        with opened(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+            write_all(file, data)
+        fresh.replace(path)
+    except OSError:
+        with suppress(OSError):  # half a file takes room that a full disk has not got
+            fresh.unlink()
+        raise
+    sync_folder(path.parent)
