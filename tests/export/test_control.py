@@ -1,76 +1,25 @@
-"""The control socket against real clients: what it answers, who may write, and what a client cannot do to it."""
+"""The control socket against real clients: what it answers, what a client cannot do to it, and the socket's file."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import random
 import shutil
 import socket
 import stat
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from failover.export import control
-from failover.export.client import call, socket_path
 from failover.export.commands import COMMANDS, Spec
-from failover.export.control import CLIENTS_MAX, LINE_LIMIT, Control, Peer, may_write
+from failover.export.control import CLIENTS_MAX, LINE_LIMIT, Control
 from failover.export.log import Say
 from failover.model import ControlError
+from tests.export.served import echo, exchange, run, serving, silent
 from tests.export.shortage import complaints
-
-NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
-
-
-async def echo(spec: Spec, arguments: Mapping[str, object]) -> Mapping[str, object]:
-    if arguments.get("name") == "nowhere":
-        raise ControlError("no uplink 'nowhere'", "known: au")
-    return {"text": f"did {spec.name}", "fields": dict(arguments)}
-
-
-def silent(kind: str, text: str) -> None:
-    raise AssertionError(f"{kind}: {text}")
-
-
-@contextlib.asynccontextmanager
-async def serving(path: Path, writers: int | None = None) -> AsyncIterator[Control]:
-    server = Control(path, echo, silent, writers)
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
-
-
-def run(path: Path, scene: Callable[[], Awaitable[None]], writers: int | None = None) -> None:
-    async def play() -> None:
-        async with serving(path, writers):
-            await scene()
-
-    asyncio.run(play())
-
-
-async def exchange(path: Path, *lines: bytes) -> list[dict[str, Any]]:
-    """Sends every line, ends the sending side, returns every reply until the server closes."""
-    reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 20)
-    with contextlib.suppress(ConnectionError):
-        writer.write(b"".join(lines))
-        writer.write_eof()
-        await writer.drain()
-    data = b""
-    with contextlib.suppress(ConnectionError):
-        while chunk := await reader.read(65536):
-            data += chunk
-    writer.close()
-    return [json.loads(line) for line in data.splitlines()]
 
 
 @pytest.fixture
@@ -161,27 +110,6 @@ def test_a_request_longer_than_the_limit_is_refused_and_ends_the_connection(path
     run(path, scene)
 
 
-def test_the_seventeenth_client_is_told_so_and_a_place_comes_free(path: Path) -> None:
-    async def scene() -> None:
-        held = [await asyncio.open_unix_connection(str(path)) for _ in range(CLIENTS_MAX)]
-        for reader, writer in held:  # answered: so all of them have their place
-            writer.write(b'{"command":"status"}\n')
-            assert json.loads(await reader.readline())["ok"]
-        (refused,) = await exchange(path, b'{"command":"status"}\n')
-        assert refused == {"ok": False, "error": f"{CLIENTS_MAX} clients are connected", "hint": "try again"}
-        with pytest.raises(ControlError, match="clients are connected"):
-            await asyncio.to_thread(call, path, "status", {})
-        held[0][1].close()
-        while True:
-            (reply,) = await exchange(path, b'{"command":"status"}\n')
-            if reply["ok"]:
-                break
-        for _, writer in held:
-            writer.close()
-
-    run(path, scene)
-
-
 def test_without_descriptors_a_complaint_for_each_place_and_then_an_answer(path: Path) -> None:
     async def scene() -> None:
         with socket.socket(socket.AF_UNIX) as client:
@@ -233,26 +161,6 @@ def test_a_client_that_does_not_read_is_dropped(path: Path, monkeypatch: pytest.
 
             with pytest.raises((BrokenPipeError, ConnectionResetError)):
                 await asyncio.wait_for(flood(), 10)
-        assert (await exchange(path, b'{"command":"status"}\n'))[0]["ok"]
-
-    run(path, scene)
-
-
-def test_stays_whole_under_random_bytes(path: Path) -> None:
-    dice = random.Random(155)
-    seeds = [b'{"command":"use","name":"au","seconds":60}', b'{"command":"status"}', b"[[[[", b'"\\u0000"', b"{" * 99]
-
-    def mangle() -> bytes:
-        line = bytearray(dice.choice(seeds))
-        for _ in range(dice.randrange(6)):
-            at = dice.randrange(len(line))
-            line[at : at + dice.randrange(3)] = dice.randbytes(dice.randrange(4))
-        return bytes(line) + dice.choice([b"\n", b"\n", b"\n\n", b""])
-
-    async def scene() -> None:
-        for _ in range(300):
-            for reply in await exchange(path, *(mangle() for _ in range(dice.randrange(1, 5)))):
-                assert reply["ok"] is True or reply["error"]
         assert (await exchange(path, b'{"command":"status"}\n'))[0]["ok"]
 
     run(path, scene)
@@ -401,124 +309,3 @@ def test_a_socket_that_cannot_be_made_anew_is_said_once_and_tried_again(tmp_path
 def test_a_path_too_long_for_a_socket_says_so(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="longer than 107 bytes"):
         asyncio.run(Control(tmp_path / ("x" * 200), echo, silent).start())
-
-
-def test_who_may_write() -> None:
-    assert may_write(Peer(1, 0, frozenset()), 500, None)
-    assert may_write(Peer(1, 500, frozenset()), 500, None)
-    assert may_write(Peer(1, 1000, frozenset((1000, 77))), 500, 77)
-    assert not may_write(Peer(1, 1000, frozenset((1000,))), 500, 77)
-    assert not may_write(Peer(1, 1000, frozenset((0,))), 500, None)
-
-
-CLIENT = """
-import json, os, sys
-from pathlib import Path
-from failover.export.client import call
-from failover.model import ControlError
-uid, *groups = json.loads(sys.argv[4])
-if uid:
-    os.setgroups(groups)
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-try:
-    print(call(Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]))["text"])
-except ControlError as error:
-    print(f"{error} ({error.hint})")
-"""
-
-
-@NEEDS_ROOT
-def test_a_stranger_reads_and_a_member_of_the_writers_group_writes() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        ask_as_others(Path(folder) / "control.sock")
-
-
-def ask_as_others(path: Path) -> None:
-    async def ask(command: str, arguments: dict[str, object], uid: int, *groups: int) -> str:
-        argv = [sys.executable, "-c", CLIENT, str(path), command, json.dumps(arguments), json.dumps([uid, *groups])]
-        done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    async def scene() -> None:
-        assert "no permission" in await ask("status", {}, 54321)
-        os.chown(path, -1, 54322)
-        assert await ask("status", {}, 54321, 54322) == "did status"
-        refusal = await ask("drain", {"name": "au"}, 54321, 54322)
-        assert refusal.startswith("drain: user 54321 may only read (be root,")
-        assert await ask("drain", {"name": "au"}, 54321, 54322, 54323) == "did drain"
-        assert await ask("drain", {"name": "au"}, 0) == "did drain"
-
-    run(path, scene, writers=54323)
-
-
-SITTERS = """
-import contextlib, json, os, socket, sys
-os.setgroups([54322])
-os.setresgid(54321, 54321, 54321)
-os.setresuid(54321, 54321, 54321)
-held = []
-for _ in range(int(sys.argv[2])):
-    held.append(socket.socket(socket.AF_UNIX))
-    held[-1].connect(sys.argv[1])
-    with contextlib.suppress(BrokenPipeError):  # refused before it asked
-        held[-1].sendall(b'{"command":"status"}\\n')
-    answer = json.loads(held[-1].recv(4096))
-print(answer.get("error", "seated"), flush=True)
-for place in sys.stdin:
-    print(repr(held[int(place)].recv(4096)), flush=True)
-"""
-"""Somebody who may only read takes places and says what the last was told; then, for each number, what comes there."""
-
-
-async def sit(path: Path, places: int) -> tuple[asyncio.subprocess.Process, str]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SITTERS, str(path), str(places), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert child.stdout is not None
-    return child, (await child.stdout.readline()).decode().strip()
-
-
-@NEEDS_ROOT
-def test_who_may_only_read_gives_way_to_who_may_write() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        path = Path(folder) / "control.sock"
-
-        async def scene() -> None:
-            os.chown(path, -1, 54322)
-            sitters, told = await sit(path, CLIENTS_MAX)
-            assert told == "seated"
-            late, told = await sit(path, 1)
-            assert told == f"{CLIENTS_MAX} clients are connected", "among readers, who came first stays"
-            assert (await exchange(path, b'{"command":"drain","name":"au"}\n'))[0]["ok"]
-            assert sitters.stdin is not None
-            assert sitters.stdout is not None
-            sitters.stdin.write(b"0\n")
-            assert await asyncio.wait_for(sitters.stdout.readline(), 5) == b"b''\n", "the oldest gave way"
-            for child in (sitters, late):
-                assert child.stdin is not None
-                child.stdin.close()
-                await child.wait()
-
-        run(path, scene)
-
-
-def test_the_client_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "none.sock"
-    with pytest.raises(ControlError, match="no agent here: there is no"):
-        call(path, "status", {})
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
-        with pytest.raises(ControlError, match="nobody listens"):
-            call(path, "status", {})
-        dead.listen()
-        with pytest.raises(ControlError, match="does not answer"):
-            call(path, "status", {}, timeout=0.01)
-        dead.listen(0)
-        with pytest.raises(ControlError, match="too many wait for the agent"):
-            call(path, "status", {})
-    monkeypatch.setenv("FAILOVER_SOCKET", "/x/y.sock")
-    assert socket_path() == Path("/x/y.sock")
-    assert socket_path("/z.sock") == Path("/z.sock")
