@@ -92,7 +92,7 @@ def test_at_most_four_times_a_second_and_at_least_once(path: Path) -> None:
             while len(counting.moments) < 4:
                 server.publish({"id": f"a-{len(counting.moments)}"})
                 await heard(reader)
-            while len(counting.moments) < 5:
+            while len(counting.moments) < 6:  # the fifth may still be for an entry after the fourth
                 await heard(reader)
             writer.close()
             return counting.moments
@@ -100,7 +100,7 @@ def test_at_most_four_times_a_second_and_at_least_once(path: Path) -> None:
     moments = asyncio.run(play())
     gaps = [after - before for before, after in pairwise(moments)]
     assert stream.PAUSE * 0.95 < min(gaps[:3]) < stream.PERIOD * 0.95, gaps
-    assert stream.PERIOD * 0.95 < gaps[3] < stream.PERIOD * 5, gaps
+    assert stream.PERIOD * 0.95 < gaps[4] < stream.PERIOD * 5, gaps
 
 
 def test_drawn_once_for_all_of_them(path: Path) -> None:
