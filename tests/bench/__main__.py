@@ -11,7 +11,6 @@ from typing import Final
 from tests.bench import people, road, virtual
 from tests.bench.report import Figure, draw
 
-
 Play = Callable[[argparse.Namespace], list[Figure]]
 
 PLAYS: Final[Mapping[str, Play]] = {
