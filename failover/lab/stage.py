@@ -94,7 +94,7 @@ class Stage:
     def __enter__(self) -> Stage:
         try:
             self._directory = Path(self._stack.enter_context(TemporaryDirectory(prefix="failover-demo-")))
-            (self._directory / "failover.yaml").write_text(self._config)
+            self.config.write_text(self._config)
             self.world = self._stack.enter_context(World(self._seed))
             self._meter = self._stack.enter_context(Meter(self.world.van, [c.interface for c in CARRIERS]))
             self.user = self._stack.enter_context(User(self.world.van))
@@ -109,10 +109,19 @@ class Stage:
 
     # --- the agent ---------------------------------------------------------------------------------------------------
 
+    @property
+    def config(self) -> Path:
+        """The agent's config file."""
+        return self._directory / "failover.yaml"
+
+    @property
+    def socket(self) -> Path:
+        """The agent's control socket."""
+        return self._directory / "control.sock"
+
     def start_agent(self) -> None:
         """Start `failover run` in the van; it is of use after ready()."""
-        directory = self._directory
-        options = {"config": directory / "failover.yaml", "socket": directory / "control.sock", "state": directory}
+        options = {"config": self.config, "socket": self.socket, "state": self._directory}
         argv = [sys.executable, "-m", "failover", "run"]
         for name, path in options.items():
             argv += [f"--{name}", str(path)]
@@ -146,7 +155,7 @@ class Stage:
     def status(self) -> dict[str, Any]:
         """The agent's status document; empty while it does not answer."""
         try:
-            status: dict[str, Any] = call(self._directory / "control.sock", "status", {}, timeout=1.0)["status"]
+            status: dict[str, Any] = call(self.socket, "status", {}, timeout=1.0)["status"]
             return status
         except ControlError:
             return {}

@@ -1,0 +1,62 @@
+"""What a new config changes, in words, and whether open flows end by it.
+
+Every key takes effect in a running agent without a restart. Open flows end only with the uplink that carries them: its
+table and its rules go, and what still has its address leaves by another uplink, where it is foreign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from failover.config import Config, Uplink
+from failover.config.values import format_duration
+
+
+def changes(before: Config, after: Config) -> Iterator[str]:
+    """One line for each thing that differs, as `detection.doubt: 300ms, was 350ms`; what ends open flows says so."""
+    yield from _uplinks(before.uplinks, after.uplinks)
+    old, new = _written(before), _written(after)
+    yield from (f"{path}: {value}, was {old[path]}" for path, value in new.items() if value != old[path])
+
+
+def _uplinks(before: tuple[Uplink, ...], after: tuple[Uplink, ...]) -> Iterator[str]:
+    if not (before and after):
+        if before or after:
+            yield f"uplinks: {'as listed' if after else 'discovered'}; open flows of what is no uplink any more end"
+        return
+    old, new = ({uplink.interface: uplink for uplink in uplinks} for uplinks in (before, after))
+    for interface, uplink in old.items():
+        if interface not in new:
+            yield f"uplinks: {uplink.name} on {interface} is gone; its open flows end"
+    for interface, uplink in new.items():
+        if interface not in old:
+            yield f"uplinks: {uplink.name} on {interface} is new"
+        else:
+            yield from _uplink(old[interface], uplink)
+    if [interface for interface in old if interface in new] != [interface for interface in new if interface in old]:
+        yield f"uplinks: preferred in the order {', '.join(uplink.name for uplink in after)}"
+
+
+def _uplink(before: Uplink, after: Uplink) -> Iterator[str]:
+    """Of one that stays on its interface."""
+    if before.name != after.name:
+        yield f"uplinks: {after.name}, was {before.name}"
+    rest = [name for name in ("carrier", "metered", "targets") if getattr(before, name) != getattr(after, name)]
+    if rest:
+        yield f"uplinks: {after.name}: other {', '.join(rest)}"
+
+
+def _written(config: Config) -> dict[str, str]:
+    """Every value outside of `uplinks` as it would stand in the file."""
+    detection, policy = config.detection, config.policy
+    thresholds = ("suspicion", "doubt", "conviction", "return_after")
+    return {
+        "probes.targets": " ".join(target.url for target in config.targets) or "none",
+        **{f"detection.{name}": format_duration(getattr(detection, name)) for name in thresholds},
+        "detection.conviction_sends": str(detection.conviction_sends),
+        "detection.rtt_factor": f"{detection.rtt_factor:g}",
+        "policy.failback_after": format_duration(policy.failback_after),
+        "policy.failback_moves_flows": str(policy.failback_moves_flows).lower(),
+        "metrics.listen": config.metrics.listen or "none",
+        "kernel.fwmark_mask": f"{config.fwmark_mask:#010x}",
+    }

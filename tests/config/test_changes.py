@@ -1,0 +1,119 @@
+"""What a reload says it changes; and in the lab, that flows stay as it says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from failover.config import DEFAULT_TARGETS, PROFILES, Config, Detection, Metered, Metrics, Policy, Uplink
+from failover.config.changes import changes
+from failover.export.client import call
+from failover.lab.places import CARRIERS
+from failover.lab.stage import Stage
+from failover.model import FAMILIES, Family
+
+AU, DOCOMO, DEPOT = (Uplink(carrier.name, carrier.interface) for carrier in CARRIERS)
+BASE = Config(uplinks=(AU, DOCOMO))
+CHANGES: dict[str, tuple[Config, list[str]]] = {
+    "nothing": (BASE, []),
+    "one number": (replace(BASE, detection=Detection(doubt=0.3)), ["detection.doubt: 300ms, was 350ms"]),
+    "a profile": (
+        replace(BASE, detection=PROFILES["frugal"]),
+        [
+            "detection.suspicion: 400ms, was 250ms",
+            "detection.doubt: 500ms, was 350ms",
+            "detection.conviction: 2s, was 1.5s",
+        ],
+    ),
+    "the rest": (
+        replace(
+            BASE, policy=Policy(90.0, True), metrics=Metrics(None), fwmark_mask=0xFF0000, targets=DEFAULT_TARGETS[:1]
+        ),
+        [
+            f"probes.targets: icmp://1.1.1.1, was {' '.join(target.url for target in DEFAULT_TARGETS)}",
+            "policy.failback_after: 90s, was 1m",
+            "policy.failback_moves_flows: true, was false",
+            "metrics.listen: none, was 127.0.0.1:9109",
+            "kernel.fwmark_mask: 0x00ff0000, was 0x3f000000",
+        ],
+    ),
+    "one more": (replace(BASE, uplinks=(AU, DEPOT, DOCOMO)), ["uplinks: depot on wlan0 is new"]),
+    "one less": (replace(BASE, uplinks=(DOCOMO,)), ["uplinks: au on wwan0 is gone; its open flows end"]),
+    "another order": (replace(BASE, uplinks=(DOCOMO, AU)), ["uplinks: preferred in the order docomo, au"]),
+    "another name": (replace(BASE, uplinks=(replace(AU, name="kddi"), DOCOMO)), ["uplinks: kddi, was au"]),
+    "another interface": (
+        replace(BASE, uplinks=(replace(AU, interface="wwan7"), DOCOMO)),
+        ["uplinks: au on wwan0 is gone; its open flows end", "uplinks: au on wwan7 is new"],
+    ),
+    "details": (
+        replace(BASE, uplinks=(replace(AU, carrier="KDDI", metered=Metered(), targets=()), DOCOMO)),
+        ["uplinks: au: other carrier, metered, targets"],
+    ),
+    "discovered": (
+        replace(BASE, uplinks=()),
+        ["uplinks: discovered; open flows of what is no uplink any more end"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_is_told(name: str) -> None:
+    after, told = CHANGES[name]
+    assert list(changes(BASE, after)) == told
+
+
+def test_the_way_back_from_discovered_uplinks_is_told() -> None:
+    assert list(changes(Config(), BASE)) == ["uplinks: as listed; open flows of what is no uplink any more end"]
+    assert list(changes(Config(), Config())) == []
+
+
+# --- in the lab ------------------------------------------------------------------------------------------------------
+
+UNDER_WAY = 10
+"""New flows in 0.1 s, three round trips."""
+METRICS = "metrics: {listen: 127.0.0.1:9110}\n"
+EVERYTHING_ELSE = """\
+kernel: {fwmark_mask: 0x00ff0000}
+detection: fast
+policy: {failback_after: 7s, failback_moves_flows: true}
+probes:
+  targets: [icmp://8.8.8.8, icmp://9.9.9.9, "icmp://[2001:4860:4860::8888]", "icmp://[2620:fe::fe]"]
+"""
+
+
+def listed(*uplinks: Uplink) -> str:
+    return "uplinks:\n" + "".join(f"  - {{name: {u.name}, interface: {u.interface}}}\n" for u in uplinks)
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with Stage(lambda _who, _what: None, config=listed(AU, DOCOMO, DEPOT)) as built:
+        built.check_traffic()
+        built.start_agent()
+        built.ready()
+        yield built
+
+
+def lost(stage: Stage, config: str, seconds: float) -> dict[tuple[Family, str], int]:
+    """Messages of the user, sent after a reload, that had no answer a second later, where there are any."""
+    stage.config.write_text(config)
+    before = time.monotonic()
+    call(stage.socket, "reload", {})
+    stage.watch(seconds)
+    seen = stage.user.seen(before, time.monotonic() - 1.0)
+    return {key: flow.sent - flow.answered for key, flow in seen.items() if flow.sent > flow.answered}
+
+
+def test_a_reload_that_takes_no_uplink_away_loses_no_packet(stage: Stage) -> None:
+    assert lost(stage, METRICS + EVERYTHING_ELSE + listed(replace(AU, name="kddi"), DOCOMO, DEPOT), 2.5) == {}
+
+
+def test_the_open_flows_of_an_uplink_that_is_taken_away_end(stage: Stage) -> None:
+    """New ones go on; of those under way at that moment, the reply may find no way back."""
+    gone = lost(stage, METRICS + EVERYTHING_ELSE + listed(DOCOMO, DEPOT), 2.5)
+    assert gone[Family.IPV4, "udp"] > 50
+    assert gone[Family.IPV4, "tcp"] > 20
+    assert all(gone.get((family, "new"), 0) <= UNDER_WAY for family in FAMILIES)
