@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from failover.core.verdicts import LOST
+from failover.memory import Debt
 from failover.model import Verdict
 
 HALF_LIFE: Final = 900.0
@@ -49,16 +50,34 @@ class Standing:
             self.wait = max(self.wait, after_doubt)
 
     def _convict(self, now: float, failback: float) -> None:
+        least = 0.0
         if self._chargeable:
             self.relapses = self.relapses_now(now) + 1
             self._relapsed_at = now
             self._chargeable = False
-        self.wait = min(LONGEST, failback * 2 ** max(0.0, self.relapses - 1))
+        elif self.convicted:
+            least = self.wait
+        self.wait = max(least, self._sentence(failback))
         self.convicted = True
+
+    def _sentence(self, failback: float) -> float:
+        """The whole hold-down after so many relapses, seconds."""
+        return float(min(LONGEST, failback * 2 ** max(0.0, self.relapses - 1)))
 
     def relapses_now(self, now: float) -> float:
         """Convictions, each halved every HALF_LIFE seconds (RFC 2439's decay)."""
         return float(self.relapses * 0.5 ** ((now - self._relapsed_at) / HALF_LIFE))
+
+    def recall(self, now: float, debt: Debt, failback: float, after_doubt: float) -> None:
+        """As it was before a restart. An outage that may have been under way then is the same one still."""
+        self.relapses, self._relapsed_at = debt.relapses, now
+        if debt.owed > 0:
+            self.wait, self.convicted = debt.owed, debt.convicted
+            self._chargeable = not debt.convicted or debt.owed + after_doubt <= self._sentence(failback)
+
+    def owed(self, now: float) -> float:
+        """Seconds of unbroken health still to come before traffic may return."""
+        return self.wait if self.healthy_since is None else max(0.0, self.healthy_since + self.wait - now)
 
     def until(self) -> float:
         """Monotonic time from which traffic may return; inf while the uplink is not healthy."""

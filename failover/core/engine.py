@@ -16,8 +16,10 @@ from failover.core.lane import Lane
 from failover.core.operator import expire, obey
 from failover.core.policy import Will, decide, next_due
 from failover.core.prober import Prober
+from failover.core.recall import Recall
 from failover.core.reconcile import Reconciler
-from failover.model import FAMILIES, Decision, Family, ProbeNow, ProbeResult, Use, Verdict
+from failover.memory import Memory
+from failover.model import FAMILIES, Answer, Decision, Family, ProbeNow, ProbeResult, Use
 from failover.picture import Snapshot
 from failover.seam import Applied, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
 
@@ -27,9 +29,10 @@ Event = KernelRead | Applied | ProbeResult | Resumed | WallClock | Asked | Recon
 class Engine:
     """One box: `handle` every event, `wake` at every `deadline`, carry out the effects in order."""
 
-    def __init__(self, config: Config, random: Callable[[], float]) -> None:
-        """`random` gives floats in [0, 1): the only dice."""
+    def __init__(self, config: Config, random: Callable[[], float], memory: Memory | None = None) -> None:
+        """`random` gives floats in [0, 1): the only dice. `memory`: what a former engine said it was to remember."""
         self.config = config
+        self._recall = Recall(memory)
         self._fleet = Fleet(config, random)
         self._kernel = Reconciler()
         self._will = Will()
@@ -37,6 +40,7 @@ class Engine:
         self._policy_due = dict.fromkeys(FAMILIES, inf)
         self._prober = Prober()
         self._failures, self._warnings = notices.Once(), notices.Once()
+        self._ready = False
 
     def handle(self, now: float, event: Event) -> list[Effect]:
         """Take in one event; returns what to do about it."""
@@ -45,13 +49,13 @@ class Engine:
                 return self.hear(now, [event])
             case KernelRead(facts):
                 self._kernel.read(now, facts)
-                return self._follow(now)
+                return self._follow(now) + self._readiness()
             case Reconfigured(config):
                 self.config = self._fleet.config = config
                 return self._follow(now) if self._decisions else []
             case Applied(results):
                 self._kernel.applied(results)
-                return [*self._failures.news(now, notices.failures(event))]
+                return [*self._failures.news(now, notices.failures(event)), *self._readiness()]
             case Resumed(seconds):
                 for lane in self._fleet:
                     lane.resumed(now)
@@ -87,6 +91,10 @@ class Engine:
         uplinks, warnings = self._fleet.views(will.drained), self._kernel.desired.warnings
         return Snapshot(dict(self._decisions), uplinks, will.use, until, will.strict, warnings)
 
+    def memory(self, now: float) -> Memory:
+        """What an engine that comes after this one is to be given."""
+        return self._recall.take(now, self._will, self._fleet)
+
     # --- events ------------------------------------------------------------------------------------------------------
 
     def _follow(self, now: float) -> list[Effect]:
@@ -95,11 +103,23 @@ class Engine:
         self._prober.prune(self._fleet, self.config.fwmark_mask)
         self._decisions = {family: self._fleet.rename(then) for family, then in self._decisions.items()}
         if not self._decisions:
-            self._decisions = self._fleet.adopt(now, self._kernel.facts)
-            effects.append(notices.ready(self._decisions.values(), len(self._fleet.uplinks)))
+            self._will = self._recall.will(now)
+            remembered = self._will if self._recall.remembers else None
+            self._decisions = self._fleet.adopt(now, self._kernel.facts, remembered)
+            effects += notices.recalled(now, self._will)
+        self._recall.give(now, self._fleet, self.config)
         return effects + self._turn(now, self._fleet, facts=True)
 
+    def _readiness(self) -> list[Effect]:
+        """Said once, when the kernel is adopted."""
+        if self._ready or not self._kernel.adopted:
+            return []
+        self._ready = True
+        return [notices.ready(self._decisions.values(), len(self._fleet.uplinks))]
+
     def _asked(self, now: float, asked: Asked) -> list[Effect]:
+        if not self._decisions:
+            return [Answer(asked.id, "", "the kernel has not been read yet", "ask again")]
         self._will, answer = obey(now, asked, self._will, list(self._fleet))
         if answer.error:
             return [answer]
@@ -130,7 +150,9 @@ class Engine:
             if lane.turned(now, self.config):
                 effects.append(notices.verdict(lane))
                 families.add(lane.family)
-        families.update(lane.family for lane in lanes if lane.family not in families and self._hangs_on(lane))
+        for lane in lanes:
+            if lane.family not in families and self._fleet.hang_on(lane, self._decisions[lane.family].active):
+                families.add(lane.family)
         if families:
             effects += self._decide(now, families, facts=facts)
             others = (lane for lane in lanes if lane.family not in families)
@@ -141,13 +163,6 @@ class Engine:
             effects += self._prober.due(now, lane, rivals, decision)
             lane.rearm()
         return effects
-
-    def _hangs_on(self, lane: Lane) -> bool:
-        """Whether traffic of a shaky uplink may wait for this one to be proven."""
-        active = self._decisions[lane.family].active
-        shaky = (Verdict.DOUBTFUL, Verdict.DEGRADED)
-        rivals = self._fleet.by_family[lane.family] if lane.verdict is Verdict.UP else ()
-        return any(rival.uplink.name == active and rival.verdict in shaky for rival in rivals)
 
     def _decide(self, now: float, families: Collection[Family], *, facts: bool) -> list[Effect]:
         """Policy for these families, then the kernel."""

@@ -11,7 +11,7 @@ from math import inf
 
 from failover.config import Config
 from failover.core.lane import Lane
-from failover.core.policy import Candidate
+from failover.core.policy import Candidate, Will
 from failover.core.uplinks import Uplink, resolve
 from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Facts, RouteKind
 from failover.model import FAMILIES, Decision, Family, Notice, NoticeKind, Verdict
@@ -84,16 +84,24 @@ class Fleet:
                 lane.schedule.rest()
         return silent
 
+    def hang_on(self, lane: Lane, active: str | None) -> bool:
+        """Whether traffic of a shaky active uplink may wait for this one to be proven."""
+        shaky = (Verdict.DOUBTFUL, Verdict.DEGRADED)
+        rivals = self.by_family[lane.family] if lane.verdict is Verdict.UP else ()
+        return any(rival.uplink.name == active and rival.verdict in shaky for rival in rivals)
+
     def served(self, now: float, decision: Decision) -> None:
         """An uplink that takes traffic when its hold-down is over owes nothing more."""
         for lane in self.by_family[decision.family]:
             if lane.uplink.name == decision.active and lane.standing.until() <= now:
                 lane.standing.served()
 
-    def adopt(self, now: float, facts: Facts) -> dict[Family, Decision]:
+    def adopt(self, now: float, facts: Facts, will: Will | None = None) -> dict[Family, Decision]:
         """The kernel's present choice: our own tables if a former agent left them, else the best default of main.
 
-        Where a former agent had moved away from a preferred uplink, that one owes the full hold-down again.
+        Where a former agent had moved away from an uplink, that one owes the full hold-down again, unless it is known
+        (`will`; None: nothing is remembered) that it was at the operator's word. What is remembered of debts is given
+        back after this; where nothing is, the other uplinks owe as much.
         """
         decisions = {}
         for family in FAMILIES:
@@ -101,10 +109,12 @@ class Fleet:
             active = ours or self._chosen(facts, family, TABLE_MAIN)
             settled = self._chosen(facts, family, TABLE_SETTLED) or active
             decisions[family] = Decision(family, active, settled, text="found in the kernel", at=now)
+            left = ours is not None and (will is None or will.use != active)
             for lane in self.by_family[family]:
                 if lane.uplink.name == active:
                     lane.standing.served()
-                elif ours:
+                    left = left and will is None
+                elif left and not (will and lane.uplink.name in will.drained):
                     lane.standing.wait = self.config.policy.failback_after
                     lane.standing.convicted = True
         return decisions

@@ -6,9 +6,12 @@ Pure. One line per fact; the text reads by itself, the fields are for machines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Final
 
+from failover.config.values import format_duration
 from failover.core.lane import Lane
+from failover.core.policy import Will
 from failover.model import Decision, Notice, NoticeKind
 from failover.seam import Applied
 from failover.wording import describe
@@ -60,7 +63,7 @@ def verdict(lane: Lane) -> Notice:
 
 
 def ready(decisions: Iterable[Decision], uplinks: int) -> Notice:
-    """The kernel's choice is adopted; probing begins."""
+    """The kernel is adopted: our routes and rules are there."""
     ways = ", ".join(f"{d.family} by {d.active}" for d in decisions if d.active) or "no default route yet"
     return Notice(NoticeKind.READY, f"{uplinks} uplinks, {ways}", {"uplinks": uplinks})
 
@@ -68,6 +71,15 @@ def ready(decisions: Iterable[Decision], uplinks: int) -> Notice:
 def operator(text: str) -> Notice:
     """The operator's will has changed."""
     return Notice(NoticeKind.OPERATOR, text)
+
+
+def recalled(now: float, will: Will) -> list[Notice]:
+    """The operator's will is still in force after a restart."""
+    texts = [f"{name} is still drained" for name in sorted(will.drained)]
+    if will.use is not None and will.until > now:
+        left = "" if will.until == inf else f" for {format_duration(round(will.until - now))} more"
+        texts.insert(0, f"still using {will.use}{left}{', strictly' if will.strict else ''}")
+    return [operator("; ".join(texts))] if texts else []
 
 
 def warnings(texts: Iterable[str]) -> dict[str, Notice]:

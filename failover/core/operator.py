@@ -23,6 +23,8 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
     """The will after the command, and the answer to whoever gave it."""
     command = asked.command
     names = list(dict.fromkeys(lane.uplink.name for lane in lanes))
+    if isinstance(command, Undrain):
+        names += sorted(will.drained.difference(names))  # it may have gone since, or not have come yet
     if not isinstance(command, Auto) and command.name not in names:
         return will, _unknown(asked.id, command.name, names)
     match command:

@@ -25,6 +25,9 @@ SLOWLY: Final = 0.2
 """Seconds between two repairs then; a shell loop that deletes takes 10 ms a turn, and must win once."""
 PATIENCE: Final = 1.0
 """Seconds after which a batch that nobody acknowledged is forgotten."""
+TRIES: Final = 2
+"""Whole plans carried out in spite of refusals before the kernel counts as adopted: what it refuses twice may be
+refused for ever, and whoever waits for us to be ready shall not."""
 PERIOD: Final = 60.0
 """Seconds between two reads of the kernel when nothing is heard of it."""
 
@@ -35,6 +38,9 @@ class Reconciler:
     def __init__(self) -> None:
         self.facts = Facts()
         self.desired = Desired()
+        self.adopted = False
+        """The kernel was once as wanted, or as near to that as it lets us come."""
+        self._tries = 0
         self._repairs: deque[float] = deque(maxlen=REPAIRS)
         self._refused: frozenset[Operation] = frozenset()
         self._pause = SLOWLY
@@ -53,7 +59,7 @@ class Reconciler:
         if _ground(facts) != _ground(self.facts):
             self._refused = frozenset()
         self.facts = facts
-        if self._acknowledged or now >= self._awaited_until:
+        if self._acknowledged:
             self._awaited_until = -inf
         self._retry_at, self._read_at = inf, now + PERIOD
 
@@ -61,6 +67,9 @@ class Reconciler:
         """What came of the last batch."""
         self._acknowledged = True
         self._refused = frozenset(result.operation for result in results if result.error is not None)
+        if not self._owing:
+            self._tries += 1
+            self.adopted = self.adopted or not self._refused or self._tries >= TRIES
 
     def switch(self, now: float, uplinks: Sequence[Uplink], decisions: Iterable[Decision]) -> list[Apply]:
         """The one replace per family that moves new flows, ahead of any plan; all else follows the next read.
@@ -94,6 +103,7 @@ class Reconciler:
         operations = diff(self.facts, self.desired)
         decided, self._owing = decided or self._owing, False
         if not operations:
+            self.adopted = True
             return []
         refused = self._refused.issuperset(operations)
         if not decided:

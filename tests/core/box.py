@@ -14,6 +14,7 @@ from dataclasses import replace
 from failover.config import Config
 from failover.core.engine import Engine, Event
 from failover.facts import TABLE_MAIN, Address, Facts, Link, Operation, OperationResult, Sysctl
+from failover.memory import Memory
 from failover.model import (
     PROBE_PATIENCE,
     Answer,
@@ -72,13 +73,19 @@ class Box:
     """`run` it; `facts`, `weather` and `blocked` may be changed at any time (call `stir` after the first)."""
 
     def __init__(
-        self, *names: str, config: Config = QUICK, seed: int = 1, families: Iterable[Family] = (V4,), start: float = 0.0
+        self,
+        *names: str,
+        config: Config = QUICK,
+        seed: int = 1,
+        families: Iterable[Family] = (V4,),
+        start: float = 0.0,
+        memory: Memory | None = None,
     ) -> None:
         self.facts = ground(names, families)
         self.weather: dict[str, Weather] = {}
         self.blocked: Callable[[Operation], str | None] = lambda _: None
         """What the kernel says against an operation."""
-        self.engine = Engine(config, random.Random(seed).random)
+        self.engine = Engine(config, random.Random(seed).random, memory)
         self.now = start
         self.sent: list[tuple[float, SendProbe]] = []
         self.notices: list[tuple[float, Notice]] = []
@@ -125,6 +132,14 @@ class Box:
         self._carry_out(self.engine.handle(self.now, Asked(number, command)))
         assert self.answers[-1].id == number
         return self.answers[-1]
+
+    def restart(self, memory: Memory | None, *, pause: float = 1.0, config: Config | None = None) -> None:
+        """The agent is gone, with all that was on its way to it; after a pause another one starts."""
+        self.now += pause
+        self._queue = [entry for entry in self._queue if callable(entry[2])]
+        self._ids.clear()
+        self.engine = Engine(config or self.engine.config, random.Random(self.now).random, memory)
+        self.stir()
 
     def stir(self) -> None:
         """The kernel is read."""
