@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
-from failover.export.entries import Entry, encode
+from failover.export.entries import LINE_MAX, Entry, encode
 from failover.model import NoticeKind, Reason, Verdict
 
 PERIOD: Final = 60.0
@@ -21,13 +21,13 @@ DAY_BYTES: Final = 5_000_000
 PAGE: Final = 4096
 """Bytes that a write costs beyond its own: the disk takes whole pages."""
 PENDING: Final = 16384
-"""Bytes of one write, before counts; twice that for what should not wait. What is more is counted."""
+"""Bytes after which what can wait is only counted; twice that for what should not."""
 BURST: Final = 500_000
 RESERVE: Final = BURST // 2
 """Left to what should not wait."""
 LANES: Final = 64
 """Uplinks and families that are counted apart."""
-_WRITE_MAX: Final = PAGE + 2 * PENDING + LANES * 512
+_WRITE_MAX: Final = PAGE + 2 * PENDING + LINE_MAX + LANES * 512
 RATE: Final = (DAY_BYTES - BURST - _WRITE_MAX) / 86400
 """Bytes a second."""
 _PATIENT: Final = frozenset((NoticeKind.VERDICT, NoticeKind.UPLINK, NoticeKind.KERNEL, NoticeKind.WARNING))
@@ -72,11 +72,11 @@ class Batch:
         lane = _lane(entry)
         word = self._counted_as(lane, entry)
         if word is None:
-            line, urgent = encode(entry), entry.kind not in _PATIENT
-            if self._bytes + len(line) <= PENDING * (1 + urgent):
-                self._keep(now, lane, entry, line, urgent=urgent)
+            urgent = entry.kind not in _PATIENT
+            if self._bytes < PENDING * (1 + urgent):
+                self._keep(now, lane, entry, urgent=urgent)
                 return
-            word = "more"
+            word = "others"
         self._count(now, lane, word, entry)
 
     def deadline(self) -> float:
@@ -124,7 +124,8 @@ class Batch:
             return "doubts"
         return "acquittals" if verdict == self._verdicts.get(lane) else None
 
-    def _keep(self, now: float, lane: Lane, entry: Entry, line: bytes, *, urgent: bool) -> None:
+    def _keep(self, now: float, lane: Lane, entry: Entry, *, urgent: bool) -> None:
+        line = encode(entry)
         self._lines.append(line)
         self._bytes += len(line)
         self._urgent = self._urgent or urgent
@@ -173,18 +174,13 @@ def _lane(entry: Entry) -> Lane:
     return str(name or ""), str(entry.fields.get("family") or "")
 
 
-_WORDS: Final = {
-    "doubts": "in doubt {} times",
-    "acquittals": "out of it {} times",
-    "diverts": "new flows diverted {} times",
-    "returns": "brought back {} times",
-    "more": "{} more entries, not kept one by one",
-}
+_WORDS: Final = ("doubts", "acquittals", "diverts", "returns", "others")
+"""In the order in which they are told."""
 
 
 def _summary(now: float, lane: Lane, count: _Count, verdict: str) -> Entry:
     """The count as an entry, under the id of the last one that it counts."""
-    parts = [words.format(count.numbers[word]) for word, words in _WORDS.items() if word in count.numbers]
+    parts = [f"{word} {count.numbers[word]}" for word in _WORDS if word in count.numbers]
     about = f"{lane[0]} {lane[1]}".strip() or "all else"
     text = f"{about} in {now - count.began:.0f} s: {', '.join(parts)}" + (f"; now {verdict}" if verdict else "")
     fields = {

@@ -48,11 +48,11 @@ class Past:
 class Storage:
     """Journal and memory of one agent. Only `past` and `close` wait for the disk, and not for long."""
 
-    def __init__(self, folder: Path, stamp: Stamp, say: Say) -> None:
-        """`stamp`: now; `say` is called by `tick` and `close` only."""
+    def __init__(self, folder: Path, stamp: Stamp, say: Say, retry: float = RETRY) -> None:
+        """`stamp`: now; `say` is called by `tick` and `close` only; `retry`: seconds after a failure."""
         self._folder, self._say = folder, say
         self._batch = Batch()
-        self._writer = _Writer(folder, stamp)
+        self._writer = _Writer(folder, stamp, retry)
         self._silenced = -inf
         self._told = False
 
@@ -106,9 +106,9 @@ class Storage:
 class _Writer:
     """The queue and its thread. What the two share is held under one lock, never while the disk is asked."""
 
-    def __init__(self, folder: Path, stamp: Stamp) -> None:
+    def __init__(self, folder: Path, stamp: Stamp, retry: float) -> None:
         self.dropped = 0
-        self._folder, self._stamp = folder, stamp
+        self._folder, self._stamp, self._retry = folder, stamp, retry
         self._change = threading.Condition()
         self._past: Past | None = None
         self._lines: deque[bytes] = deque()
@@ -179,7 +179,7 @@ class _Writer:
         while not ending:
             with self._change:
                 if self._error:
-                    self._change.wait_for(lambda: self._ending, RETRY)
+                    self._change.wait_for(lambda: self._ending, self._retry)
                 self._change.wait_for(lambda: self._ending or self._lines or self._memory is not None)
                 ending, lines, memory = self._ending, list(self._lines), self._memory
                 self._lines.clear()

@@ -15,7 +15,7 @@ class Happenings:
         self.unix = UNIX
         self._numbering = Numbering(run)
 
-    def happen(self, kind: NoticeKind, text: str = "something", **fields: object) -> Entry:
+    def happen(self, kind: NoticeKind, text: str = "something", /, **fields: object) -> Entry:
         return self._numbering.entry(Notice(kind, text, fields), self.unix, trusted=True)
 
     def switch(self, left: str | None, taken: str | None, reason: str, family: str = "ipv4") -> Entry:
