@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,11 +65,11 @@ def decode(data: bytes, stamp: Stamp) -> Memory:
     try:
         tree = json.loads(data)
         version = tree["version"]
-        if type(version) is not int or version != VERSION:
-            raise ValueError(f"its version {clean(str(version), 20)} is not {VERSION}")
-        return _memory(tree["memory"], stamp.age(_stamp(tree["taken"])))
-    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        if type(version) is int and version == VERSION:
+            return _memory(tree["memory"], stamp.age(_stamp(tree["taken"])))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("it is corrupt") from error
+    raise ValueError(f"its version {clean(str(version), 20)} is not {VERSION}")
 
 
 def load(path: Path, stamp: Stamp) -> tuple[Memory | None, str]:
@@ -90,12 +89,8 @@ def load(path: Path, stamp: Stamp) -> tuple[Memory | None, str]:
 
 
 def _stamp(tree: Any) -> Stamp:
-    return Stamp(
-        _number(tree["unix"], UNIX_MAX),
-        _flag(tree["trusted"]),
-        _name(tree["boot"]),
-        _number(tree["boottime"], UNIX_MAX),
-    )
+    boot = _name(tree["boot"]) if tree["boot"] != "" else ""
+    return Stamp(_number(tree["unix"], UNIX_MAX), _flag(tree["trusted"]), boot, _number(tree["boottime"], UNIX_MAX))
 
 
 def _memory(tree: Any, age: float) -> Memory:
@@ -121,9 +116,9 @@ def _debt(tree: Any) -> Debt:
 
 
 def _number(value: object, most: float) -> float:
-    if type(value) not in (int, float) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("no number")
-    if not 0 <= value <= most or not isfinite(value):
+    if not 0 <= value <= most:  # NaN is not
         raise ValueError("a number out of range")
     return float(value)
 
@@ -135,7 +130,7 @@ def _flag(value: object) -> bool:
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str) or clean(value) != value:
+    if not isinstance(value, str) or not value or clean(value) != value:
         raise TypeError("no name")
     return value
 
