@@ -100,7 +100,7 @@ class Storage:
         self._writer.add(self._batch.flush(now))
         left = self._writer.end(timeout)
         if left:
-            self._say("warning", f"{self._folder}: {left} entries are lost")
+            self._say("warning", f"{self._folder}: {left} entries are not on disk")
 
 
 class _Writer:
