@@ -5,7 +5,7 @@
     control socket ─> Asked ──────────┤                  ^                   ├─> answers, log lines, metrics
     clocks ─> WallClock, Resumed ─────┘        timer at Engine.deadline()    └─> (snapshot: status and gauges)
 
-Each notice becomes one entry, and goes to the log, the metrics, and whoever watches.
+Each notice becomes one entry, and goes to the log, the journal on disk, the metrics, and whoever watches.
 
 No judgement and no protocol here. Whatever happens to this process, routing stays as it is.
 """
@@ -32,10 +32,12 @@ from failover.config.source import ConfigFile
 from failover.core.diff import is_switch
 from failover.core.engine import Engine, Event
 from failover.desk import Desk
-from failover.export.entries import Numbering
+from failover.export.entries import Entry, Numbering, Recent
 from failover.export.instance import require_capabilities, require_descriptors, sole_instance
 from failover.export.log import Log, claim_standard_streams
+from failover.export.memory import Stamp
 from failover.export.metrics import Metrics
+from failover.export.storage import Storage
 from failover.export.supervisor import Supervisor
 from failover.facts import Operation
 from failover.kernel.clock import slept, wall_clock_trusted
@@ -62,6 +64,8 @@ TICK: Final = 1.0
 SLEPT_LEAST: Final = 0.5
 """Seconds of suspend that count."""
 CLOCK_PERIOD: Final = 60.0
+REMEMBERED: Final = 600.0
+"""Seconds between two writes of what is to be remembered, when the operator says nothing."""
 LEDGER: Final = "sysctls.json"
 SHOWN: Final = frozenset((NoticeKind.SWITCH, NoticeKind.VERDICT, NoticeKind.OPERATOR, NoticeKind.UPLINK))
 """Kinds of notices that change how things are in one sentence."""
@@ -137,12 +141,17 @@ class Agent:
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         """None: the timer, or what was heard. As bounded as probes and clients are."""
         self._put = self._queue.put_nowait
-        self._engine = Engine(config, random.random)
+        self._trusted = wall_clock_trusted()
+        """The wall clock, as last looked at."""
+        self._storage = Storage(options.state, self._stamp(), self._say)
+        self._recent = Recent()
+        self._past = self._storage.past()
+        self._engine = Engine(config, random.random, self._past.memory)
         self._probes = Probes(self._loop, self._probed, self._resolvers)
         self._metrics = Metrics()
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
         self._reloads = Reload(source, self._take, self._reloaded, self._say)
-        self._desk = Desk(options.socket, self._about, self._engine, self._metrics, self._say)
+        self._desk = Desk(options.socket, self._about, self._happened, self._engine, self._metrics, self._say)
         self._listen = config.metrics.listen
         self._ended: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -156,8 +165,8 @@ class Agent:
         self._clock_due = 0.0
         self._news = False
         """The supervisor does not know yet how things are."""
-        self._trusted = False
-        """The wall clock, as last looked at."""
+        self._forgetful = 0.0
+        """When what is to be remembered is written anew."""
         self._complained = -inf
 
     # --- start and end -----------------------------------------------------------------------------------------------
@@ -170,6 +179,9 @@ class Agent:
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self._desk.open(self._listen, self._ask, self._reload)
         self._say("started", f"failover {__version__}, pid {os.getpid()}")
+        for complaint in self._past.complaints:
+            self._say("warning", complaint)
+        self._forgetful = time.monotonic() + REMEMBERED
         self._look_at_clocks(time.monotonic())  # before any probe leaves
         self._reader.open()
         gc.freeze()  # what is loaded now stays: a full collection over it would cost 25 ms in the middle of a switch
@@ -181,6 +193,8 @@ class Agent:
             self._timer.cancel()
         self._probes.close()
         await self._desk.close()
+        self._remember()
+        self._storage.close(time.monotonic())
 
     async def pump(self) -> int:
         """Event after event until the end; 0 after a signal, 1 after an error that nobody expected."""
@@ -252,6 +266,8 @@ class Agent:
         self._carry_out(self._engine.hear(now, heard))
         self._carry_out(self._engine.wake(now) if event is None else self._engine.handle(now, event))
         self._reader.catch_up()
+        if now >= self._forgetful:
+            self._remember()
         if self._timer is not None:
             self._timer.cancel()
         self._due = max(now, min(self._engine.deadline(), now + self._tick))
@@ -263,12 +279,21 @@ class Agent:
         if asleep - self._slept >= SLEPT_LEAST:
             self._put(Resumed(asleep - self._slept))
             self._slept = asleep
+        self._storage.tick(now)
         if now >= self._clock_due:
             self._clock_due = now + CLOCK_PERIOD
             self._news = True
             self._desk.keep()
             self._trusted = wall_clock_trusted()
             self._put(WallClock(time.time(), self._trusted))
+
+    def _stamp(self) -> Stamp:
+        return Stamp.now(time.time(), trusted=self._trusted)
+
+    def _remember(self) -> None:
+        now = time.monotonic()
+        self._forgetful = now + REMEMBERED
+        self._storage.remember(self._engine.memory(now), self._stamp())
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         """In the engine's order: a switch comes before its log line."""
@@ -303,8 +328,12 @@ class Agent:
         """One entry: said, counted, shown to whoever watches."""
         entry = self._numbering.entry(notice, time.time(), trusted=self._trusted)
         self._log.say(notice.kind, notice.text, entry.id)
+        self._recent.add(entry)
+        self._storage.note(time.monotonic(), entry)
         self._metrics.noticed(notice)
         self._desk.publish(entry)
+        if notice.kind is NoticeKind.OPERATOR:
+            self._forgetful = 0.0
         if notice.kind is NoticeKind.READY:
             self._supervisor.ready(self._desk.sentence())
         self._news = self._news or notice.kind in SHOWN
@@ -335,6 +364,9 @@ class Agent:
         self._asked[number] = self._loop.create_future()
         self._put(Asked(number, command))
         return self._asked[number]
+
+    def _happened(self, limit: int, since: float | None) -> list[Entry]:
+        return self._recent.recent(limit, since, self._past.entries)
 
     def _about(self) -> dict[str, object]:
         problems = list(self._reloads.problems)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from failover.core.engine import Engine
@@ -25,6 +25,8 @@ Ask = Callable[[Command], Awaitable[Answer]]
 """Has the engine obey a command."""
 About = Callable[[], Mapping[str, object]]
 """What `status` says of the agent itself."""
+Happened = Callable[[int, float | None], Sequence[Entry]]
+"""The newest entries, oldest first: so many at most, none from before that moment (unix seconds)."""
 Reload = Callable[[], Awaitable[Answer]]
 """Has the config read again."""
 
@@ -32,8 +34,11 @@ Reload = Callable[[], Awaitable[Answer]]
 class Desk:
     """Both servers; `open` and `close` them together."""
 
-    def __init__(self, socket: Path, about: About, engine: Engine, metrics: Metrics, say: Say) -> None:
-        self._about, self._engine, self._metrics, self._say = about, engine, metrics, say
+    def __init__(
+        self, socket: Path, about: About, happened: Happened, engine: Engine, metrics: Metrics, say: Say
+    ) -> None:
+        self._about, self._happened = about, happened
+        self._engine, self._metrics, self._say = engine, metrics, say
         self._control = Control(socket, self._answer, say)
         self._scrape: Scrape | None = None
 
@@ -86,9 +91,16 @@ class Desk:
         match spec.name:
             case "status":
                 return {"status": self._status()}
+            case "events":
+                return {"events": [entry.document() for entry in self._entries(arguments)]}
             case "reload":
                 return await _reply(self._reload())
         raise ControlError(f"{spec.name} is unknown to this agent")
+
+    def _entries(self, arguments: Mapping[str, object]) -> Sequence[Entry]:
+        limit, since = arguments["limit"], arguments.get("since")
+        assert isinstance(limit, int)
+        return self._happened(limit, time.time() - since if isinstance(since, float) else None)
 
     def sentence(self) -> str:
         """How things are, for somebody in a hurry."""
