@@ -86,10 +86,10 @@ def plan(uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], facts:
         sysctls=tuple(_sysctls(uplinks, facts)),
         refresh_after=_refresh_after(routes),
         warnings=(
-            *(warning for family in served for warning in _inseparable(uplinks, family)),
-            *_crowded(served, facts),
-            *_deafening(uplinks, facts),
-            *map(_intruder, conflicts(facts)),
+            *(warning for family in served for warning in inseparable(uplinks, family)),
+            *crowded(served, facts),
+            *deafening(uplinks, facts),
+            *map(intruder, conflicts(facts)),
         ),
     )
 
@@ -270,7 +270,7 @@ def _landing(goto: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: 
     It keeps its own target, and so goes on among the originals, where that lies behind main, is not there (the kernel
     passes over such a rule), or has a copy that shares its pref with others before it.
     """
-    target = _target(goto)
+    target = goto_target(goto)
     if target is None or target > PREF_MAIN or target not in prefs:
         return goto
     rank = next((rank for rank, rule in enumerate(foreign) if rule.priority >= target), None)
@@ -279,7 +279,8 @@ def _landing(goto: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: 
     return _aimed(goto, places[rank]) if places.index(places[rank]) == rank else goto
 
 
-def _target(goto: Rule) -> int | None:
+def goto_target(goto: Rule) -> int | None:
+    """The pref that a goto rule jumps to; None where it does not say."""
     payload = dict(goto.extra).get(FRA_GOTO, b"")
     return struct.unpack("=I", payload)[0] if len(payload) == 4 else None
 
@@ -289,20 +290,23 @@ def _aimed(goto: Rule, target: int) -> Rule:
     return replace(goto, extra=tuple(sorted((*others, (FRA_GOTO, struct.pack("=I", target))))))
 
 
-def _inseparable(uplinks: Iterable[Uplink], family: Family) -> list[str]:
+def inseparable(uplinks: Iterable[Uplink], family: Family) -> list[str]:
+    """Of each address that more than one uplink holds."""
     return [
         f"{' and '.join(names)} hold the same address {address}: their open flows move with each switch"
         for address, names in shared_addresses(uplinks, family).items()
     ]
 
 
-def _crowded(served: Iterable[Family], facts: Facts) -> list[str]:
+def crowded(served: Iterable[Family], facts: Facts) -> list[str]:
+    """Of each family with more foreign rules than there are places for copies."""
     counts = {family: len(_foreign(family, facts)) for family in served}
     text = f"foreign rules between ours and main, {len(PREFS_COPY)} places for copies: the last share one pref"
     return [f"{count} {family} {text}" for family, count in counts.items() if count > len(PREFS_COPY)]
 
 
-def _intruder(item: Route | Rule) -> str:
+def intruder(item: Route | Rule) -> str:
+    """Of one of the `conflicts`."""
     what = f"{describe(item)} (protocol {item.protocol})"
     return f"a foreign {what} stands among ours and may divert traffic; it is left alone"
 
@@ -340,7 +344,7 @@ def _meets_replies(rule: Rule) -> bool:
     )
 
 
-def _deafening(uplinks: Iterable[Uplink], facts: Facts) -> list[str]:
+def deafening(uplinks: Iterable[Uplink], facts: Facts) -> list[str]:
     """Rules before ours that refuse the reverse path: loose or strict, the filter drops every reply then."""
     values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
     if not any(_filtered(uplink.interface, values) for uplink in uplinks):

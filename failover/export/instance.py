@@ -34,12 +34,13 @@ RAW_SOCKETS: Final = Path("/proc/thread-self/net/raw")
 """The raw IPv4 sockets of this network namespace, each with local ADDRESS:PROTOCOL in its second column."""
 
 
-def missing_capabilities() -> list[str]:
-    """Names of the capabilities that this process lacks (CapEff of proc(5))."""
+def missing_capabilities(of: str = "CapEff") -> list[str]:
+    """Names of the capabilities that are missing in one set of this process, as proc(5) names it: what it may do now
+    (CapEff), or what it and its children can ever be given (CapBnd)."""
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            effective = int(line.split()[1], 16)
-            return [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
+        if line.startswith(f"{of}:"):
+            held = int(line.split()[1], 16)
+            return [name for name, bit in CAPABILITIES.items() if not held >> bit & 1]
     return list(CAPABILITIES)
 
 
@@ -61,6 +62,11 @@ def require_descriptors() -> None:
     if soft < DESCRIPTORS_MIN:
         words = f"only {soft} open files are allowed, and the agent needs {DESCRIPTORS_MIN}"
         raise FailoverError(words, f"set LimitNOFILE={DESCRIPTORS_WANTED} in its systemd unit, or use `ulimit -n`")
+
+
+def agents_here() -> list[str]:
+    """The pid of each agent in this network namespace; empty for one that could not say."""
+    return [_marked_by(address) for address in _marks()]
 
 
 @contextlib.contextmanager

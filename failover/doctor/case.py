@@ -1,0 +1,110 @@
+"""What the checks look at, read once: the config, the agent's answer, the kernel's facts. Nothing is judged here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from failover.config import Config, ConfigError, Problem
+from failover.config.source import ConfigFile
+from failover.core.plan import Desired, plan
+from failover.core.uplinks import Uplink, resolve
+from failover.export.client import call
+from failover.facts import Facts
+from failover.kernel.kernel import Kernel
+from failover.kernel.survey import tables_with_default
+from failover.model import FAMILIES, ControlError, Family, clean
+
+PATIENCE: Final = 2.0
+"""Seconds that the agent has to answer."""
+PATH_LIMIT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the operator named, and what is to be had of it."""
+
+    socket: Path
+    state: Path
+    config: Config
+    """The defaults where the file cannot be used."""
+    config_text: str
+    """What came of reading it."""
+    problems: tuple[Problem, ...]
+    """Why the file cannot be used."""
+    doubts: tuple[Problem, ...]
+    """What is doubtful in it."""
+    status: Mapping[str, Any] | None
+    """What the agent answers."""
+    silence: ControlError | None
+    """Why it does not."""
+
+    @staticmethod
+    def of(config_path: Path | None, socket: Path, state: Path) -> Case:
+        """Read the file and ask the agent; neither is an error here."""
+        source = ConfigFile(config_path)
+        problems: tuple[Problem, ...] = ()
+        try:
+            config, doubts = source.load()
+            text = source.outcome
+        except ConfigError as error:
+            config, doubts, problems, text = Config(), (), error.problems, ""
+        status, silence = _asked(socket)
+        return Case(socket, state, config, text, problems, doubts, status, silence)
+
+    @property
+    def agent(self) -> Mapping[str, Any]:
+        """What the agent says of itself; empty while there is none."""
+        return self.status["agent"] if self.status else {}
+
+    @property
+    def pid(self) -> int | None:
+        """Of the agent that answers, where it is a process of ours to see."""
+        told = self.agent.get("pid")
+        return told if isinstance(told, int) and os.path.exists(f"/proc/{told}") else None
+
+    @property
+    def runs(self) -> bool:
+        """Whether an agent answers."""
+        return self.status is not None
+
+
+def _asked(socket: Path) -> tuple[Mapping[str, Any] | None, ControlError | None]:
+    try:
+        status = call(socket, "status", {}, PATIENCE).get("status")
+    except ControlError as error:
+        return None, error
+    if isinstance(status, dict) and isinstance(status.get("agent"), dict):
+        return status, None
+    what = f"the answer from {clean(str(socket), PATH_LIMIT)} is no agent's"
+    return None, ControlError(what, "is it the control socket of failover?")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the kernel holds, and what the agent makes of it."""
+
+    case: Case
+    facts: Facts
+    uplinks: tuple[Uplink, ...]
+    desired: Desired
+    """What the agent wants there; whichever uplink is active, these rules and sysctls."""
+    tables: frozenset[tuple[Family, int]]
+    """Those that have a default route."""
+
+    @staticmethod
+    def of(case: Case) -> Ground:
+        """Read the kernel. Raises KernelError."""
+        with closing(Kernel()) as kernel:
+            facts = kernel.read()
+        uplinks = resolve(facts, case.config, {})
+        return Ground(case, facts, uplinks, plan(uplinks, {}, facts, case.config.fwmark_mask), tables_with_default())
+
+    @property
+    def served(self) -> tuple[Family, ...]:
+        """The families in which an uplink has a default route."""
+        return tuple(family for family in FAMILIES if any(uplink.paths[family].route for uplink in self.uplinks))

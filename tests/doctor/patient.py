@@ -1,0 +1,111 @@
+"""A van to be examined: two uplinks to a far end that answers for the internet, in namespaces of the test's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from failover.doctor.case import Case, Ground
+from failover.doctor.examination import OF_THE_CASE, OF_THE_GROUND, examine, made
+from failover.doctor.finding import Finding, Level
+from failover.kernel import Kernel
+from failover.model import FAMILIES
+from tests.kernel.box import GATEWAYS, INTERNET, NAMES, V4, V6, Box
+
+SECOND: Final = {V4: "203.0.113.2", V6: "2001:db8:f::2"}
+"""Another address of the far end."""
+TARGETS: Final = [f"icmp://{INTERNET[V4]}", f"icmp://{SECOND[V4]}", f"icmp://[{INTERNET[V6]}]", f"icmp://[{SECOND[V6]}]"]
+EVERYTHING: Final = """
+import importlib, pkgutil
+import failover
+# The interpreter may lie where only root can read.
+for found in pkgutil.walk_packages(failover.__path__, "failover."):
+    if not found.name.startswith(("failover.sim", "failover.lab", "failover.__main__")):
+        importlib.import_module(found.name)
+import concurrent.futures.thread, encodings.idna, psutil
+"""
+"""Imports all that the doctor may, before rights or descriptors go."""
+RUN: Final = """
+import sys
+from pathlib import Path
+from failover.doctor.command import run
+config, socket, state, *flags = sys.argv[1:]
+sys.exit(run(Path(config), Path(socket), Path(state), as_json="--json" in flags))
+"""
+"""What the command line does."""
+
+
+class Patient:
+    """The box with default routes, a config of its own and places for the agent; loose rp_filter, so that both uplinks
+    answer while no agent runs."""
+
+    def __init__(self, box: Box, home: Path) -> None:
+        self.box, self.home, self.van = box, home, box.van
+        self.config, self.socket, self.state = home / "failover.yaml", home / "run" / "control.sock", home / "state"
+        self.socket.parent.mkdir()
+        self.state.mkdir()
+        self.configure()
+        for name in ("all", *NAMES.values()):
+            self.van.sysctl(f"ipv4/conf/{name}/rp_filter", 2)
+        for family in FAMILIES:
+            box.far.rtnl.add_address(1, f"{SECOND[family]}/{family.bits}")
+            for index in NAMES:
+                self.default(family, index)
+        with self.van.entered():
+            kernel = Kernel()
+            box.settled(kernel)
+            kernel.close()
+
+    def default(self, family: object, index: int, metric: int = 0) -> None:
+        """A default route by that cable."""
+        way = f"default via {GATEWAYS[index][family]} dev {NAMES[index]}"  # type: ignore[index]
+        self.box.ip(f"-{str(family)[-1]} route add {way} metric {metric or 100 + index}")
+
+    def configure(self, *more: str, targets: list[str] | None = None) -> None:
+        """Write the config: these targets, and whatever lines more."""
+        listed = "".join(f"\n    - '{target}'" for target in (TARGETS if targets is None else targets))
+        self.config.write_text("\n".join((f"probes:\n  targets:{listed}", *more)) + "\n")
+
+    def case(self) -> Case:
+        return Case.of(self.config, self.socket, self.state)
+
+    def check(self, name: str) -> list[Finding]:
+        """What comes of one check."""
+        with self.van.entered():
+            for check in OF_THE_CASE:
+                if check.name == name:
+                    return list(made(check, self.case()))
+            (look,) = [check for check in OF_THE_GROUND if check.name == name]
+            return list(made(look, Ground.of(self.case())))
+
+    def only(self, name: str) -> Finding:
+        """What comes of one check that has one thing to say."""
+        (finding,) = self.check(name)
+        return finding
+
+    def says(self, name: str, level: Level, *words: str) -> Finding:
+        """The only finding of a check; AssertionError unless it is of that level and has these words."""
+        finding = self.only(name)
+        assert finding.level is level, finding
+        for word in words:
+            assert word in finding.text, finding
+        assert level in (Level.OK, Level.NOTE) or finding.mend, "what is wrong has a mend"
+        return finding
+
+    def examine(self) -> list[Finding]:
+        """Everything."""
+        with self.van.entered():
+            return list(examine(self.config, self.socket, self.state))
+
+    def run(self, *flags: str, first: tuple[str, ...] = (), code: str = RUN) -> subprocess.CompletedProcess[str]:
+        """`failover doctor` as a process in the van, perhaps started by another command."""
+        places = [str(path) for path in (self.config, self.socket, self.state)]
+        argv = [*first, sys.executable, "-c", code, *places, *flags]
+        child = self.van.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.path.sep)
+        out, err = child.communicate(timeout=30)
+        return subprocess.CompletedProcess(argv, child.returncode, out, err)
+
+
