@@ -118,7 +118,8 @@ class _Writer:
         self._memory: bytes | None = None
         self._mourned = 0
         self._ending = False
-        self._error = ""
+        self._unwritten = self._unkept = ""
+        """Why the journal could not be written the last time; why the memory."""
         self._asked_at: float | None = None
         """Since when the disk has not answered; None: nothing is asked of it."""
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
@@ -151,7 +152,7 @@ class _Writer:
         asked = self._asked_at
         if asked is not None and now - asked >= HANGING:
             return f"the disk has not answered for {now - asked:.0f} s"
-        return self._error
+        return self._unwritten or self._unkept
 
     def lost(self) -> int:
         """Lines dropped since this was asked last."""
@@ -178,8 +179,8 @@ class _Writer:
         ending = False
         while not ending:
             with self._change:
-                if self._error:
-                    self._change.wait_for(lambda: self._ending, self._retry)
+                if self._unwritten or self._unkept:
+                    self._change.wait_for(lambda: self._ending or (self._lines and not self._unwritten), self._retry)
                 self._change.wait_for(lambda: self._ending or self._lines or self._memory is not None)
                 ending, lines, memory = self._ending, list(self._lines), self._memory
                 self._lines.clear()
@@ -198,7 +199,7 @@ class _Writer:
                 self._fit(sum(map(len, lines)))
             if unkept and self._memory is None:
                 self._memory = memory
-            self._error, self._asked_at = unwritten or unkept, None
+            self._unwritten, self._unkept, self._asked_at = unwritten, unkept, None
 
     def _fit(self, more: int) -> None:
         """So many bytes have been added: the oldest lines give way."""

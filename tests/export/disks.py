@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,16 @@ def mount_ext4(place: Path, image: Path) -> None:
         file.truncate(8 << 20)
     _run("mkfs.ext4", "-q", str(image))
     _run("mount", "-o", "loop", str(image), str(place))
+
+
+def mount_as_after_a_power_cut(place: Path, image: Path, copy: Path) -> None:
+    """What is on the disk of `mount_ext4` at this moment, without what the kernel has yet to write to it."""
+    shutil.copyfile(image, copy)
+    _run("mount", "-o", "loop", str(copy), str(place))
+
+
+def unmount(place: Path) -> None:
+    _run("umount", str(place))
 
 
 def remount(place: Path, options: str) -> None:

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from failover.export.entries import LINE_MAX, Entry, encode
+from failover.export.files import replace
 from failover.export.journal import CURRENT, OLD, SEGMENT_MAX, append, read
 from failover.model import NoticeKind
 
-from .disks import NEEDS_ROOT, among_own_mounts, mount_memory, remount
+from .disks import NEEDS_ROOT, among_own_mounts, mount_as_after_a_power_cut, mount_ext4, mount_memory, remount, unmount
 from .happenings import UNIX, Happenings
 
 AFTER = Happenings("after").happen(NoticeKind.READY, "after")
@@ -141,6 +142,28 @@ def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path) -> None:
     there = {entry.id for entry in read(tmp_path, 100_000)}
     assert len(acknowledged) > 5
     assert set(acknowledged) <= there
+
+
+@NEEDS_ROOT
+def test_what_was_acknowledged_outlives_a_power_cut(tmp_path: Path) -> None:
+    def body() -> None:
+        disk, later = tmp_path / "disk", tmp_path / "later"
+        for place in (disk, later):
+            place.mkdir()
+        mount_ext4(disk, tmp_path / "image")
+        for number, entry in enumerate(entries):
+            put(disk, [entry])
+            if number == 2:
+                os.truncate(disk / CURRENT, SEGMENT_MAX)  # the next one goes to a new file
+            mount_as_after_a_power_cut(later, tmp_path / "image", tmp_path / f"copy{number}")
+            assert read(later) == entries[: number + 1]
+            unmount(later)
+        replace(disk / "memory.json", b"remembered")
+        mount_as_after_a_power_cut(later, tmp_path / "image", tmp_path / "copy")
+        assert (later / "memory.json").read_bytes() == b"remembered"
+
+    entries = happenings(6)
+    among_own_mounts(body)
 
 
 # --- disks -----------------------------------------------------------------------------------------------------------

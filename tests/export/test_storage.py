@@ -119,6 +119,23 @@ def test_a_journal_that_is_none_costs_the_journal_alone(tmp_path: Path) -> None:
     assert [entry.kind for entry in read(tmp_path)] == ["switch", "warning", "warning"]
 
 
+def test_a_memory_that_cannot_be_written_delays_no_entry(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    one = Storage(tmp_path, stamp(), lambda *_: None, retry=PATIENCE)
+    assert [str(tmp_path / NAME) in complaint for complaint in one.past(PATIENCE).complaints] == [True]
+    one.remember(MEMORY, stamp())
+    end = time.monotonic() + PATIENCE / 2
+    while not one.failing and time.monotonic() < end:
+        select.select([], [], [], 0.002)
+    entry = Happenings().happen(NoticeKind.SWITCH)
+    one.note(0.0, entry)
+    while not read(tmp_path) and time.monotonic() < end:
+        select.select([], [], [], 0.002)
+    assert one.failing
+    assert read(tmp_path) == [entry]
+    one.close(0.0, PATIENCE)
+
+
 # --- disks -----------------------------------------------------------------------------------------------------------
 
 
