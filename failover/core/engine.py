@@ -11,6 +11,7 @@ from typing import assert_never
 
 from failover.config import Config, Reconfigured
 from failover.core import notices
+from failover.core.explain import explain
 from failover.core.fleet import Fleet, moved
 from failover.core.lane import Lane
 from failover.core.operator import expire, obey
@@ -20,7 +21,7 @@ from failover.core.recall import Recall
 from failover.core.reconcile import Reconciler
 from failover.memory import Memory
 from failover.model import FAMILIES, Answer, Decision, Family, ProbeNow, ProbeResult, Use
-from failover.picture import Snapshot
+from failover.picture import Explanation, Snapshot
 from failover.seam import Applied, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
 
 Event = KernelRead | Applied | ProbeResult | Resumed | WallClock | Asked | Reconfigured
@@ -39,8 +40,7 @@ class Engine:
         self._decisions: dict[Family, Decision] = {}
         self._policy_due = dict.fromkeys(FAMILIES, inf)
         self._prober = Prober()
-        self._failures, self._warnings = notices.Once(), notices.Once()
-        self._ready = False
+        self._failures, self._warnings, self._ready = notices.Once(), notices.Once(), notices.Once()
 
     def handle(self, now: float, event: Event) -> list[Effect]:
         """Take in one event; returns what to do about it."""
@@ -49,13 +49,13 @@ class Engine:
                 return self.hear(now, [event])
             case KernelRead(facts):
                 self._kernel.read(now, facts)
-                return self._follow(now) + self._readiness()
+                return self._follow(now) + self._readiness(now)
             case Reconfigured(config):
                 self.config = self._fleet.config = config
                 return self._follow(now) if self._decisions else []
             case Applied(results):
                 self._kernel.applied(results)
-                return [*self._failures.news(now, notices.failures(event)), *self._readiness()]
+                return [*self._failures.news(now, notices.failures(event)), *self._readiness(now)]
             case Resumed(seconds):
                 for lane in self._fleet:
                     lane.resumed(now)
@@ -91,6 +91,11 @@ class Engine:
         uplinks, warnings = self._fleet.views(will.drained), self._kernel.desired.warnings
         return Snapshot(dict(self._decisions), uplinks, will.use, until, will.strict, warnings)
 
+    def explain(self, now: float) -> tuple[Explanation, ...]:
+        """Why each family's traffic goes where it goes, and what would change that."""
+        lanes, decisions = self._fleet.by_family, self._decisions.items()
+        return tuple(explain(now, decision, lanes[family], self._will, self.config) for family, decision in decisions)
+
     def memory(self, now: float) -> Memory:
         """What an engine that comes after this one is to be given."""
         return self._recall.take(now, self._will, self._fleet)
@@ -110,12 +115,9 @@ class Engine:
         self._recall.give(now, self._fleet, self.config)
         return effects + self._turn(now, self._fleet, facts=True)
 
-    def _readiness(self) -> list[Effect]:
-        """Said once, when the kernel is adopted."""
-        if self._ready or not self._kernel.adopted:
-            return []
-        self._ready = True
-        return [notices.ready(self._decisions.values(), len(self._fleet.uplinks))]
+    def _readiness(self, now: float) -> list[Effect]:
+        known = self._decisions.values(), len(self._fleet.uplinks)
+        return [*self._ready.news(now, {"ready": notices.ready(*known)} if self._kernel.adopted else {})]
 
     def _asked(self, now: float, asked: Asked) -> list[Effect]:
         if not self._decisions:
@@ -172,7 +174,7 @@ class Engine:
             candidates = self._fleet.candidates(now, family)
             before = self._decisions[family]
             moves = self.config.policy.failback_moves_flows
-            then = decide(now, family, before, candidates, self._will, moves_flows=moves)
+            then = decide(now, before, candidates, self._will, moves_flows=moves)
             self._policy_due[family] = next_due(now, then, candidates, self._will)
             if then is before:
                 continue

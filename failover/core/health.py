@@ -200,6 +200,10 @@ class Health:
         """Targets that have not answered in time since the last answer."""
         return self._late.keys()
 
+    def unanswered(self) -> int:
+        """Overdue probes since the last answer, those of dead targets aside."""
+        return sum(self._live(self._late))
+
     def silence(self, now: float) -> float:
         """Seconds since the first unanswered send after the last answer."""
         return 0.0 if self.silent_since is None else now - self.silent_since

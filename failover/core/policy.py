@@ -1,4 +1,4 @@
-"""Verdicts, hold-downs and the operator's will -> where one family's traffic goes, and why.
+"""Verdicts, hold-downs and the operator's will -> where one family's traffic goes, by which rule, and why.
 
 Pure and without memory: the decision in force goes in, the next one comes out. New flows follow `active`; everything
 else follows `settled`, which leaves an uplink only when that is lost, or at the operator's word.
@@ -12,7 +12,7 @@ from math import inf
 from typing import Final
 
 from failover.core.verdicts import LOST
-from failover.model import Decision, Family, Reason, Verdict
+from failover.model import Decision, Reason, Verdict
 
 PROOF_AGE: Final = 90.0
 """Seconds for which a standby's last answer is proof (DESIGN §3)."""
@@ -64,23 +64,81 @@ class Will:
     drained: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that the rules look at."""
+
+    now: float
+    current: Decision
+    listed: Sequence[Candidate]
+    """Every uplink, in order of preference."""
+    will: Will
+    moves_flows: bool
+    """Whether a failback takes all traffic along."""
+
+    @property
+    def ways(self) -> list[Candidate]:
+        """Those with a default route, best rank first."""
+        ways = (c for c in self.listed if c.verdict is not Verdict.ABSENT)
+        return sorted(ways, key=lambda c: _rank(self.now, c, self.will))
+
+    def way(self, name: str | None) -> Candidate | None:
+        """The uplink of this name, if it has a default route."""
+        return next((c for c in self.listed if c.name == name and c.verdict is not Verdict.ABSENT), None)
+
+    @property
+    def here(self) -> Candidate | None:
+        """Where new flows go, if that has a default route."""
+        return self.way(self.current.active)
+
+    @property
+    def others(self) -> list[Candidate]:
+        """Where else they could go, best rank first."""
+        return [c for c in self.ways if c.name != self.current.active]
+
+    @property
+    def willing(self) -> list[Candidate]:
+        """Those of the others that are not drained."""
+        return [c for c in self.others if c.name not in self.will.drained]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a rule says about new flows."""
+
+    to: str | None
+    reason: Reason | None
+    """None: they stay where they are."""
+    text: str
+
+
 def decide(
-    now: float, family: Family, current: Decision, candidates: Sequence[Candidate], will: Will, *, moves_flows: bool
+    now: float, current: Decision, candidates: Sequence[Candidate], will: Will, *, moves_flows: bool
 ) -> Decision:
     """The decision for this family; equal to `current` but for `order` when nothing moves."""
-    ways = [c for c in candidates if c.verdict is not Verdict.ABSENT]
-    by_name = {c.name: c for c in ways}
-    order = tuple(c.name for c in sorted(ways, key=lambda c: _rank(now, c, will)))
-    move = _move(now, current, ways, candidates, will)
-    active, reason, text = move or (current.active, current.reason, current.text)
-    along = move is not None and _takes_along(move, will, moves_flows=moves_flows)
-    pushed = _unsettled(current, by_name.get(active or ""), candidates, will)
+    situation = Situation(now, current, candidates, will, moves_flows)
+    return carried(situation, ruling(situation)[1])
+
+
+def ruling(situation: Situation) -> tuple[str, Ruling]:
+    """The first rule that speaks: its name, and what it says."""
+    return next((name, said) for name, rule in RULES.items() if (said := rule(situation)) is not None)
+
+
+def carried(situation: Situation, said: Ruling) -> Decision:
+    """The decision with what the ruling says of new flows, and what follows from it for all else."""
+    current = situation.current
+    order = tuple(c.name for c in situation.ways)
+    active, reason, text = said.to, said.reason or current.reason, said.text if said.reason else current.text
+    along = _takes_along(said, situation)
+    pushed = _unsettled(situation, situation.way(active))
     settled = active if along or pushed else current.settled
     if active == current.active and settled == current.settled:
         return current if order == current.order else replace(current, order=order)
     if active == current.active and pushed and not along:
         reason, text = pushed
-    return Decision(family, active, settled, order, reason, text, _numbers(by_name, current.active, active), now)
+    numbers = _numbers(situation, current.active, active)
+    return Decision(current.family, active, settled, order, reason, text, numbers, situation.now)
 
 
 def next_due(now: float, current: Decision, candidates: Sequence[Candidate], will: Will) -> float:
@@ -89,77 +147,163 @@ def next_due(now: float, current: Decision, candidates: Sequence[Candidate], wil
     return min([*waits, will.until if will.use and will.until > now else inf])
 
 
-Move = tuple[str | None, Reason, str]
-"""Where to, and why."""
+def objection(situation: Situation, candidate: Candidate) -> str:
+    """What would keep new flows from returning to this uplink, as `is drained`; empty if nothing does."""
+    if candidate.verdict is not Verdict.UP:
+        return f"is {candidate.verdict}: {candidate.text}"
+    if candidate.name in situation.will.drained:
+        return "is drained"
+    return "is in its hold-down" if candidate.due > situation.now else ""
 
 
-def _move(
-    now: float, current: Decision, ways: Sequence[Candidate], listed: Sequence[Candidate], will: Will
-) -> Move | None:
-    """Where new flows go; None: they stay. The first rule that speaks wins."""
-    if not ways:
-        return None, Reason.ABSENT, "no uplink has a default route"
-    best = min(ways, key=lambda c: _rank(now, c, will))
-    here = next((c for c in ways if c.name == current.active), None)
-    pinned = next((c for c in ways if c.name == will.use), None)
-    if pinned is not None and _obeyed(now, pinned, will, pinned is here):
-        return pinned.name, Reason.OPERATOR, f"the operator uses {pinned.name}"
+# --- the rules -------------------------------------------------------------------------------------------------------
+
+
+def _no_route(situation: Situation) -> Ruling | None:
+    return None if situation.ways else Ruling(None, Reason.ABSENT, "no uplink has a default route")
+
+
+def _use(situation: Situation) -> Ruling | None:
+    """`use` yields to a conviction, and to the hold-down after it, unless it is strict."""
+    pinned = situation.way(situation.will.use)
+    if pinned is None:
+        return None
+    paid = pinned.name == situation.current.active or not pinned.convicted or pinned.due <= situation.now
+    obeyed = situation.will.strict or (pinned.verdict not in LOST and paid)
+    return Ruling(pinned.name, Reason.OPERATOR, f"the operator uses {pinned.name}") if obeyed else None
+
+
+def _vacant(situation: Situation) -> Ruling | None:
+    if situation.here is not None:
+        return None
+    best = situation.ways[0]
+    return Ruling(best.name, *_vacancy(situation, situation.current.active, best))
+
+
+def _lost(situation: Situation) -> Ruling | None:
+    """A portal is left for nothing worse than the unknown; what is dead, for anything better."""
+    here = situation.here
+    if here is None or here.verdict not in LOST:
+        return None
+    limit = _CLASS[Verdict.DOUBTFUL if here.verdict is Verdict.PORTAL else Verdict.DOWN]
+    best = next((c for c in situation.others[:1] if _CLASS[c.verdict] < limit), None)
+    return _left(here, best, here.cause) or _stays(here, f"{here.name} {here.text}, and no other uplink is better off")
+
+
+def _drained(situation: Situation) -> Ruling | None:
+    here, willing = situation.here, situation.willing
+    if here is None or here.name not in situation.will.drained:
+        return None
+    best = next((c for c in willing[:1] if _CLASS[c.verdict] <= _CLASS[Verdict.DEGRADED]), None)
+    return Ruling(best.name, Reason.DRAIN, f"{here.name} is drained") if best else None
+
+
+def _doubt(situation: Situation) -> Ruling | None:
+    here = situation.here
+    if here is None or here.verdict is not Verdict.DOUBTFUL:
+        return None
+    best = next((c for c in situation.willing if _answers(c)), None)
+    return _left(here, best, Reason.DOUBT) or _stays(here, f"{here.name} {here.text}, and no other uplink is proven")
+
+
+def _degraded(situation: Situation) -> Ruling | None:
+    """Not to an uplink that owes a hold-down after a conviction."""
+    here = situation.here
+    if here is None or here.verdict is not Verdict.DEGRADED:
+        return None
+    free = (c for c in situation.willing if not c.convicted or c.due <= situation.now)
+    best = next((c for c in free if _answers(c)), None)
+    return _left(here, best, Reason.DEGRADED) or _stays(here, f"{here.name} {here.text}, and no other uplink is better")
+
+
+def _unknown(situation: Situation) -> Ruling | None:
+    """It is never left for what it may be."""
+    here = situation.here
+    unknown = here is not None and here.verdict is Verdict.UNKNOWN
+    return _stays(here, f"{here.name} is unknown ({here.text}), and not left for that") if here and unknown else None
+
+
+def _back(situation: Situation) -> Ruling | None:
+    """Back to a preferred uplink that has been healthy for long enough; `wished`: from where `use` had taken us."""
+    here, will, current = situation.here, situation.will, situation.current
     if here is None:
-        return best.name, *_vacancy(current.active, best, listed)
-    others = [c for c in ways if c is not here]
+        return None
+    ready = [c for c in situation.others if c.due <= situation.now]
+    best = min([here, *ready], key=lambda c: _wish(c, will))
+    if best is here:
+        return None
     wished = current.reason is Reason.OPERATOR or (current.reason is Reason.DRAIN and not will.drained)
-    released = wished and will.use is None
-    return _leave(here, others, now, will) or _return(here, others, now, will, released=released)
+    if wished and will.use is None:
+        return Ruling(best.name, Reason.OPERATOR, "the operator's choice is over")
+    why = Reason.FAILBACK if best.convicted else Reason.ACQUITTAL
+    return Ruling(best.name, why, f"{best.name} has answered without a gap for its hold-down")
 
 
-def _takes_along(move: Move, will: Will, *, moves_flows: bool) -> bool:
+def _stay(situation: Situation) -> Ruling | None:
+    here = situation.here
+    if here is None:
+        return None
+    if here.name in situation.will.drained:
+        return _stays(here, f"{here.name} is drained, and no other uplink is up")
+    wished = [c for c in situation.listed if _wish(c, situation.will) < _wish(here, situation.will)]
+    waits = "".join(f"; {c.name} {objection(situation, c)}" for c in wished)
+    return _stays(here, f"{here.name} is up{waits or ', and none is preferred to it'}")
+
+
+RULES: Final[Mapping[str, Callable[[Situation], Ruling | None]]] = {
+    "no-route": _no_route,
+    "use": _use,
+    "vacant": _vacant,
+    "lost": _lost,
+    "drained": _drained,
+    "doubt": _doubt,
+    "degraded": _degraded,
+    "unknown": _unknown,
+    "return": _back,
+    "stay": _stay,
+}
+"""The first that speaks decides, and one always does."""
+
+
+def _left(here: Candidate, best: Candidate | None, why: Reason) -> Ruling | None:
+    return Ruling(best.name, why, _because(here, best)) if best else None
+
+
+def _stays(here: Candidate, text: str) -> Ruling:
+    return Ruling(here.name, None, text)
+
+
+# --- all traffic -----------------------------------------------------------------------------------------------------
+
+
+def _takes_along(said: Ruling, situation: Situation) -> bool:
     """Whether all traffic goes with the new flows."""
-    active, reason, _ = move
-    return reason in _SETTLING or active == will.use or (moves_flows and reason is Reason.FAILBACK)
+    if said.reason is None:
+        return False
+    willed = said.reason in _SETTLING or said.to == situation.will.use
+    return willed or (situation.moves_flows and said.reason is Reason.FAILBACK)
 
 
-def _vacancy(left: str | None, best: Candidate, listed: Sequence[Candidate]) -> tuple[Reason, str]:
+def _vacancy(situation: Situation, left: str | None, best: Candidate) -> tuple[Reason, str]:
     """Why nothing is active: the box just came online, the uplink lost its way out, or the config dropped it."""
     if left is None:
         return Reason.FIRST, f"{best.name} is the first uplink with a default route"
-    gone = next((c for c in listed if c.name == left), None)
+    gone = next((c for c in situation.listed if c.name == left), None)
     return (Reason.ABSENT, f"{left}: {gone.text}") if gone else (Reason.CONFIG, f"{left} is no uplink any more")
 
 
-def _unsettled(
-    current: Decision, active: Candidate | None, listed: Sequence[Candidate], will: Will
-) -> tuple[Reason, str] | None:
+def _unsettled(situation: Situation, active: Candidate | None) -> tuple[Reason, str] | None:
     """Why everything but new flows cannot stay where it is; None: it can."""
-    held = next((c for c in listed if c.name == current.settled), None)
-    if held is None or active is None:
-        return _vacancy(current.settled, active, listed) if active else (Reason.ABSENT, "no uplink has a default route")
+    current, will = situation.current, situation.will
+    held = next((c for c in situation.listed if c.name == current.settled), None)
+    if active is None:
+        return Reason.ABSENT, "no uplink has a default route"
+    if held is None:
+        return _vacancy(situation, current.settled, active)
     if held.verdict in LOST:
         return held.cause, f"{held.name} {held.text}"
     better = active.name not in will.drained and _CLASS[active.verdict] <= _CLASS[Verdict.DEGRADED]
     return (Reason.DRAIN, f"{held.name} is drained") if held.name in will.drained and better else None
-
-
-def _obeyed(now: float, pinned: Candidate, will: Will, is_here: bool) -> bool:
-    """`use` yields to a conviction, and to the hold-down after it, unless it is strict."""
-    if will.strict:
-        return True
-    return pinned.verdict not in LOST and (is_here or not pinned.convicted or pinned.due <= now)
-
-
-def _leave(here: Candidate, others: Sequence[Candidate], now: float, will: Will) -> Move | None:
-    """Away from an uplink that is lost, drained, in doubt or degraded."""
-    ranked = sorted(others, key=lambda c: _rank(now, c, will))
-    willing = [c for c in ranked if c.name not in will.drained]
-    if here.verdict in LOST:
-        limit = _CLASS[Verdict.DOUBTFUL if here.verdict is Verdict.PORTAL else Verdict.DOWN]
-        best = next((c for c in ranked[:1] if _CLASS[c.verdict] < limit), None)
-        return (best.name, here.cause, _because(here, best)) if best else None
-    if here.name in will.drained and willing and _CLASS[willing[0].verdict] <= _CLASS[Verdict.DEGRADED]:
-        return willing[0].name, Reason.DRAIN, f"{here.name} is drained"
-    why = {Verdict.DOUBTFUL: Reason.DOUBT, Verdict.DEGRADED: Reason.DEGRADED}.get(here.verdict)
-    doubtful = here.verdict is Verdict.DOUBTFUL
-    best = next((c for c in willing if _answers(c) and (doubtful or not c.convicted or c.due <= now)), None)
-    return (best.name, why, _because(here, best)) if why and best else None
 
 
 def _answers(candidate: Candidate) -> bool:
@@ -169,20 +313,6 @@ def _answers(candidate: Candidate) -> bool:
 def _because(left: Candidate, taken: Candidate) -> str:
     proof = f"; {taken.name} answered {taken.heard_ago:.1f} s ago" if _answers(taken) and taken.heard_ago < inf else ""
     return f"{left.name} {left.text}{proof}"
-
-
-def _return(here: Candidate, others: Sequence[Candidate], now: float, will: Will, *, released: bool) -> Move | None:
-    """Back to a preferred uplink that has been healthy for long enough; `released`: from where `use` had taken us."""
-    if here.verdict is not Verdict.UP:
-        return None
-    ready = [c for c in others if c.due <= now]
-    best = min([here, *ready], key=lambda c: _wish(c, will))
-    if best is here:
-        return None
-    if released:
-        return best.name, Reason.OPERATOR, "the operator's choice is over"
-    why = Reason.FAILBACK if best.convicted else Reason.ACQUITTAL
-    return best.name, why, f"{best.name} has answered without a gap for its hold-down"
 
 
 def _wish(candidate: Candidate, will: Will) -> tuple[bool, bool, int]:
@@ -199,9 +329,10 @@ def _rank(now: float, candidate: Candidate, will: Will) -> tuple[int, bool, int]
     return max(rank, _DRAINED) if drained else rank, other, preference
 
 
-def _numbers(by_name: dict[str, Candidate], left: str | None, taken: str | None) -> dict[str, float]:
+def _numbers(situation: Situation, left: str | None, taken: str | None) -> dict[str, float]:
     """What the decision was made by, as far as it is known."""
-    numbers = dict(by_name[left].numbers()) if left in by_name else {}
-    if taken in by_name and by_name[taken].heard_ago < inf:
-        numbers["standby_proven_seconds"] = by_name[taken].heard_ago
+    left_behind, taker = situation.way(left), situation.way(taken)
+    numbers = dict(left_behind.numbers()) if left_behind else {}
+    if taker and taker.heard_ago < inf:
+        numbers["standby_proven_seconds"] = taker.heard_ago
     return numbers

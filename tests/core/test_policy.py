@@ -50,7 +50,7 @@ def decided(text: str, ways: str, will: Will | None = None, *, moves_flows: bool
     """`ways`: active/settled before, `-` for none."""
     active, settled = (None if name == "-" else name for name in ways.split("/"))
     current = Decision(V4, active, settled, reason=R.ADOPTED)
-    return decide(NOW, V4, current, situation(text), will or Will(), moves_flows=moves_flows)
+    return decide(NOW, current, situation(text), will or Will(), moves_flows=moves_flows)
 
 
 # fmt: off
@@ -181,8 +181,8 @@ def test_drain(text: str, ways: str, drained: str, want: str) -> None:
 def test_failback_takes_open_flows_along_only_if_told() -> None:
     owed = [replace(c, convicted=True) for c in situation("a: up, b: up")]
     current = Decision(V4, "b", "b")
-    stays = decide(NOW, V4, current, owed, Will(), moves_flows=False)
-    moves = decide(NOW, V4, current, owed, Will(), moves_flows=True)
+    stays = decide(NOW, current, owed, Will(), moves_flows=False)
+    moves = decide(NOW, current, owed, Will(), moves_flows=True)
     assert (stays.active, stays.settled, stays.reason) == ("a", "b", R.FAILBACK)
     assert (moves.active, moves.settled, moves.reason) == ("a", "a", R.FAILBACK)
 
@@ -190,7 +190,7 @@ def test_failback_takes_open_flows_along_only_if_told() -> None:
 @pytest.mark.parametrize(("use", "reason", "settled"), [(None, R.OPERATOR, "a"), ("c", R.ACQUITTAL, "b")])
 def test_what_use_had_moved_comes_back_when_use_is_over(use: str | None, reason: Reason, settled: str) -> None:
     used = Decision(V4, "b", "b", reason=R.OPERATOR)
-    then = decide(NOW, V4, used, situation("a: up, b: up"), Will(use=use), moves_flows=False)
+    then = decide(NOW, used, situation("a: up, b: up"), Will(use=use), moves_flows=False)
     assert (then.active, then.settled, then.reason) == ("a", settled, reason)
 
 
@@ -210,13 +210,13 @@ def test_what_the_operator_uses_is_the_first_fallback_among_equals() -> None:
 
 def test_another_order_alone_is_no_switch() -> None:
     current = Decision(V4, "a", "a", ("a", "b", "c"), R.DOUBT, "as it was", at=3.0)
-    then = decide(NOW, V4, current, situation("a: up, b: down, c: up"), Will(), moves_flows=False)
+    then = decide(NOW, current, situation("a: up, b: down, c: up"), Will(), moves_flows=False)
     assert then == replace(current, order=("a", "c", "b"))
 
 
 def test_where_nothing_changed_the_decision_is_the_same_object() -> None:
     current = Decision(V4, "a", "a", ("a", "b"), R.DOUBT, "as it was", at=3.0)
-    assert decide(NOW, V4, current, situation("a: up, b: up"), Will(), moves_flows=False) is current
+    assert decide(NOW, current, situation("a: up, b: up"), Will(), moves_flows=False) is current
 
 
 def test_the_numbers_are_what_it_saw_and_can_be_written_down() -> None:
@@ -224,7 +224,7 @@ def test_the_numbers_are_what_it_saw_and_can_be_written_down() -> None:
     assert seen.numbers == {"silence_seconds": 1.0, "standby_proven_seconds": 0.5}
     assert seen.text == "a is doubtful; b answered 0.5 s ago"
     deaf = [replace(c, heard_ago=inf) for c in situation("a: down, b: unknown")]
-    decision = decide(NOW, V4, Decision(V4, "a", "a"), deaf, Will(), moves_flows=False)
+    decision = decide(NOW, Decision(V4, "a", "a"), deaf, Will(), moves_flows=False)
     assert json.loads(json.dumps(dict(decision.numbers), allow_nan=False)) == {"silence_seconds": 1.0}
 
 
@@ -272,7 +272,7 @@ def test_what_holds_in_every_situation(
     them: list[Candidate], active: str | None, settled: str | None, will: Will, moves: bool
 ) -> None:
     before = Decision(V4, active, settled, reason=R.ADOPTED)
-    then = decide(NOW, V4, before, them, will, moves_flows=moves)
+    then = decide(NOW, before, them, will, moves_flows=moves)
     by_name = {c.name: c for c in them}
     there = {c.name for c in them if c.verdict is not V.ABSENT}
     assert set(then.order) == there
@@ -282,8 +282,8 @@ def test_what_holds_in_every_situation(
     if (then.active, then.settled) != (active, settled):
         assert then.text
         assert then.at == NOW
-    assert decide(NOW, V4, before, them, will, moves_flows=moves) == then
-    again = decide(NOW, V4, then, them, will, moves_flows=moves)
+    assert decide(NOW, before, them, will, moves_flows=moves) == then
+    again = decide(NOW, then, them, will, moves_flows=moves)
     assert again is then, "the same input moves nothing twice"
     if then.active != active and then.active and active in there:
         self_willed = will.use == then.active or active in will.drained
@@ -304,7 +304,7 @@ def test_two_cannot_play_ping_pong(them: list[Candidate], active: str, will: Wil
     decision = Decision(V4, active, active)
     seen = [active]
     for now in (NOW, NOW + 1, NOW + 11, NOW + 12, NOW + 5000):
-        decision = decide(now, V4, decision, them, will, moves_flows=False)
+        decision = decide(now, decision, them, will, moves_flows=False)
         if decision.active != seen[-1]:
             assert decision.active is not None
             seen.append(decision.active)
@@ -315,5 +315,5 @@ def test_two_cannot_play_ping_pong(them: list[Candidate], active: str, will: Wil
 def test_without_a_word_of_the_operator_silence_everywhere_moves_nothing(them: list[Candidate]) -> None:
     silent = [replace(c, verdict=V.DOUBTFUL, due=inf) for c in them]
     current = Decision(V4, "a", "a")
-    then = decide(NOW, V4, current, silent, Will(), moves_flows=True)
+    then = decide(NOW, current, silent, Will(), moves_flows=True)
     assert (then.active, then.settled) == ("a", "a")

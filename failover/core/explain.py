@@ -1,0 +1,229 @@
+"""Why a family's traffic goes where it goes, and what would change that, in words and numbers.
+
+Pure. Nothing is judged here: the policy is asked what it says now, what it will say when time has passed, and what it
+would say if one thing were different. So an explanation cannot disagree with a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from math import inf
+from typing import Final
+
+from failover.config import Config
+from failover.core.lane import Lane
+from failover.core.operator import expire
+from failover.core.policy import Candidate, Situation, Will, carried, objection, ruling
+from failover.core.verdicts import LOST
+from failover.model import Decision, Reason, Verdict
+from failover.picture import CandidateView, Explanation, Prospect
+
+
+def explain(now: float, decision: Decision, lanes: Sequence[Lane], will: Will, config: Config) -> Explanation:
+    """`lanes`: those of the decision's family, in order of preference."""
+    listed = [lane.candidate(now, preference) for preference, lane in enumerate(lanes)]
+    situation = Situation(now, decision, listed, will, config.policy.failback_moves_flows)
+    rule, said = ruling(situation)
+    by_name = {lane.uplink.name: lane for lane in lanes}
+    ranked = [*situation.ways, *(c for c in listed if c.verdict is Verdict.ABSENT)]
+    return Explanation(
+        family=decision.family,
+        decision=decision,
+        rule=rule,
+        text="; ".join((*_deferred(situation, rule), said.text, *_apart(decision))),
+        candidates=tuple(_view(situation, candidate, by_name[candidate.name]) for candidate in ranked),
+        prospects=(*_in_time(situation, by_name), *_events(situation, by_name, config)),
+    )
+
+
+def _deferred(situation: Situation, rule: str) -> list[str]:
+    """Why the operator's `use` is not the rule that holds."""
+    use = situation.will.use
+    if use is None or rule == "use":
+        return []
+    pinned = next((c for c in situation.listed if c.name == use), None)
+    return [f"`use {use}` waits: {use} {objection(situation, pinned) if pinned else 'is not there'}"]
+
+
+def _apart(decision: Decision) -> list[str]:
+    if decision.settled in (None, decision.active):
+        return []
+    return [f"forwarded traffic stays with {decision.settled}, which is not lost"]
+
+
+# --- candidates ------------------------------------------------------------------------------------------------------
+
+
+def _view(situation: Situation, candidate: Candidate, lane: Lane) -> CandidateView:
+    now, decision, standing = situation.now, situation.current, lane.standing
+    return CandidateView(
+        name=candidate.name,
+        preference=candidate.preference,
+        verdict=candidate.verdict,
+        text=candidate.text,
+        active=candidate.name == decision.active,
+        settled=candidate.name == decision.settled,
+        drained=candidate.name in situation.will.drained,
+        proven=candidate.proven,
+        owed_seconds=None if standing.healthy_since is None else standing.owed(now),
+        relapses=standing.relapses_now(now),
+        numbers=_numbers(now, lane),
+        objection="" if candidate.name == decision.active else _why_not(situation, candidate),
+    )
+
+
+def _numbers(now: float, lane: Lane) -> dict[str, float]:
+    """What the verdict rests on, and the thresholds that it is held to."""
+    health = lane.health
+    heard = {} if health.last_heard is None else {"last_proven_seconds": now - health.last_heard}
+    return {
+        **health.numbers(now),
+        **heard,
+        "unanswered_probes": health.unanswered(),
+        "doubt_after_seconds": health.doubt_after(),
+        "conviction_after_seconds": health.detection.conviction,
+        "hold_down_seconds": lane.standing.wait,
+    }
+
+
+def _why_not(situation: Situation, candidate: Candidate) -> str:
+    """What keeps new flows from here, or leaves them where they are."""
+    here, use = situation.here, situation.will.use
+    if against := objection(situation, candidate):
+        return against
+    if here is not None and here.name == use:
+        return f"is not {use}, which the operator uses"
+    if not candidate.proven:
+        return "has not answered its newest probe, or too long ago"
+    if here is not None and here.preference < candidate.preference:
+        return f"comes after {here.name}"
+    return f"is not gone to as long as {here.name} is {here.verdict}" if here is not None else "comes after others"
+
+
+# --- what would change it --------------------------------------------------------------------------------------------
+
+
+def _in_time(situation: Situation, lanes: dict[str, Lane]) -> Iterator[Prospect]:
+    """What time alone will change, one after the other: hold-downs end, and so does a `use`."""
+    now, will = situation.now, situation.will
+    ends = {candidate.due for candidate in situation.listed}
+    if will.use is not None:
+        ends.add(will.until)
+    for at in sorted(end for end in ends if now < end < inf):
+        then = replace(situation, now=at, will=expire(at, will))
+        if effect := _effect(then):
+            yield Prospect(f"{effect} {_occasion(then, will, lanes)}", at - now)
+            situation = replace(situation, current=_outcome(then))
+
+
+def _occasion(then: Situation, will: Will, lanes: dict[str, Lane]) -> str:
+    """What it is that ends."""
+    ended = next((c.name for c in then.ways if c.due == then.now and c.name == _outcome(then).active), None)
+    if ended is None and will.use is not None and will.until == then.now:
+        return f"when `use {will.use}` ends"
+    name = ended or next(c.name for c in then.listed if c.due == then.now)
+    return f"when {name} has been healthy for its hold-down of {lanes[name].standing.wait:.0f} s"
+
+
+def _events(situation: Situation, lanes: dict[str, Lane], config: Config) -> Iterator[Prospect]:
+    """What has to happen for a change that time alone does not bring."""
+    for when, then in _possible(situation, lanes, config):
+        if effect := _effect(then):
+            yield Prospect(f"{effect} {when}", None)
+
+
+_UP: Final = {Verdict.DEGRADED: "is no longer degraded", Verdict.PORTAL: "is rid of its portal"}
+"""How what receives something already gets up."""
+Case = tuple[str, Situation]
+"""When, and how things would be."""
+
+
+def _possible(situation: Situation, lanes: dict[str, Lane], config: Config) -> Iterator[Case]:
+    """Everything that may happen next, one thing at a time."""
+    will = situation.will
+    if will.use is not None:
+        yield "on `failover auto`", replace(situation, will=expire(inf, will))
+    for name in sorted(will.drained):
+        yield f"on `failover undrain {name}`", replace(situation, will=replace(will, drained=will.drained - {name}))
+    for candidate in situation.listed:
+        lane = lanes[candidate.name]
+        if candidate.name == situation.current.active:
+            yield from _falls(situation, candidate, lane, config)
+        elif candidate.name == situation.current.settled:
+            yield from _is_convicted(situation, candidate, config)
+        yield from _first(_rises(situation, candidate, lane))
+
+
+def _falls(situation: Situation, here: Candidate, lane: Lane, config: Config) -> Iterator[Case]:
+    """Ways in which the active uplink may get worse."""
+    name = here.name
+    if here.verdict in (Verdict.UP, Verdict.DEGRADED):
+        doubtful = _with(situation, here, Verdict.DOUBTFUL)
+        yield f"when {name} is silent for {lane.health.doubt_after():.2f} s, and two targets unanswered", doubtful
+    if here.verdict is Verdict.UP:
+        degraded = _with(situation, here, Verdict.DEGRADED)
+        yield f"when {name} loses 10 % of its probes, or takes four times as long as usual", degraded
+    yield from _is_convicted(situation, here, config)
+
+
+def _is_convicted(situation: Situation, candidate: Candidate, config: Config) -> Iterator[Case]:
+    if candidate.verdict not in LOST:
+        silence = f"silent for {config.detection.conviction:g} s while another uplink receives, or without carrier"
+        yield f"when {candidate.name} is lost: {silence}", _with(situation, candidate, Verdict.DOWN)
+
+
+def _rises(situation: Situation, candidate: Candidate, lane: Lane) -> Iterator[Case]:
+    """Ways in which an uplink may get better, the least first."""
+    name, now, wait = candidate.name, situation.now, lane.standing.wait
+    if candidate.verdict is Verdict.UP:
+        if not candidate.proven:
+            yield f"when {name} answers its newest probe", _with(situation, candidate, Verdict.UP, candidate.due)
+        return
+    first = ""
+    if candidate.verdict is Verdict.ABSENT:
+        first = " has a default route and"
+        yield f"when {name} has a default route", _with(situation, candidate, Verdict.UNKNOWN)
+    up = _UP.get(candidate.verdict, "answers")
+    yield f"when {name}{first} {up}", _with(situation, candidate, Verdict.UP, now + wait)
+    yield f"when {name}{first} has been healthy for {wait:.0f} s on end", _with(situation, candidate, Verdict.UP, now)
+
+
+def _first(cases: Iterable[Case]) -> Iterator[Case]:
+    """The first that changes anything: what more may come is of no interest then."""
+    for when, then in cases:
+        if _effect(then):
+            yield when, then
+            return
+
+
+def _with(situation: Situation, candidate: Candidate, verdict: Verdict, due: float = inf) -> Situation:
+    """The same, but for one uplink's verdict."""
+    other = replace(
+        candidate,
+        verdict=verdict,
+        due=due,
+        proven=verdict is Verdict.UP,
+        convicted=candidate.convicted or verdict in LOST,
+        cause=Reason.CONVICTION,
+    )
+    return replace(situation, listed=[other if c is candidate else c for c in situation.listed])
+
+
+def _outcome(then: Situation) -> Decision:
+    return carried(then, ruling(then)[1])
+
+
+def _effect(then: Situation) -> str:
+    """Where traffic goes that does not go there now; empty if nothing moves."""
+    before, after = then.current, _outcome(then)
+    if before.active == after.active and before.settled == after.settled:
+        return ""
+    if before.active == after.active:
+        return f"forwarded traffic goes to {after.settled}"
+    if after.active is None:
+        return "nothing can leave any more"
+    what, go = ("new flows", "go") if before.settled == after.settled else ("all traffic", "goes")
+    ranks = {candidate.name: candidate.preference for candidate in then.listed}
+    back = " back" if before.active in ranks and ranks[after.active] < ranks[before.active] else ""
+    return f"{what} {go}{back} to {after.active}"
