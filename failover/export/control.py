@@ -163,7 +163,7 @@ class Control:
             if self._clients.admit(yields=not may_write(peer, os.geteuid(), self._writers)):
                 await self._serve(reader, writer, peer)
             else:
-                await _send(writer, _refusal(ControlError(f"{CLIENTS_MAX} clients are connected", "try again")))
+                await _refuse(writer, ControlError(f"{CLIENTS_MAX} clients are connected", "try again"))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
         """Answers line by line, one in each turn of the loop, until the client leaves, is too slow or too long."""
@@ -174,7 +174,7 @@ class Control:
             except asyncio.IncompleteReadError:
                 return
             except asyncio.LimitOverrunError:
-                await _send(writer, _refusal(ControlError(f"the request is longer than {LINE_LIMIT} bytes")))
+                await _refuse(writer, ControlError(f"the request is longer than {LINE_LIMIT} bytes"))
                 return
             await self._turns.mine()
             try:
@@ -183,10 +183,11 @@ class Control:
                 if spec.streams:
                     await self._watched(reader, writer)
                     return
-                reply = _line({"ok": True, **await self._answer(spec, arguments)})
+                reply = {"ok": True, **await self._answer(spec, arguments)}
             except ControlError as error:
                 reply = _refusal(error)
-            await _send(writer, reply)
+            await self._turns.mine()  # many may have waited for the same thing
+            await _send(writer, _line(reply))
 
     def _check(self, spec: Spec, peer: Peer) -> None:
         self._clients.asked()
@@ -201,7 +202,7 @@ class Control:
         self._clients.yield_place()
         await _send(writer, b'{"ok": true}\n')
         if not await self._stream.serve(reader, writer):
-            await _send(writer, _refusal(ControlError("a watcher has no more to ask", "use another connection")))
+            await _refuse(writer, ControlError("a watcher has no more to ask", "use another connection"))
 
 
 class Turns:
@@ -223,12 +224,16 @@ def _decode(line: bytes) -> object:
         raise ControlError("the request is not a line of JSON", 'as {"command": "status"}') from error
 
 
-def _refusal(error: ControlError) -> bytes:
-    return _line({"ok": False, "error": str(error), "hint": error.hint})
+def _refusal(error: ControlError) -> dict[str, object]:
+    return {"ok": False, "error": str(error), "hint": error.hint}
 
 
 def _line(reply: Mapping[str, object]) -> bytes:
     return json.dumps(reply, allow_nan=False).encode() + b"\n"
+
+
+async def _refuse(writer: asyncio.StreamWriter, error: ControlError) -> None:
+    await _send(writer, _line(_refusal(error)))
 
 
 async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
