@@ -1,30 +1,48 @@
 """What Prometheus reads: counters kept as things happen, gauges drawn from a snapshot at each scrape.
 
-Metric names and labels are a contract (DESIGN). Nothing here is global: the registry is the object's own.
+Metric names and labels are a contract (DESIGN); `process_*` are the standard ones of every Prometheus client. What is
+labelled by uplink lives as long as the uplink, so that a page is as long as the uplinks are many. Nothing here is
+global: the registry is the object's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from failover import __version__
-from failover.facts import OperationResult
-from failover.model import Family, Notice, NoticeKind, ProbeResult, SendProbe, Verdict
+from failover.export.exposition import Exposition
+from failover.facts import OperationResult, Verb
+from failover.model import FAMILIES, Family, Notice, NoticeKind, ProbeResult, SendProbe, Verdict, clean
 from failover.picture import Snapshot, UplinkView
 
 RTT_BUCKETS: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 """Seconds. Dense where radio links live, up to the latest replies seen on real drives (10 s)."""
 APPLY_BUCKETS: Final = (0.0001, 0.0002, 0.0003, 0.0004, 0.0006, 0.0008, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5)
 """Seconds, around the promise of 1 ms."""
-NAMES_MAX: Final = 256
-"""Uplink names that get series of their own; interfaces can come and go under ever new names."""
+LATE_BUCKETS: Final = (0.001, 0.005, 0.02, 0.05, 0.2, 1.0, 5.0)
+"""Seconds, around the 0.02 that no client may hold the loop up for."""
+NAMES_MAX: Final = 128
+"""Uplink names that get series of their own between two scrapes: twice what there can be at a time (SLOTS_MAX)."""
+WAYS_MAX: Final = 512
+"""Kinds of switches (family, from, to, reason) that get series of their own."""
 OTHER: Final = "other"
+"""In place of an uplink's name beyond those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +54,14 @@ class Traffic:
 
 
 def traffic() -> dict[str, Traffic]:
-    """Of every interface in our network namespace. The names stay as the kernel has them, to be matched."""
+    """Of every interface in our network namespace, by its name as the rest of the agent shows it."""
     counters = psutil.net_io_counters(pernic=True, nowrap=False)
-    return {name: Traffic(io.bytes_recv, io.bytes_sent) for name, io in counters.items()}
+    return {_shown(name): Traffic(io.bytes_recv, io.bytes_sent) for name, io in counters.items()}
+
+
+def _shown(interface: str) -> str:
+    """psutil leaves bytes that are not UTF-8 as surrogates, which no page can hold."""
+    return clean(os.fsencode(interface).decode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +71,34 @@ class Picture:
     snapshot: Snapshot
     now: float
     traffic: Mapping[str, Traffic]
+    journal_ok: bool = True
+    """Whether the last write of the journal went through."""
+    journal_dropped: int = 0
+    """Entries that no write got through, since the start."""
 
     def collect(self) -> Iterator[Metric]:
         """All gauges, as prometheus_client asks for them."""
         yield from self._judgement()
         yield from self._loss()
         yield from self._bytes()
+        yield from self._journal()
 
     def _judgement(self) -> Iterable[Metric]:
         verdict = _gauge("uplink_verdict", "1 for the present verdict, 0 for the others", "uplink", "family", "verdict")
         active = _gauge("uplink_active", "1 if new flows of the box go by this uplink", "uplink", "family")
         info = _gauge("uplink_info", "Always 1; says what the uplink is", "uplink", "interface", "carrier")
+        preference = _gauge("uplink_preference", "Place in the order of preference, 0 for the first choice", "uplink")
         proven = _gauge("uplink_last_proven_seconds", "Seconds since the last answer to a probe", "uplink", "family")
-        for uplink in self.snapshot.uplinks:
+        for place, uplink in enumerate(self.snapshot.uplinks):
             info.add_metric((uplink.name, uplink.interface, uplink.carrier), 1)
+            preference.add_metric((uplink.name,), place)
             for family, view in uplink.families.items():
                 for one in Verdict:
                     verdict.add_metric((uplink.name, family.value, one.value), one is view.verdict)
                 active.add_metric((uplink.name, family.value), self._is_active(uplink, family))
                 if view.last_proven is not None:
                     proven.add_metric((uplink.name, family.value), max(0.0, self.now - view.last_proven))
-        return verdict, active, info, proven
+        return verdict, active, info, preference, proven
 
     def _is_active(self, uplink: UplinkView, family: Family) -> bool:
         decision = self.snapshot.decisions.get(family)
@@ -97,6 +127,13 @@ class Picture:
                 sent.add_metric((uplink.name,), traffic.sent)
         return received, sent
 
+    def _journal(self) -> Iterable[Metric]:
+        ok = _gauge("journal_ok", "1 if the last write of the journal went through, 0 if it failed")
+        ok.add_metric((), self.journal_ok)
+        dropped = CounterMetricFamily("failover_journal_dropped", "Entries that never reached the journal on disk")
+        dropped.add_metric((), self.journal_dropped)
+        return ok, dropped
+
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"failover_{name}", meaning, labels=labels)
@@ -107,7 +144,11 @@ class Metrics:
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._lock = threading.Lock()
+        """Around the series of uplinks: a page is rendered, and what is gone forgotten, in another thread."""
         self._names: set[str] = set()
+        self._ways: set[tuple[str, str, str, str]] = set()
+        self._exposition = Exposition()
         self._registry = own = CollectorRegistry()
         self._rtt = Histogram(
             "failover_probe_rtt_seconds",
@@ -116,40 +157,48 @@ class Metrics:
             registry=own,
             buckets=RTT_BUCKETS,
         )
-        self._probe_bytes = Counter(
-            "failover_probe_bytes", "IP bytes of our own probes, both ways", ("uplink",), registry=own
+        self._probe_bytes = _counter(own, "probe_bytes", "IP bytes of our own probes, both ways", "uplink")
+        self._convictions = _counter(
+            own, "uplink_convictions", "Times that the uplink was judged down", "uplink", "family"
         )
-        self._switches = Counter(
-            "failover_switches", "Changes of the active uplink", ("family", "from", "to", "reason"), registry=own
-        )
-        self._apply = Histogram(
-            "failover_switch_apply_seconds",
-            "From the decision to the kernel's acknowledgement of its replace",
-            registry=own,
-            buckets=APPLY_BUCKETS,
-        )
-        self._operations = Counter(
-            "failover_reconcile_operations", "Changes made in the kernel", ("operation", "result"), registry=own
-        )
+        self._switches = _counter(own, "switches", "Changes of the active uplink", "family", "from", "to", "reason")
+        self._apply = _times(own, "switch_apply", "From decision to the kernel's word for its replace", APPLY_BUCKETS)
+        self._operations = _counter(own, "reconcile_operations", "Changes made in the kernel", "operation", "result")
+        for verb in Verb:  # a rate sees the first error only where there was a 0 before it
+            for word in ("ok", "error"):
+                self._operations.labels(verb.value, word)
         self._reload_ok = Gauge(
             "failover_config_reload_ok", "1 if the config last read is in force, 0 if it was refused", registry=own
         )
         self._reload_ok.set(1)
+        self._late = _times(own, "loop_late", "How late the agent came to what was due", LATE_BUCKETS)
         Gauge("failover_build_info", "Always 1", ("version",), registry=own).labels(__version__).set(1)
+        ProcessCollector(registry=own)
 
     def probed(self, probe: SendProbe, result: ProbeResult) -> None:
         """Count a probe's bytes and, if it was answered, its round trip."""
-        name = self._known(probe.uplink)
-        self._probe_bytes.labels(name).inc(result.sent_bytes + result.received_bytes)
-        if result.rtt is not None:
-            self._rtt.labels(name, probe.family.value).observe(result.rtt)
+        with self._lock:
+            name = self._known(probe.uplink)
+            self._probe_bytes.labels(name).inc(result.sent_bytes + result.received_bytes)
+            if result.rtt is not None:
+                self._rtt.labels(name, probe.family.value).observe(result.rtt)
 
     def noticed(self, notice: Notice) -> None:
-        """Counts a switch of the active uplink; open flows that follow one are not another."""
+        """Counts a conviction, and a switch of the active uplink; open flows that follow one are not another."""
         fields = notice.fields
         if notice.kind is NoticeKind.SWITCH and fields["from"] != fields["to"]:
-            way = self._known(fields["from"]), self._known(fields["to"])
-            self._switches.labels(fields["family"], *way, fields["reason"]).inc()
+            self._switched(str(fields["family"]), fields["from"], fields["to"], str(fields["reason"]))
+        if notice.kind is NoticeKind.VERDICT and fields["verdict"] == Verdict.DOWN:
+            with self._lock:
+                self._convictions.labels(self._known(fields["uplink"]), fields["family"]).inc()
+
+    def _switched(self, family: str, before: object, after: object, reason: str) -> None:
+        with self._lock:
+            way = family, self._known(before), self._known(after), reason
+            if way not in self._ways and len(self._ways) >= WAYS_MAX:
+                way = family, OTHER, OTHER, reason
+            self._ways.add(way)
+            self._switches.labels(*way).inc()
 
     def switch_applied(self, seconds: float) -> None:
         """Seconds from a decision to the kernel's acknowledgement of its replace."""
@@ -164,9 +213,31 @@ class Metrics:
         """Whether the config last read is in force."""
         self._reload_ok.set(ok)
 
+    def turned(self, late: float) -> None:
+        """The loop came to what was due, so many seconds late."""
+        self._late.observe(max(0.0, late))
+
     def render(self, picture: Picture) -> bytes:
         """The text exposition format, version 0.0.4. May run in another thread."""
-        return generate_latest(_Page(self._registry, picture))
+        self._keep([uplink.name for uplink in picture.snapshot.uplinks])
+        return self._exposition.render(chain(self._registry.collect(), picture.collect()))
+
+    def _keep(self, present: Collection[str]) -> None:
+        """Forget what was counted for uplinks that are gone; those that are there start at 0, for the rates' sake."""
+        with self._lock:
+            for name in self._names.difference(present):
+                self._probe_bytes.remove(name)
+                for family in FAMILIES:
+                    self._rtt.remove(name, family.value)
+                    self._convictions.remove(name, family.value)
+            ends = {"", OTHER, *present}
+            for way in [way for way in self._ways if not (way[1] in ends and way[2] in ends)]:
+                self._ways.remove(way)
+                self._switches.remove(*way)
+            self._names.intersection_update(present)
+            for name in present:
+                for family in FAMILIES:
+                    self._convictions.labels(self._known(name), family.value)
 
     def _known(self, name: object) -> str:
         """An uplink's name as a label; empty for none."""
@@ -179,12 +250,9 @@ class Metrics:
         return name
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    registry: CollectorRegistry
-    picture: Picture
+def _counter(registry: CollectorRegistry, name: str, meaning: str, *labels: str) -> Counter:
+    return Counter(f"failover_{name}", meaning, labels, registry=registry)
 
-    def collect(self) -> Iterator[Metric]:
-        """The counters, then the gauges."""
-        yield from self.registry.collect()
-        yield from self.picture.collect()
+
+def _times(registry: CollectorRegistry, name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(f"failover_{name}_seconds", meaning, registry=registry, buckets=buckets)

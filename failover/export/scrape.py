@@ -1,12 +1,16 @@
-"""The HTTP side of the metrics: GET /metrics on one address, nothing else.
+"""The HTTP side of the metrics: GET /metrics and GET /healthz on one address, nothing else.
 
-Bounded: 8 KiB a request, eight clients, five seconds each. The page is rendered in a worker thread.
+Bounded: 8 KiB a request, eight clients, five seconds each. One page is rendered at a time, in a worker thread; who
+comes meanwhile shares it. It is packed for clients that take that: over a metered uplink 4 kB instead of 50.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from failover.export.clients import Clients
@@ -16,17 +20,38 @@ CLIENTS_MAX: Final = 8
 PATIENCE: Final = 5.0
 """Seconds that a client has for its request, and to take the page."""
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PLAIN: Final = "text/plain; charset=utf-8"
+PACKING: Final = 6
+"""zlib's usual level: a twelfth of the size in 0.3 ms; the best saves another 3 % of that and takes 1.2 ms."""
+_TAKES_GZIP: Final = re.compile(rb"\r\naccept-encoding:[^\r]*\bgzip\b(?! *; *q=0(?:\.0*)?[ ,\r])", re.IGNORECASE)
 
 Prepare = Callable[[], Callable[[], bytes]]
 """Called in the loop, takes the picture; what it returns renders the page in a thread."""
+Health = Callable[[], str]
+"""Called in the loop: what is wrong with the agent, in a few words, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: str
+    body: bytes
+    kind: str = PLAIN
+    more: str = ""
+    """Further header fields, each with its line end."""
+
+    def head(self) -> bytes:
+        fields = f"Content-Type: {self.kind}\r\nContent-Length: {len(self.body)}\r\n{self.more}Connection: close"
+        return f"HTTP/1.1 {self.status}\r\n{fields}\r\n\r\n".encode()
 
 
 class Scrape:
     """The server. `start` raises OSError when the address cannot be had."""
 
-    def __init__(self, listen: str, prepare: Prepare) -> None:
+    def __init__(self, listen: str, prepare: Prepare, health: Health = str) -> None:
+        """Without `health`, to answer at all is healthy."""
         self.listen = listen
-        self._prepare = prepare
+        self._prepare, self._health = prepare, health
+        self._pages: asyncio.Future[tuple[bytes, bytes]] | None = None
         self._server: asyncio.Server | None = None
         self._clients = Clients(CLIENTS_MAX)
 
@@ -64,22 +89,39 @@ class Scrape:
             return
         except asyncio.LimitOverrunError:
             head = b""
-        status, body = await self._page(head)
-        kind = CONTENT_TYPE if status == "200 OK" else "text/plain; charset=utf-8"
-        fields = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close"
+        reply = await self._reply(head)
         writer.transport.set_write_buffer_limits(high=0)
-        writer.write(f"HTTP/1.1 {status}\r\n{fields}\r\n\r\n".encode() + (b"" if head.startswith(b"HEAD ") else body))
+        writer.write(reply.head() + (b"" if head.startswith(b"HEAD ") else reply.body))
         await writer.drain()
         writer.write_eof()
         await reader.read(1)  # until the client closes: closing on unread bytes would reset the page away
 
-    async def _page(self, head: bytes) -> tuple[str, bytes]:
-        """The request's first line (RFC 9112) -> status and body."""
+    async def _reply(self, head: bytes) -> _Reply:
+        """To a request's head (RFC 9112)."""
         words = head.split(b"\r\n", 1)[0].split(b" ")
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
-            return "400 Bad Request", b"not an HTTP/1 request\n"
+            return _Reply("400 Bad Request", b"not an HTTP/1 request\n")
         if words[0] not in (b"GET", b"HEAD"):
-            return "405 Method Not Allowed", b"only GET\n"
-        if words[1].split(b"?", 1)[0] != b"/metrics":
-            return "404 Not Found", b"see /metrics\n"
-        return "200 OK", await asyncio.to_thread(self._prepare())
+            return _Reply("405 Method Not Allowed", b"only GET\n", more="Allow: GET, HEAD\r\n")
+        match words[1].split(b"?", 1)[0]:
+            case b"/metrics":
+                return await self._page(packed=_TAKES_GZIP.search(head) is not None)
+            case b"/healthz":
+                fault = self._health()
+                return _Reply("503 Service Unavailable" if fault else "200 OK", f"{fault or 'ok'}\n".encode())
+            case _:
+                return _Reply("404 Not Found", b"see /metrics and /healthz\n")
+
+    async def _page(self, *, packed: bool) -> _Reply:
+        if self._pages is None or self._pages.done():
+            self._pages = asyncio.ensure_future(asyncio.to_thread(_both, self._prepare()))
+        page, small = await asyncio.shield(self._pages)
+        if packed:
+            return _Reply("200 OK", small, CONTENT_TYPE, "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n")
+        return _Reply("200 OK", page, CONTENT_TYPE, "Vary: Accept-Encoding\r\n")
+
+
+def _both(render: Callable[[], bytes]) -> tuple[bytes, bytes]:
+    """The page, plain and packed."""
+    page = render()
+    return page, gzip.compress(page, PACKING, mtime=0)

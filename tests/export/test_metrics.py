@@ -1,39 +1,45 @@
-"""The metrics as a scraper sees them: names, labels, values; and the server under rude clients."""
+"""The metrics as a scraper sees them: names, labels, values; and how many there are, whatever comes and goes."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import random
+import math
+import os
+import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from failover import __version__
-from failover.export import scrape
-from failover.export.metrics import NAMES_MAX, Metrics, Picture, Traffic, traffic
-from failover.export.scrape import CLIENTS_MAX, HEAD_LIMIT, Scrape
+from failover.export.exposition import Exposition
+from failover.export.metrics import NAMES_MAX, OTHER, WAYS_MAX, Metrics, Picture, Traffic, traffic
 from failover.facts import Operation, OperationResult, Route, Verb
-from failover.model import Family, Notice, NoticeKind, Outcome, ProbeKind, ProbeResult, SendProbe, Target
-from tests.export.pictures import NOW, snapshot
-from tests.export.shortage import complaints
+from failover.lab.namespaces import ForbiddenError, Namespace, gain_privileges
+from failover.model import (
+    Family,
+    Notice,
+    NoticeKind,
+    Outcome,
+    ProbeKind,
+    ProbeResult,
+    SendProbe,
+    Target,
+    Verdict,
+    clean,
+)
+from failover.picture import Snapshot, TargetView, UplinkView
+from tests.export.pages import Samples, at, read
+from tests.export.pictures import NOW, family, snapshot
 
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def read(page: bytes) -> Samples:
-    """Every sample of a page by name and labels."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for metric in text_string_to_metric_families(page.decode())
-        for sample in metric.samples
-    }
-
-
-def at(samples: Samples, metric: str, /, **labels: str) -> float:
-    return samples[f"failover_{metric}", tuple(sorted(labels.items()))]
+README = Path(__file__).resolve().parents[2] / "failover" / "export" / "README.md"
 
 
 def picture() -> Picture:
@@ -48,6 +54,20 @@ def switch(before: str | None, after: str | None, reason: str) -> Notice:
     return Notice(NoticeKind.SWITCH, "x", {"family": "ipv4", "from": before, "to": after, "reason": reason})
 
 
+def verdict(uplink: str, word: str) -> Notice:
+    return Notice(NoticeKind.VERDICT, "x", {"uplink": uplink, "family": "ipv4", "verdict": word})
+
+
+def present(*names: str, targets: tuple[TargetView, ...] = ()) -> Picture:
+    """These uplinks are there."""
+    view = replace(family(Verdict.UP), targets=targets)
+    uplinks = tuple(UplinkView(name, name, name, 0, False, False, dict.fromkeys(Family, view)) for name in names)
+    return Picture(Snapshot({}, uplinks, None, None, False), NOW, {})
+
+
+# --- what they tell --------------------------------------------------------------------------------------------------
+
+
 def test_gauges_tell_the_snapshot() -> None:
     samples = read(Metrics().render(picture()))
     assert at(samples, "uplink_verdict", uplink="au", family="ipv4", verdict="doubtful") == 1
@@ -57,6 +77,8 @@ def test_gauges_tell_the_snapshot() -> None:
     assert at(samples, "uplink_active", uplink="au", family="ipv4") == 0
     assert at(samples, "uplink_active", uplink="docomo", family="ipv6") == 0
     assert at(samples, "uplink_info", uplink="au", interface="wwan-au", carrier="KDDI") == 1
+    assert at(samples, "uplink_preference", uplink="au") == 0
+    assert at(samples, "uplink_preference", uplink="docomo") == 1
     assert at(samples, "uplink_last_proven_seconds", uplink="au", family="ipv4") == 0.5
     assert at(samples, "probe_loss_ratio", uplink="au", family="ipv4", target="icmp://1.1.1.1") == 0.25
     assert at(samples, "uplink_receive_bytes_total", uplink="au") == 11
@@ -64,18 +86,33 @@ def test_gauges_tell_the_snapshot() -> None:
     assert at(samples, "build_info", version=__version__) == 1
 
 
+def test_the_journal() -> None:
+    well, ill = picture(), Picture(snapshot(), NOW, {}, journal_ok=False, journal_dropped=7)
+    for shown, ok, dropped in ((well, 1, 0), (ill, 0, 7)):
+        samples = read(Metrics().render(shown))
+        assert at(samples, "journal_ok") == ok
+        assert at(samples, "journal_dropped_total") == dropped
+
+
 def test_counters_count() -> None:
     metrics = Metrics()
     metrics.probed(probe(), ProbeResult(1, Outcome.ANSWERED, 0.04, sent_bytes=28, received_bytes=28))
     metrics.probed(probe(), ProbeResult(2, Outcome.SILENT, None, sent_bytes=28))
-    metrics.noticed(switch("au", "docomo", "doubt"))
-    metrics.noticed(switch("docomo", "docomo", "conviction"))
-    metrics.noticed(switch(None, "au", "first"))
-    metrics.noticed(Notice(NoticeKind.READY, "ready"))
+    for notice in (
+        switch("au", "docomo", "doubt"),
+        switch("docomo", "docomo", "conviction"),
+        switch(None, "au", "first"),
+        Notice(NoticeKind.READY, "ready"),
+        verdict("au", "doubtful"),
+        verdict("au", "down"),
+    ):
+        metrics.noticed(notice)
     metrics.switch_applied(0.0004)
     operation = Operation(Verb.REPLACE, Route(Family.IPV4, 15500, 1))
     metrics.operated((OperationResult(operation), OperationResult(operation, "no such device")))
     metrics.reloaded(ok=False)
+    metrics.turned(0.01)
+    metrics.turned(-3.0)
     samples = read(metrics.render(picture()))
     assert at(samples, "probe_bytes_total", uplink="au") == 84
     assert at(samples, "probe_rtt_seconds_count", uplink="au", family="ipv4") == 1
@@ -84,19 +121,198 @@ def test_counters_count() -> None:
     assert at(samples, "switches_total", family="ipv4", **{"from": "au"}, to="docomo", reason="doubt") == 1
     assert at(samples, "switches_total", family="ipv4", **{"from": ""}, to="au", reason="first") == 1
     assert sum(value for (name, _), value in samples.items() if name == "failover_switches_total") == 2
+    assert at(samples, "uplink_convictions_total", uplink="au", family="ipv4") == 1
     assert at(samples, "switch_apply_seconds_bucket", le="0.0006") == 1
     assert at(samples, "reconcile_operations_total", operation="replace", result="ok") == 1
     assert at(samples, "reconcile_operations_total", operation="replace", result="error") == 1
     assert at(samples, "config_reload_ok") == 0
+    assert at(samples, "loop_late_seconds_count") == 2
+    assert at(samples, "loop_late_seconds_sum") == 0.01
     assert not [name for name, _ in samples if name.endswith("_created")]
 
 
-def test_names_are_bounded() -> None:
+def test_what_an_alert_takes_the_rate_of_begins_at_zero() -> None:
+    samples = read(Metrics().render(picture()))
+    for one in Family:
+        assert at(samples, "uplink_convictions_total", uplink="docomo", family=one.value) == 0
+    for verb in Verb:
+        assert at(samples, "reconcile_operations_total", operation=verb.value, result="error") == 0
+
+
+def test_the_process() -> None:
+    samples = read(Metrics().render(picture()))
+    assert samples["process_open_fds", ()] >= 3
+    assert samples["process_resident_memory_bytes", ()] > 10e6
+    assert samples["process_cpu_seconds_total", ()] >= 0
+    started = samples["process_start_time_seconds", ()]
+    assert started == read(Metrics().render(picture()))["process_start_time_seconds", ()] > 1.6e9
+
+
+def documented() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Of each metric in the table of the room's README: its type and its labels."""
+    found = {}
+    for names, about in re.findall(r"^\| (`(?:failover|process)_.*?) \| (.*) \|$", README.read_text(), re.MULTILINE):
+        kind = re.match("gauge|counter|histogram", about)
+        labels = re.search(r": `([^`]+)`", about)
+        assert kind, about
+        for name in re.findall(r"`(\w+)`", names):
+            found[name] = (kind[0], tuple(labels[1].split()) if labels else ())
+    return found
+
+
+def test_types_and_labels_are_those_of_the_readme() -> None:
     metrics = Metrics()
-    for count in range(NAMES_MAX + 10):
-        metrics.probed(probe(f"ppp{count}"), ProbeResult(1, Outcome.SILENT, sent_bytes=1))
-    samples = read(metrics.render(picture()))
-    assert at(samples, "probe_bytes_total", uplink="other") == 10
+    live(metrics, "au", "docomo")
+    page = metrics.render(picture())
+    found = {}
+    for metric in text_string_to_metric_families(page.decode()):
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        found[name] = (metric.type, {label for sample in metric.samples for label in sample.labels} - {"le"})
+    assert found == {name: (kind, set(labels)) for name, (kind, labels) in documented().items()}
+
+
+# --- how many there are ----------------------------------------------------------------------------------------------
+
+
+def live(metrics: Metrics, name: str, before: str) -> None:
+    """One uplink has come in place of another, is probed and fails."""
+    metrics.probed(probe(name), ProbeResult(1, Outcome.ANSWERED, 0.04, sent_bytes=28, received_bytes=28))
+    metrics.noticed(switch(before, name, "link-down"))
+    metrics.noticed(verdict(name, "down"))
+
+
+def named(samples: Samples) -> set[str]:
+    ends = ("uplink", "from", "to")
+    return {value for _, labels in samples for label, value in labels if label in ends} - {""}
+
+
+def test_an_uplink_that_is_gone_is_forgotten() -> None:
+    metrics = Metrics()
+    live(metrics, "au", "docomo")
+    live(metrics, "docomo", "au")
+    assert named(read(metrics.render(present("au", "docomo")))) == {"au", "docomo"}
+    samples = read(metrics.render(present("docomo")))
+    assert named(samples) == {"docomo"}
+    assert at(samples, "probe_bytes_total", uplink="docomo") == 56
+    live(metrics, "au", "docomo")
+    assert at(read(metrics.render(present("au", "docomo"))), "probe_bytes_total", uplink="au") == 56
+
+
+@pytest.mark.parametrize("pause", [4, 60, 1440], ids=["often", "each hour", "once"])
+def test_a_day_of_interfaces_that_come_and_go_under_new_names(pause: int) -> None:
+    """One a minute, each there for four; scraped so often."""
+    metrics, names, sizes = Metrics(), ["ppp0"], list[int]()
+    for minute in range(1, 1441):
+        names.append(f"ppp{minute}")
+        live(metrics, names[-1], names[-2])
+        if minute % pause == 0:
+            page = metrics.render(present(*names[-4:]))
+            sizes.append(page.count(b"\n"))
+            assert b'="other"' not in page or pause > 60
+    assert len(set(sizes[4:])) <= 1, "no growth"
+    assert named(read(page)) <= {*names[-4:], OTHER}
+
+
+def test_unscraped_it_is_bounded_too() -> None:
+    metrics = Metrics()
+    for count in range(5000):
+        live(metrics, f"ppp{count}", f"ppp{max(0, count - 1)}")
+    samples = read(metrics.render(present(*(f"ppp{count}" for count in range(NAMES_MAX)))))
+    assert len({labels for name, labels in samples if name == "failover_probe_bytes_total"}) == NAMES_MAX + 1
+    assert at(samples, "probe_bytes_total", uplink=OTHER) == (5000 - NAMES_MAX) * 56
+    assert sum(1 for name, _ in samples if name == "failover_switches_total") <= WAYS_MAX + 1
+
+
+def test_targets_changed_by_reloads_leave_nothing_behind() -> None:
+    metrics = Metrics()
+    sizes = set()
+    for reload in range(50):
+        views = tuple(TargetView(f"icmp://10.{reload}.0.{n}", 0.0, 0.03, Outcome.ANSWERED) for n in range(8))
+        uplink = UplinkView(
+            "au", "wwan0", "", 0, False, False, {Family.IPV4: replace(family(Verdict.UP), targets=views)}
+        )
+        shown = Snapshot({}, (uplink,), None, None, False)
+        samples = read(metrics.render(Picture(shown, NOW, {})))
+        targets = {dict(labels)["target"] for name, labels in samples if name == "failover_probe_loss_ratio"}
+        assert targets == {view.url for view in views}
+        sizes.add(len(samples))
+    assert len(sizes) == 1
+
+
+# --- the text --------------------------------------------------------------------------------------------------------
+
+HOSTILE = (
+    'a"b',
+    "a\nfailover_build_info 7",
+    "a\\",
+    "\x1b[31mred",
+    "[red]x[/]",
+    '"; flush ruleset',
+    '"} 1\n# TYPE x counter',
+    '\\n\\"',
+    "{a='b'}",
+    "\u202e\u2028",
+)
+
+
+def test_hostile_names_stay_labels() -> None:
+    """As they are, and as the adapters clean them."""
+    metrics = Metrics()
+    raw, shown = list(HOSTILE), list(dict.fromkeys(map(clean, HOSTILE)))
+    for names in (raw, shown):
+        views = tuple(TargetView(f"http://x/{name}", 0.5, 0.03, Outcome.ANSWERED) for name in names)
+        for before, name in zip([names[-1], *names], names, strict=False):
+            live(metrics, name, before)
+        samples = read(metrics.render(present(*names, targets=views)))
+        for name in names:
+            assert at(samples, "uplink_info", uplink=name, interface=name, carrier=name) == 1
+            assert at(samples, "probe_bytes_total", uplink=name) >= 56
+            assert at(samples, "probe_loss_ratio", uplink=name, family="ipv4", target=f"http://x/{name}") == 0.5
+        assert named(samples) == set(names)
+        assert at(samples, "build_info", version=__version__) == 1
+
+
+NUMBERS = st.one_of(st.floats(), st.integers(-(2**60), 2**60), st.booleans())
+LABELS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+SERIES = st.dictionaries(st.tuples(LABELS, LABELS), NUMBERS, max_size=5)
+
+
+class Families:
+    """Three kinds of metrics over the same labels; a collector."""
+
+    def __init__(self, series: dict[tuple[str, str], float]) -> None:
+        self._series = series
+
+    def collect(self) -> Iterator[Metric]:
+        gauge = GaugeMetricFamily("x_gauge", 'some \\ "help"\nof two lines', labels=("b", "a"))
+        counter = CounterMetricFamily("x_counter", "", labels=("b", "a"))
+        histogram = HistogramMetricFamily("x_seconds", "h", labels=("b", "a"))
+        for labels, value in self._series.items():
+            gauge.add_metric(labels, value)
+            counter.add_metric(labels, value)
+            histogram.add_metric(labels, [("0.5", value), ("+Inf", 2.0)], value)
+        yield from (gauge, counter, histogram)
+
+
+@given(st.lists(SERIES, min_size=1, max_size=4))
+def test_the_text_is_the_librarys_own(pages: list[dict[tuple[str, str], float]]) -> None:
+    exposition = Exposition()
+    for series in pages:
+        registry = CollectorRegistry()
+        registry.register(Families(series))
+        for _ in range(2):
+            assert exposition.render(Families(series).collect()) == generate_latest(registry)
+
+
+def test_numbers_as_go_writes_them() -> None:
+    gauge = GaugeMetricFamily("x", "help")
+    for value in (math.inf, math.nan, 0.1, 1e22):
+        gauge.add_metric((), value)
+    values = re.findall(rb"^x (\S+)$", Exposition().render([gauge]), re.MULTILINE)
+    assert values == [b"+Inf", b"NaN", b"0.1", b"1e+22"]
+
+
+# --- bytes of interfaces ---------------------------------------------------------------------------------------------
 
 
 def test_traffic_of_this_machine() -> None:
@@ -108,127 +324,13 @@ def test_traffic_of_this_machine() -> None:
     assert after.received - before.received >= 128
 
 
-# --- the server ------------------------------------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def serving(host: str = "127.0.0.1") -> AsyncIterator[Scrape]:
-    metrics = Metrics()
-    server = Scrape(f"{host}:0", lambda: lambda: metrics.render(picture()))
-    await server.start()
+def test_traffic_by_the_name_that_the_kernel_adapter_gives_it() -> None:
+    raw = b'a"\\\x1b[red]\xff;'
     try:
-        yield server
-    finally:
-        await server.stop()
-
-
-def run(scene: Callable[[int], Awaitable[None]]) -> None:
-    async def play() -> None:
-        async with serving() as server:
-            await scene(server.port)
-
-    asyncio.run(play())
-
-
-async def fetch(port: int, request: bytes) -> tuple[bytes, bytes]:
-    """Head and body of the answer; both empty where the server closed without one."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    data = b""
-    with contextlib.suppress(ConnectionError):
-        writer.write(request)
-        await writer.drain()
-        while chunk := await reader.read(65536):
-            data += chunk
-    writer.close()
-    head, _, body = data.partition(b"\r\n\r\n")
-    return head, body
-
-
-def test_serves_the_page_whole() -> None:
-    async def scene(port: int) -> None:
-        head, body = await fetch(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n")
-        assert f"Content-Length: {len(body)}".encode() in head
-        assert at(read(body), "uplink_active", uplink="docomo", family="ipv4") == 1
-        head, body = await fetch(port, b"HEAD /metrics?x=1 HTTP/1.0\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK")
-        assert body == b""
-
-    run(scene)
-
-
-@pytest.mark.parametrize(
-    ("request_line", "status"),
-    [
-        (b"GET / HTTP/1.1", b"404 Not Found"),
-        (b"POST /metrics HTTP/1.1", b"405 Method Not Allowed"),
-        (b"GET /metrics", b"400 Bad Request"),
-        (b"\x00", b"400 Bad Request"),
-        (b"GET /" + b"x" * 2 * HEAD_LIMIT + b" HTTP/1.1", b"400 Bad Request"),
-    ],
-    ids=["path", "method", "version", "nonsense", "long"],
-)
-def test_refuses_what_is_no_scrape(request_line: bytes, status: bytes) -> None:
-    async def scene(port: int) -> None:
-        head, _ = await fetch(port, request_line + b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 " + status)
-
-    run(scene)
-
-
-def test_more_clients_than_places_get_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scene(port: int) -> None:
-        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CLIENTS_MAX)]
-        assert await fetch(port, b"GET /metrics HTTP/1.1\r\n\r\n") == (b"", b"")
-        for _, writer in held:
-            writer.close()
-        while True:
-            head, _ = await fetch(port, b"GET /metrics HTTP/1.1\r\n\r\n")
-            if head:
-                break
-        assert head.startswith(b"HTTP/1.1 200 OK")
-
-    run(scene)
-
-
-def test_without_descriptors_a_complaint_for_each_place_and_then_the_page() -> None:
-    async def scene(port: int) -> None:
-        with socket.socket() as client:
-            times, answer = await complaints(client, ("127.0.0.1", port), b"GET /metrics HTTP/1.1\r\n\r\n")
-        assert times <= CLIENTS_MAX
-        assert answer.startswith(b"HTTP/1.1 200 OK")
-
-    run(scene)
-
-
-def test_a_slow_client_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scrape, "PATIENCE", 0.05)
-
-    async def scene(port: int) -> None:
-        assert await asyncio.wait_for(fetch(port, b"GET /met"), 5) == (b"", b"")
-
-    run(scene)
-
-
-def test_stays_whole_under_random_bytes() -> None:
-    dice = random.Random(9109)
-
-    async def scene(port: int) -> None:
-        for _ in range(100):
-            line = bytearray(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            for _ in range(dice.randrange(1, 6)):
-                line[dice.randrange(len(line))] = dice.randrange(256)
-            await fetch(port, bytes(line) + b"\r\n\r\n")
-        head, _ = await fetch(port, b"GET /metrics HTTP/1.1\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK")
-
-    run(scene)
-
-
-def test_a_port_in_use_is_an_error_to_be_told() -> None:
-    async def play() -> None:
-        async with serving() as first:
-            with pytest.raises(OSError, match="in use"):
-                await Scrape(f"127.0.0.1:{first.port}", lambda: lambda: b"").start()
-
-    asyncio.run(play())
+        gain_privileges()
+        with Namespace("apart") as apart, apart.entered():
+            subprocess.run(["ip", "link", "add", "name", os.fsdecode(raw), "type", "bridge"], check=True)
+            found = traffic()
+    except ForbiddenError as error:
+        pytest.skip(f"{error} ({error.hint})")
+    assert clean(raw.decode("utf-8", "replace")) in found
