@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from failover.facts import Route, RouteKind, Rule, Sysctl
+if TYPE_CHECKING:
+    from failover.facts import Route, Rule, Sysctl
 
 _WORD_MAX: Final = 64
 """Characters of a mistyped word that are compared."""
@@ -24,6 +25,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def describe(item: Route | Rule | Sysctl) -> str:
     """What an operation is about, as `ipv4 default route, metric 1, table 15500`."""
+    from failover.facts import Route, RouteKind, Rule, Sysctl  # takes 9 ms, and the command line only wants `suggest`
+
     match item:
         case Route():
             kind = "" if item.kind is RouteKind.UNICAST else f"{item.kind.name.lower()} "

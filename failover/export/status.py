@@ -5,13 +5,13 @@ Ages in seconds, ratios 0-1. No I/O; the words for people are made by the comman
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Final
 
-from failover.model import FAMILIES, Decision, Verdict
+from failover.model import FAMILIES, PROBE_PATIENCE, Decision, Verdict
 from failover.picture import FamilyView, Snapshot, TargetView, UplinkView
 
-USABLE = frozenset((Verdict.UP, Verdict.DEGRADED, Verdict.DOUBTFUL))
-"""Verdicts of an uplink that was seen to carry packets and is not convicted."""
+USABLE: Final = frozenset((Verdict.UP, Verdict.DEGRADED))
+"""Verdicts of an uplink that carries packets now; one in doubt may, for PROBE_PATIENCE."""
 
 
 def document(snapshot: Snapshot, now: float) -> dict[str, object]:
@@ -20,7 +20,7 @@ def document(snapshot: Snapshot, now: float) -> dict[str, object]:
     return {
         "active": {family.value: decisions[family].active if family in decisions else None for family in FAMILIES},
         "settled": {family.value: decisions[family].settled if family in decisions else None for family in FAMILIES},
-        "usable": is_usable(snapshot.uplinks),
+        "usable": any(is_usable(uplink, now) for uplink in snapshot.uplinks),
         "use": _use(snapshot, now),
         "warnings": list(snapshot.warnings),
         "decisions": {family.value: _decision(decision, now) for family, decision in decisions.items()},
@@ -28,9 +28,13 @@ def document(snapshot: Snapshot, now: float) -> dict[str, object]:
     }
 
 
-def is_usable(uplinks: Iterable[UplinkView]) -> bool:
-    """Whether any family has an uplink that was seen to carry packets and is not convicted."""
-    return any(view.verdict in USABLE for uplink in uplinks for view in uplink.families.values())
+def is_usable(uplink: UplinkView, now: float) -> bool:
+    """Whether it carries packets in any family, as far as anyone knows: it answers, or has been in doubt for less time
+    than an answer may take."""
+    return any(
+        view.verdict in USABLE or (view.verdict is Verdict.DOUBTFUL and now - view.since < PROBE_PATIENCE)
+        for view in uplink.families.values()
+    )
 
 
 def _use(snapshot: Snapshot, now: float) -> dict[str, object] | None:
@@ -58,6 +62,7 @@ def _uplink(uplink: UplinkView, now: float) -> dict[str, object]:
         "metered": uplink.metered,
         "drained": uplink.drained,
         "slot": uplink.slot,
+        "usable": is_usable(uplink, now),
         "families": {family.value: _family(view, now) for family, view in uplink.families.items()},
     }
 

@@ -1,92 +1,62 @@
-"""The status document in words: one sentence, then a table. rich is loaded only when a table is drawn."""
+"""The status document in words: one sentence that says how things are, and the rows of a table.
+
+Pure but for the time zone. Everything that came in with the document is cleaned here, since it goes to screens.
+Moments are told by this machine's clock: `now` is the unix time at which the document was true.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
-from textwrap import fill
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
-from failover.export.status import USABLE
+from failover.model import FAMILIES, clean
 
-STYLES: Final = {"up": "green", "degraded": "yellow", "doubtful": "yellow", "portal": "red", "down": "red"}
-COLUMNS: Final = ("", "uplink", "interface", "family", "verdict", "since", "loss", "rtt", "proven", "why")
+Document = Mapping[str, Any]
+
+TEXT_LIMIT: Final = 500
+"""Characters of one text of the document."""
 UNITS: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
-GAP: Final = "  "
-INDENT: Final = " " * 5
-"""Of a reason that has no room in its row."""
+NEAR: Final = 120.0
+"""Seconds from now within which a clock time is told to the second."""
+NAMED_MAX: Final = 3
+"""Uplinks of which a sentence tells something, so that it stays one."""
+
+HEADS: Final = {"up": "online", "degraded": "online", "doubtful": "in doubt", "unknown": "not proven yet"}
+"""By the verdict of the uplink in use; with every other one it is offline."""
+OFFLINE: Final = "offline"
+RECEIVING: Final = ("up", "degraded")
+DOWN_WORDS: Final = {
+    "silent": "silent upstream",
+    "the carrier": "refused by its carrier",
+    "no carrier": "without a link",
+}
+"""What is wrong with an uplink that is down, by how the text of its verdict begins."""
+OTHER_WORDS: Final = {
+    "degraded": "degraded",
+    "doubtful": "in doubt",
+    "portal": "behind a portal",
+    "unknown": "not proven yet",
+}
+
+COLUMNS: Final = ("", "uplink", "interface", "family", "verdict", "for", "loss", "rtt", "answered", "why")
 
 
-def sentence(status: Mapping[str, Any]) -> str:
-    """How things are, for somebody in a hurry."""
-    ways: dict[tuple[str, str], list[str]] = {}
-    for family, name in status["active"].items():
-        if name is not None:
-            ways.setdefault((name, _verdict(status, name, family)), []).append(family)
-    if not ways:
-        return "offline: no uplink has a default route" if not status["uplinks"] else "offline: no uplink can be used"
-    state = "online" if any(verdict in USABLE for _, verdict in ways) else "not proven online"
-    said = [f"{' and '.join(families)} by {name} ({verdict})" for (name, verdict), families in ways.items()]
-    return "; ".join([f"{state}: {', '.join(said)}", *_forwarded(status), *_will(status)])
+# --- small words -----------------------------------------------------------------------------------------------------
 
 
-def _verdict(status: Mapping[str, Any], name: str, family: str) -> str:
-    found = (uplink["families"][family]["verdict"] for uplink in status["uplinks"] if uplink["name"] == name)
-    return str(next(found, "absent"))
-
-
-def _forwarded(status: Mapping[str, Any]) -> Iterator[str]:
-    """Where forwarded traffic goes, in the families in which that is not where new flows go."""
-    ways: dict[str, list[str]] = {}
-    for family, name in status["settled"].items():
-        if name not in (None, status["active"][family]):
-            ways.setdefault(name, []).append(family)
-    for name, families in ways.items():
-        yield f"forwarded {' and '.join(families)} traffic by {name}"
-
-
-def _will(status: Mapping[str, Any]) -> Iterator[str]:
-    """What the operator wanted."""
-    use = status["use"]
-    if use is not None:
-        left = "" if use["remaining_seconds"] is None else f" for {span(use['remaining_seconds'])}"
-        yield f"told to use {use['name']}{left}"
-    drained = [uplink["name"] for uplink in status["uplinks"] if uplink["drained"]]
-    if drained:
-        yield f"drained: {', '.join(drained)}"
-
-
-def rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """One row per uplink and family, in order of preference; `*` marks where new flows go."""
-    for uplink in status["uplinks"]:
-        for family, view in uplink["families"].items():
-            yield (
-                "*" if status["active"][family] == uplink["name"] else "",
-                uplink["name"],
-                uplink["interface"],
-                family,
-                view["verdict"],
-                span(view["since_seconds"]),
-                "-" if view["loss_ratio"] is None else f"{view['loss_ratio']:.0%}",
-                "-" if view["rtt_seconds"] is None else f"{view['rtt_seconds'] * 1000:.0f} ms",
-                span(view["last_proven_seconds"]),
-                ("drained; " if uplink["drained"] else "") + view["text"] + _waits(status, uplink, family),
-            )
-
-
-def _waits(status: Mapping[str, Any], uplink: Mapping[str, Any], family: str) -> str:
-    """Why a healthy uplink is not in use though it is wanted more than the one that is: its hold-down."""
-    view = uplink["families"][family]
-    left = view["hold_remaining_seconds"]
-    wished = sorted(status["uplinks"], key=lambda other: (other["drained"], not _is_used(status, other)))
-    names = [other["name"] for other in wished]
-    active = status["active"][family]
-    ahead = active in names and names.index(uplink["name"]) < names.index(active)
-    return f"; may take traffic in {span(ceil(left))}" if view["verdict"] == "up" and ahead and left else ""
-
-
-def _is_used(status: Mapping[str, Any], uplink: Mapping[str, Any]) -> bool:
-    return status["use"] is not None and bool(status["use"]["name"] == uplink["name"])
+def cleaned(value: Any) -> Any:
+    """A document whose every text, names of fields too, is safe for a screen."""
+    match value:
+        case str():
+            return clean(value, TEXT_LIMIT)
+        case Mapping():
+            return {clean(str(key), TEXT_LIMIT): cleaned(one) for key, one in value.items()}
+        case list() | tuple():
+            return [cleaned(one) for one in value]
+    return value
 
 
 def span(seconds: float | None) -> str:
@@ -98,29 +68,261 @@ def span(seconds: float | None) -> str:
     return f"{count:.0f} {unit}" if count >= 10 else f"{count:.1f}".removesuffix(".0") + f" {unit}"
 
 
-def draw(status: Mapping[str, Any], out: TextIO) -> None:
-    """Sentence and table on `out`. Where the table is wider than the terminal, each reason stands below its row."""
-    out.write(sentence(status) + "\n")
-    for warning in status.get("warnings", ()):
-        out.write(f"warning: {warning}\n")
-    if not status["uplinks"]:
-        return
-    out.flush()
-    from rich.cells import cell_len, set_cell_size
-    from rich.console import Console
-    from rich.text import Text
+def clock(moment: float, now: float) -> str:
+    """A unix time by the local clock: `14:02`; to the second when it is near; with its date when that is another."""
+    there, here = time.localtime(moment), time.localtime(now)
+    date = "" if there[:3] == here[:3] else "%Y-%m-%d "
+    return time.strftime(f"{date}%H:%M:%S" if abs(moment - now) < NEAR else f"{date}%H:%M", there)
 
-    console = Console(file=out, highlight=False, markup=False)
-    table = [COLUMNS, *rows(status)]
-    widths = [max(cell_len(row[place]) for row in table) for place in range(len(COLUMNS))]
-    below = out.isatty() and sum(widths) + len(GAP) * (len(widths) - 1) > console.width
-    for row in table:
-        *cells, why = row
-        texts = [
-            Text(set_cell_size(cell, wide), STYLES.get(cell, "")) for cell, wide in zip(cells, widths, strict=False)
+
+def _listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *head, last = words
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+# --- the sentence ----------------------------------------------------------------------------------------------------
+
+
+def sentence(status: Document, now: float | None = None) -> str:
+    """How things are, for somebody in a hurry; without `now` it tells no times, and is true until something changes."""
+    status = cleaned(status)
+    ways: dict[tuple[str, str], list[str]] = {}
+    for family, name in status["active"].items():
+        if name is not None:
+            ways.setdefault((HEADS.get(_verdict(status, name, family), OFFLINE), name), []).append(family)
+    order = [*dict.fromkeys(HEADS.values()), OFFLINE]
+    found = sorted(ways.items(), key=lambda way: order.index(way[0][0]))
+    clauses = [_Way(status, head, name, families, now).clause() for (head, name), families in found]
+    return "; ".join([*(clauses or [_nowhere(status, now)]), *_forwarded(status), *_will(status, now)])
+
+
+def _verdict(status: Document, name: str, family: str) -> str:
+    views = (uplink["families"][family] for uplink in status["uplinks"] if uplink["name"] == name)
+    return str(next(views, {"verdict": "absent"})["verdict"])
+
+
+def _nowhere(status: Document, now: float | None) -> str:
+    if not status["decisions"]:
+        return "starting: nothing is decided yet"
+    if not status["uplinks"]:
+        return f"{OFFLINE}: no uplink has a default route"
+    return f"{OFFLINE}: no uplink can be used: {', '.join(_faults(status['uplinks'], FAMILIES, now))}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The families that go by one uplink and fare alike."""
+
+    status: Document
+    head: str
+    name: str
+    families: Sequence[str]
+    now: float | None
+
+    def clause(self) -> str:
+        """What is to be said of them."""
+        match self.head:
+            case "online":
+                return f"online by {self.name}{self._tag()}{self._since()}{self._because()}"
+            case "in doubt" if not self._answering():
+                return f"silent{self._tag()}: {self._silence()}; traffic stays on {self.name}"
+            case "offline":
+                faults = _faults(self._mine() if self._answering() else self.status["uplinks"], self.families, self.now)
+                return f"offline{self._tag()}: {', '.join([*faults, *self._answering()]) or f'{self.name} is gone'}"
+        return f"{self.head}{self._tag()}: {', '.join([self._unheard(), *self._answering()])}"
+
+    def _tag(self) -> str:
+        return _tag(self.status, self.families)
+
+    def _mine(self) -> list[Document]:
+        return [uplink for uplink in self.status["uplinks"] if uplink["name"] == self.name]
+
+    def _answering(self) -> list[str]:
+        """Uplinks that could be used instead."""
+        able = [
+            uplink["name"]
+            for uplink in self.status["uplinks"]
+            if uplink["name"] != self.name and any(v["verdict"] in RECEIVING for v in _views([uplink], self.families))
         ]
-        line = Text(GAP, "bold" if row is COLUMNS else "").join(texts if below else [*texts, Text(why)])
-        line.rstrip()
-        console.print(line, soft_wrap=True)
-        if below and row is not COLUMNS:
-            console.print(fill(why, console.width, initial_indent=INDENT, subsequent_indent=INDENT), soft_wrap=True)
+        return [f"{_listed(able)} {'answer' if len(able) > 1 else 'answers'}"] if able else []
+
+    def _since(self) -> str:
+        ages = [self.status["decisions"][family]["since_seconds"] for family in self.families]
+        return "" if self.now is None else f" since {clock(self.now - min(ages), self.now)}"
+
+    def _because(self) -> str:
+        """Why it is not the one that is wanted most, and when that may change."""
+        ahead = list(_ahead(self.status, self.name))
+        faults = _faults(ahead, self.families, self.now)
+        for view in _views(self._mine(), self.families):
+            if view["verdict"] == "degraded":
+                faults.append(f"degraded{_for(view['since_seconds'], self.now)}: {view['text']}")
+                break
+        back = [
+            (view["hold_remaining_seconds"], one["name"])
+            for one in ahead
+            for view in _views([one], self.families)
+            if _waits(view)
+        ]
+        return (f": {', '.join(faults)}" if faults else "") + self._back(back)
+
+    def _back(self, waits: Sequence[tuple[float, str]]) -> str:
+        if not waits or self.now is None:
+            return ""
+        left, name = min(waits)
+        return f"; back to {name} not before {clock(self.now + ceil(left), self.now)}"
+
+    def _silence(self) -> str:
+        """Of every uplink."""
+        heard = [view["last_proven_seconds"] for view in _views(self.status["uplinks"], self.families)]
+        last = min((age for age in heard if age is not None), default=None)
+        if last is None:
+            return "no uplink has answered yet"
+        return (
+            "no uplink answers"
+            if self.now is None
+            else f"no uplink has answered since {clock(self.now - last, self.now)}"
+        )
+
+    def _unheard(self) -> str:
+        view = next(_views(self._mine(), self.families))
+        return f"no answer by {self.name}{_for(view['last_proven_seconds'], self.now)}"
+
+
+def _for(age: float | None, now: float | None) -> str:
+    return " so far" if age is None else "" if now is None else f" for {span(age)}"
+
+
+def _ahead(status: Document, name: str) -> Iterator[Document]:
+    """The uplinks that are wanted more than this one."""
+    wished = sorted(status["uplinks"], key=lambda one: (one["drained"], not _is_used(status, one)))
+    for uplink in wished:
+        if uplink["name"] == name:
+            return
+        if not uplink["drained"]:
+            yield uplink
+
+
+def _faults(uplinks: Iterable[Document], families: Sequence[str], now: float | None) -> list[str]:
+    """What is wrong with each of these uplinks; the families are named where they differ."""
+    said = []
+    for uplink in uplinks:
+        found = {family: _fault(uplink["families"][family]) for family in families if family in uplink["families"]}
+        for text in filter(None, dict.fromkeys(found.values())):
+            where = [family for family in found if found[family] == text]
+            tag = "" if len(where) == len(found) else f" ({_listed(where)})"
+            age = max(uplink["families"][family]["since_seconds"] for family in where)
+            said.append(f"{uplink['name']} {text}{tag}{_for(age, now)}")
+    more = len(said) - NAMED_MAX
+    return said if more <= 0 else [*said[:NAMED_MAX], f"{more} more"]
+
+
+def _fault(view: Document) -> str:
+    """Why an uplink is not what it should be; nothing when it is well and owes nothing."""
+    verdict, text = view["verdict"], view["text"]
+    if verdict == "down":
+        return next((words for start, words in DOWN_WORDS.items() if text.startswith(start)), "down")
+    if verdict == "absent":
+        return f"with {text}" if text.startswith("no ") else "absent"
+    if verdict == "up":
+        return "answering again" if _waits(view) else ""
+    return OTHER_WORDS.get(verdict, str(verdict))
+
+
+def _views(uplinks: Iterable[Document], families: Sequence[str]) -> Iterator[Document]:
+    return (uplink["families"][family] for uplink in uplinks for family in families if family in uplink["families"])
+
+
+def _waits(view: Document) -> bool:
+    """Whether it is well and only its hold-down keeps traffic away."""
+    return view["verdict"] == "up" and bool(view["hold_remaining_seconds"])
+
+
+def _is_used(status: Document, uplink: Document) -> bool:
+    return status["use"] is not None and bool(status["use"]["name"] == uplink["name"])
+
+
+def _tag(status: Document, families: Sequence[str]) -> str:
+    """The families, where there are others."""
+    if len(families) == len(FAMILIES):
+        return ""
+    alone = all(status["active"].get(family) is None for family in FAMILIES if family not in families)
+    return f" ({_listed(families)}{' only' if alone else ''})"
+
+
+def _forwarded(status: Document) -> Iterator[str]:
+    """Where forwarded traffic goes, in the families in which that is not where new flows go."""
+    ways: dict[str, list[str]] = {}
+    for family, name in status["settled"].items():
+        if name not in (None, status["active"][family]):
+            ways.setdefault(name, []).append(family)
+    every = [family for family, name in status["settled"].items() if name is not None]
+    for name, families in ways.items():
+        yield f"forwarded traffic by {name}{'' if families == every else f' ({_listed(families)})'}"
+
+
+def _will(status: Document, now: float | None) -> Iterator[str]:
+    """What the operator wanted."""
+    use = status["use"]
+    if use is not None:
+        left = use["remaining_seconds"]
+        end = "" if now is None or left is None else f" until {clock(now + left, now)}"
+        yield f"told to use {use['name']}{end}{', strictly' if use['strict'] else ''}"
+    drained = [uplink["name"] for uplink in status["uplinks"] if uplink["drained"]]
+    if drained:
+        yield f"drained: {', '.join(drained)}"
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def rows(status: Document, now: float) -> Iterator[tuple[str, ...]]:
+    """One row of COLUMNS per uplink and family, in order of preference; `*` marks where new flows go."""
+    status = cleaned(status)
+    for uplink in status["uplinks"]:
+        for family, view in uplink["families"].items():
+            answered = "never" if view["last_proven_seconds"] is None else f"{span(view['last_proven_seconds'])} ago"
+            yield (
+                "*" if status["active"][family] == uplink["name"] else "",
+                uplink["name"],
+                uplink["interface"],
+                family,
+                view["verdict"],
+                span(view["since_seconds"]),
+                ratio(view["loss_ratio"]),
+                milliseconds(view["rtt_seconds"]),
+                answered,
+                ("drained; " if uplink["drained"] else "") + view["text"] + _return(status, uplink, family, now),
+            )
+
+
+def ratio(value: float | None) -> str:
+    """Of 0-1, in percent."""
+    return "-" if value is None else f"{value:.0%}"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A round-trip time."""
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
+
+
+def _return(status: Document, uplink: Document, family: str, now: float) -> str:
+    """Why a healthy uplink is not in use though it is wanted more than the one that is: its hold-down."""
+    view, active = uplink["families"][family], status["active"][family]
+    known = any(one["name"] == active for one in status["uplinks"])
+    if not (known and _waits(view) and uplink in _ahead(status, active)):
+        return ""
+    left = ceil(view["hold_remaining_seconds"])
+    return f"; may take traffic in {span(left)}, at {clock(now + left, now)}"
+
+
+def remarks(status: Document) -> Iterator[str]:
+    """What else somebody should know."""
+    status = cleaned(status)
+    yield from (f"warning: {text}" for text in status.get("warnings", ()))
+    config = status.get("config", {"ok": True})
+    if not config["ok"]:
+        first, *more = config["problems"] or [f"{config['path']}: refused"]
+        others = f" (and {len(more)} more)" if more else ""
+        yield f"warning: the config file is not in force, the one before it is: {first}{others}"

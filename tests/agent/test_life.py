@@ -155,7 +155,9 @@ def test_cleanup_waits_for_the_agents_end_and_leaves_what_is_foreign(van: Namesp
         agent.stop()
     exit_status, out, _ = command(van, "cleanup", *where)
     assert exit_status == 0
-    assert "delete ipv4 rule 15580\n" in out
+    assert "delete ipv4 rule 15580, iif lo lookup 15500\n" in out
+    lines = out.splitlines()
+    assert len(set(lines)) == len(lines)
     assert "delete ipv6 unreachable default route, metric 4294967295, table 15501\n" in out
     assert f"set sysctl {path} = 0\n" in out
     assert ours(van) == (frozenset(), before[1])
@@ -168,7 +170,7 @@ def test_the_operators_commands_move_real_routes(van: Namespace, tmp_path: Path)
         where = ("--socket", str(agent.socket))
         assert command(van, "use", "wlan0", "--for", "2h", *where)[0] == 0
         wait(lambda found: active(found) == active(found, Family.IPV6) == "wlan0")
-        assert "told to use wlan0 for 2 h" in command(van, "status", *where)[1]
+        assert "told to use wlan0 until " in command(van, "status", *where)[1]
         assert command(van, "auto", *where)[0] == 0
         wait(lambda found: active(found) == "wwan0")
         assert command(van, "drain", "wwan0", *where)[0] == 0

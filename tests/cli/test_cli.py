@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from failover import __version__
 from failover.cli import main
-from failover.export.status import document
+from failover.cli.grammar import GROUPS, WORDS, build_parser
 from failover.model import Verdict
 from tests.cli.conftest import Standin
-from tests.export.pictures import NOW, family, uplink
+from tests.export.pictures import family, uplink
 
 Captured = pytest.CaptureFixture[str]
+UP, DOWN = family(Verdict.UP), family(Verdict.DOWN)
 
 
 def usage(*argv: str) -> int:
@@ -32,7 +35,10 @@ def usage(*argv: str) -> int:
 def test_status_for_people(standin: Standin, capsys: Captured) -> None:
     assert main(["status", "--socket", str(standin.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "online: ipv4 by docomo (up); forwarded ipv4 traffic by au; told to use docomo for 1 h"
+    assert re.fullmatch(
+        r"online by docomo \(ipv4 only\) since [0-9:]{8}; forwarded traffic by au; told to use docomo until [0-9: -]+",
+        lines[0],
+    )
     assert lines[1].split()[:3] == ["uplink", "interface", "family"]
     assert [line.split()[:2] for line in lines if line.startswith("*")] == [["*", "docomo"]]
 
@@ -40,13 +46,12 @@ def test_status_for_people(standin: Standin, capsys: Captured) -> None:
 def test_status_for_machines(standin: Standin, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILOVER_SOCKET", str(standin.path))
     assert main(["status", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == document(standin.picture, NOW)
+    assert json.loads(capsys.readouterr().out) == standin.document()
 
 
 def test_status_check_tells_by_its_exit_status(standin: Standin, capsys: Captured) -> None:
     assert main(["status", "--check", "--socket", str(standin.path)]) == 0
-    down = family(Verdict.DOWN)
-    standin.picture = replace(standin.picture, uplinks=(uplink("au", down, down),))
+    standin.picture = replace(standin.picture, uplinks=(uplink("au", DOWN, DOWN),))
     assert main(["status", "--socket", str(standin.path)]) == 0
     assert main(["status", "--check", "--socket", str(standin.path)]) == 1
     assert capsys.readouterr().out.count("\n") > 3
@@ -58,7 +63,6 @@ ASKED = [
     (["auto"], ("auto", {})),
     (["drain", "au", "--force"], ("drain", {"name": "au", "force": True})),
     (["undrain", "au"], ("undrain", {"name": "au"})),
-    (["probe", "au"], ("probe", {"name": "au"})),
     (["reload"], ("reload", {})),
 ]
 
@@ -89,7 +93,6 @@ def test_no_agent(tmp_path: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "required: COMMAND"),
         (["stauts"], "unknown command 'stauts'"),
         (["use"], "required: NAME"),
         (["use", "au", "--for", "1x"], "argument --for: '1x' has an unknown unit; units: ms, s, m, h, d"),
@@ -111,21 +114,53 @@ def test_version_and_help(capsys: Captured) -> None:
     assert capsys.readouterr().out == f"failover {__version__}\n"
     assert usage("--help") == 0
     help_text = capsys.readouterr().out
-    for name in [
-        "run",
-        "check",
-        "status",
-        "use",
-        "auto",
-        "drain",
-        "undrain",
-        "probe",
-        "reload",
-        "cleanup",
-        "simulate",
-        "demo",
-    ]:
-        assert f"\n    {name} " in help_text
+    for name in build_parser().commands:
+        assert f"\n  {name} " in help_text
+
+
+def test_help_is_what_people_ask_for(capsys: Captured) -> None:
+    assert main(["help"]) == 0
+    whole = capsys.readouterr().out
+    assert usage() == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", whole)
+    assert main(["help", "use"]) == 0
+    assert capsys.readouterr().out.startswith("usage: failover use ")
+    assert usage("help", "us") == 2
+    assert capsys.readouterr().err == "failover: unknown command 'us' (did you mean 'use'?)\n"
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200", "none"])
+def test_help_is_no_wider_than_80_columns(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    parser = build_parser()
+    for command in (parser, *parser.commands.values()):
+        assert max(map(len, command.format_help().splitlines())) <= 80
+
+
+def test_every_command_is_there(capsys: Captured) -> None:
+    parser = build_parser()
+    assert {name for names in GROUPS.values() for name in names} == parser.commands.keys() - {"help"}
+    for word in WORDS:
+        file, _, function = word.run.partition(":")
+        assert callable(getattr(import_module(f"failover.cli.{file}"), function))
+
+
+def test_status_of_one_uplink(standin: Standin, capsys: Captured) -> None:
+    socket = ["--socket", str(standin.path)]
+    assert main(["status", "docomo", *socket]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("online by docomo")
+    assert [line[3:9] for line in lines[2:]] == ["docomo", "docomo"]
+    assert main(["status", "docmo", *socket]) == 1
+    assert capsys.readouterr().err == "failover: no uplink is named docmo (did you mean 'docomo'?)\n"
+    standin.picture = replace(standin.picture, uplinks=(uplink("au", DOWN, DOWN), uplink("docomo", UP, DOWN)))
+    for words, status in (
+        (["status", "au", "--check"], 1),
+        (["status", "docomo", "--check"], 0),
+        (["status", "au"], 0),
+    ):
+        assert main([*words, *socket]) == status
 
 
 # --- check -----------------------------------------------------------------------------------------------------------

@@ -37,7 +37,10 @@ def complaint(captured: Captured) -> str:
         ("st\natus", "unknown command 'st?atus' (did you mean 'status'?)"),
         ("status --jsno", "unknown option '--jsno' of status (did you mean '--json'?)"),
         ("status --hepl", "unknown option '--hepl' of status (did you mean '--help'?)"),
-        ("status --xyzzy=1", "unknown option '--xyzzy' of status (known: --check, --debug, --help, --json, --socket)"),
+        (
+            "status --xyzzy=1",
+            "unknown option '--xyzzy' of status (known: --check, --debug, --help, --json, --socket, --watch)",
+        ),
         ("simulate --scenaro drive", "unknown option '--scenaro' of simulate (did you mean '--scenario'?)"),
         ("check --xyzzy", "unknown option '--xyzzy' of check (known: --config, --debug, --help, --json)"),
         ("--versoin", "unknown option '--versoin' (did you mean '--version'?)"),
@@ -46,7 +49,7 @@ def complaint(captured: Captured) -> str:
         ("-x status", "unknown option '-x' (known: --help, --version)"),
         ("drain -x", "unknown option '-x' of drain (known: --debug, --force, --help, --socket)"),
         ("-5", "unknown command '-5' (known: auto, "),
-        ("status au", "unrecognized arguments: au (see failover status --help)"),
+        ("status au docomo", "unrecognized arguments: docomo (see failover status --help)"),
         ("drain au docomo", "unrecognized arguments: docomo (see failover drain --help)"),
     ],
 )

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from failover.export.status import document, is_usable
+import pytest
+
+from failover.export.status import document
 from failover.model import Decision, Family, Verdict
 from failover.picture import Snapshot
 from tests.export.pictures import NOW, family, snapshot, uplink
@@ -65,7 +67,19 @@ def test_infinity_is_no_number() -> None:
     assert found["decisions"]["ipv4"]["numbers"] == {"hold_seconds": None, "odd": None}
 
 
-def test_usable_is_seen_to_carry_packets_and_not_convicted() -> None:
-    for verdict in Verdict:
-        expected = verdict in (Verdict.UP, Verdict.DEGRADED, Verdict.DOUBTFUL)
-        assert is_usable([uplink("au", family(Verdict.ABSENT), family(verdict))]) is expected
+@pytest.mark.parametrize("verdict", Verdict)
+def test_usable_is_who_answers_or_was_heard_a_moment_ago(verdict: Verdict) -> None:
+    absent = family(Verdict.ABSENT)
+    for since, usable in (
+        (NOW - 14.9, verdict in (Verdict.UP, Verdict.DEGRADED, Verdict.DOUBTFUL)),
+        (NOW - 15.0, verdict in (Verdict.UP, Verdict.DEGRADED)),
+    ):
+        found = told(replace(snapshot(), uplinks=(uplink("au", absent, replace(family(verdict), since=since)),)))
+        assert found["usable"] is found["uplinks"][0]["usable"] is usable
+
+
+def test_one_usable_uplink_is_enough() -> None:
+    down, up = family(Verdict.DOWN), family(Verdict.UP)
+    found = told(replace(snapshot(), uplinks=(uplink("au", down, down), uplink("docomo", down, up))))
+    assert [one["usable"] for one in found["uplinks"]] == [False, True]
+    assert found["usable"] is True

@@ -1,88 +1,256 @@
-"""The sentence and the table that people read."""
+"""The sentence and the rows that people read."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import takewhile
 from typing import Any
 
 import pytest
 
 from failover.export.status import document
-from failover.export.words import COLUMNS, draw, rows, sentence, span
+from failover.export.words import clock, remarks, rows, sentence, span
 from failover.model import Decision, Family, Verdict
-from failover.picture import Snapshot
+from failover.picture import FamilyView, Snapshot, UplinkView
 from tests.export.pictures import NOW, family, snapshot, uplink
+
+UNIX = 1_790_000_000.0
+"""2026-09-21 14:13:20 UTC; the pictures' decisions are of then, their verdicts a minute old."""
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 def told(**changes: Any) -> Mapping[str, Any]:
-    return document(replace(snapshot(), use=None, **changes), NOW)
+    return document(replace(snapshot(), use=None, use_until=None, **changes), NOW)
 
 
-def by(ipv4: str | None, ipv6: str | None) -> dict[Family, Decision]:
+def by(ipv4: str | None, ipv6: str | None, ago: float = 0.0) -> dict[Family, Decision]:
     return {
-        Family.IPV4: Decision(Family.IPV4, ipv4, ipv4),
-        Family.IPV6: Decision(Family.IPV6, ipv6, ipv6),
+        Family.IPV4: Decision(Family.IPV4, ipv4, ipv4, at=NOW - ago),
+        Family.IPV6: Decision(Family.IPV6, ipv6, ipv6, at=NOW - ago),
     }
 
 
-UP, DOWN, UNKNOWN, ABSENT = (family(verdict) for verdict in (Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN, Verdict.ABSENT))
+def view(verdict: Verdict, text: str = "because", age: float = 180.0, hold: float | None = None) -> FamilyView:
+    until = None if hold is None else NOW + hold
+    return replace(family(verdict), text=text, since=NOW - age, hold_until=until)
 
+
+def both(name: str, view: FamilyView) -> UplinkView:
+    return uplink(name, view, view)
+
+
+UP = view(Verdict.UP)
+SILENT = view(Verdict.DOWN, "silent for 1.5 s, 6 probes unanswered while another uplink receives")
+REFUSED = view(Verdict.DOWN, "the carrier answers that it refuses")
+NO_LINK = view(Verdict.DOWN, "no carrier")
+GONE = view(Verdict.ABSENT, "no address")
+PULLED = view(Verdict.ABSENT, "interface is down")
+PORTAL = view(Verdict.PORTAL, "a portal answers in the target's place")
+DOUBT = view(Verdict.DOUBTFUL, "silent for 0.36 s, 2 targets unanswered", 2.0)
+LOSSY = view(Verdict.DEGRADED, "7 of 50 probes lost, rtt 300 ms")
+NEW = replace(view(Verdict.UNKNOWN, "not yet probed", 4.0), last_proven=None)
+BACK = view(Verdict.UP, "answers", 120.0, hold=3480.0)
+
+TWO = by("docomo", "docomo", 780.0)
 SENTENCES = [
-    (by("au", "au"), (uplink("au", UP, UP),), "online: ipv4 and ipv6 by au (up)"),
-    (by("au", None), (uplink("au", UP, ABSENT),), "online: ipv4 by au (up)"),
+    # all is well
+    (by("au", "au", 3600), [both("au", UP)], "online by au since 13:13"),
+    (by("au", "au", 60), [both("au", UP)], "online by au since 14:12:20"),
+    (by("au", "au", 86400 * 3), [both("au", UP)], "online by au since 2026-09-18 14:13"),
+    (by("au", None, 780), [uplink("au", UP, GONE)], "online by au (ipv4 only) since 14:00"),
+    (by("au", "au", 780), [both("au", UP), both("docomo", SILENT)], "online by au since 14:00"),
+    # on a backup, and why
     (
-        by("docomo", "au"),
-        (uplink("au", DOWN, UP), uplink("docomo", UP, UNKNOWN)),
-        "online: ipv4 by docomo (up), ipv6 by au (up)",
+        TWO,
+        [both("au", SILENT), both("docomo", UP)],
+        "online by docomo since 14:00: au silent upstream for 3 min",
     ),
-    (by("au", None), (uplink("au", UNKNOWN, ABSENT),), "not proven online: ipv4 by au (unknown)"),
-    (by("au", None), (uplink("au", DOWN, ABSENT),), "not proven online: ipv4 by au (down)"),
-    (by(None, None), (uplink("au", ABSENT, ABSENT),), "offline: no uplink can be used"),
-    (by(None, None), (), "offline: no uplink has a default route"),
     (
-        by("au", None),
-        (uplink("au", UP, ABSENT), replace(uplink("depot", UP, ABSENT), drained=True)),
-        "online: ipv4 by au (up); drained: depot",
+        TWO,
+        [both("au", BACK), both("docomo", UP)],
+        "online by docomo since 14:00: au answering again for 2 min; back to au not before 15:11",
+    ),
+    (
+        TWO,
+        [both("au", REFUSED), both("docomo", UP)],
+        "online by docomo since 14:00: au refused by its carrier for 3 min",
+    ),
+    (TWO, [both("au", NO_LINK), both("docomo", UP)], "online by docomo since 14:00: au without a link for 3 min"),
+    (TWO, [both("au", GONE), both("docomo", UP)], "online by docomo since 14:00: au with no address for 3 min"),
+    (TWO, [both("au", PULLED), both("docomo", UP)], "online by docomo since 14:00: au absent for 3 min"),
+    (TWO, [both("au", PORTAL), both("docomo", UP)], "online by docomo since 14:00: au behind a portal for 3 min"),
+    (TWO, [both("au", DOUBT), both("docomo", UP)], "online by docomo since 14:00: au in doubt for 2 s"),
+    (TWO, [both("au", LOSSY), both("docomo", UP)], "online by docomo since 14:00: au degraded for 3 min"),
+    (TWO, [both("au", NEW), both("docomo", UP)], "online by docomo since 14:00: au not proven yet for 4 s"),
+    (TWO, [both("au", UP), both("docomo", UP)], "online by docomo since 14:00"),
+    (
+        TWO,
+        [uplink("au", SILENT, GONE), both("docomo", UP)],
+        "online by docomo since 14:00: au silent upstream (ipv4) for 3 min, au with no address (ipv6) for 3 min",
+    ),
+    (
+        TWO,
+        [uplink("au", SILENT, UP), both("docomo", UP)],
+        "online by docomo since 14:00: au silent upstream (ipv4) for 3 min",
+    ),
+    (
+        TWO,
+        [*(both(name, SILENT) for name in "abcde"), both("docomo", UP)],
+        "online by docomo since 14:00: a silent upstream for 3 min, b silent upstream for 3 min,"
+        " c silent upstream for 3 min, 2 more",
+    ),
+    # in use though it is not well
+    (
+        by("au", "au", 780),
+        [both("au", LOSSY), both("docomo", SILENT)],
+        "online by au since 14:00: degraded for 3 min: 7 of 50 probes lost, rtt 300 ms",
+    ),
+    (by("au", "au"), [both("au", DOUBT), both("docomo", UP)], "in doubt: no answer by au for 0.5 s, docomo answers"),
+    (
+        by("au", "au"),
+        [both("au", DOUBT), both("docomo", UP), both("depot", LOSSY)],
+        "in doubt: no answer by au for 0.5 s, docomo and depot answer",
+    ),
+    (by("au", "au"), [both("au", NEW)], "not proven yet: no answer by au so far"),
+    # nothing answers
+    (
+        by("au", "au"),
+        [both("au", replace(DOUBT, last_proven=NOW - 780)), both("docomo", SILENT)],
+        "silent: no uplink has answered since 14:13:19; traffic stays on au",
+    ),
+    (
+        by("au", "au"),
+        [both("au", replace(DOUBT, last_proven=None)), both("docomo", NEW)],
+        "silent: no uplink has answered yet; traffic stays on au",
+    ),
+    (
+        by("au", "au"),
+        [both("au", SILENT), both("docomo", PORTAL)],
+        "offline: au silent upstream for 3 min, docomo behind a portal for 3 min",
+    ),
+    (by("au", "au"), [both("au", SILENT), both("docomo", UP)], "offline: au silent upstream for 3 min, docomo answers"),
+    (by("au", "au"), [both("docomo", SILENT)], "offline: docomo silent upstream for 3 min"),
+    (by("au", "au"), [], "offline: au is gone"),
+    (by(None, None), [both("au", GONE)], "offline: no uplink can be used: au with no address for 3 min"),
+    (by(None, None), [], "offline: no uplink has a default route"),
+    ({}, [], "starting: nothing is decided yet"),
+    # the families fare differently
+    (
+        by("docomo", "au", 780),
+        [uplink("au", SILENT, UP), both("docomo", UP)],
+        "online by docomo (ipv4) since 14:00: au silent upstream for 3 min; online by au (ipv6) since 14:00",
+    ),
+    (
+        by("au", "au", 780),
+        [uplink("au", UP, replace(DOUBT, last_proven=NOW - 600))],
+        "online by au (ipv4) since 14:00; silent (ipv6): no uplink has answered since 14:03; traffic stays on au",
+    ),
+    (
+        by("au", "docomo", 780),
+        [uplink("au", NEW, GONE), uplink("docomo", UP, SILENT)],
+        "not proven yet (ipv4): no answer by au so far, docomo answers;"
+        " offline (ipv6): au with no address for 3 min, docomo silent upstream for 3 min",
     ),
 ]
 
 
-@pytest.mark.parametrize(("decisions", "uplinks", "words"), SENTENCES, ids=[words for _, _, words in SENTENCES])
+@pytest.mark.parametrize(("decisions", "uplinks", "words"), SENTENCES, ids=[words[:60] for _, _, words in SENTENCES])
 def test_one_sentence_says_how_things_are(decisions: Any, uplinks: Any, words: str) -> None:
-    assert sentence(told(decisions=decisions, uplinks=uplinks)) == words
+    assert sentence(told(decisions=decisions, uplinks=tuple(uplinks)), UNIX) == words
+
+
+def test_a_doubt_is_never_called_online() -> None:
+    """Whatever the others do: nobody knows whether anything gets through."""
+    for other in (UP, SILENT, REFUSED, GONE, PORTAL, DOUBT, NEW):
+        words = sentence(told(decisions=by("au", "au"), uplinks=(both("au", DOUBT), both("docomo", other))), UNIX)
+        assert words.startswith(("in doubt", "silent"))
+        assert "online" not in words
+
+
+def test_without_a_clock_nothing_is_told_that_grows_old() -> None:
+    uplinks = (both("au", BACK), both("docomo", UP))
+    picture = replace(snapshot(), decisions=TWO, uplinks=uplinks, use="au")
+    status, later = document(picture, NOW), document(picture, NOW + 100)
+    assert sentence(status) == sentence(later) == "online by docomo: au answering again; told to use au"
+    silent = told(decisions=by("au", "au"), uplinks=(both("au", DOUBT),))
+    assert sentence(silent) == "silent: no uplink answers; traffic stays on au"
 
 
 def test_the_operators_word_is_in_it() -> None:
-    assert sentence(document(snapshot(), NOW)) == (
-        "online: ipv4 by docomo (up); forwarded ipv4 traffic by au; told to use docomo for 1 h"
+    picture = replace(snapshot(), decisions=by("docomo", "docomo", 780), uplinks=(both("docomo", UP), both("au", UP)))
+    assert sentence(document(picture, NOW), UNIX) == "online by docomo since 14:00; told to use docomo until 15:13"
+    long = replace(picture, use_until=NOW + 86400, use_strict=True)
+    assert sentence(document(long, NOW), UNIX).endswith("; told to use docomo until 2026-09-22 14:13, strictly")
+    endless = replace(picture, use_until=None)
+    assert sentence(document(endless, NOW), UNIX).endswith("; told to use docomo")
+
+
+def test_use_makes_an_uplink_the_preferred_one() -> None:
+    uplinks = (both("au", UP), both("docomo", SILENT), both("depot", SILENT))
+    picture = replace(snapshot(), decisions=by("au", "au", 780), uplinks=uplinks)
+    assert sentence(document(picture, NOW), UNIX) == (
+        "online by au since 14:00: docomo silent upstream for 3 min; told to use docomo until 15:13"
     )
-    endless = replace(snapshot(), use_until=None)
-    assert sentence(document(endless, NOW)).endswith("; told to use docomo")
+
+
+def test_drained_uplinks_are_named_and_no_trouble() -> None:
+    uplinks = (replace(both("au", SILENT), drained=True), both("docomo", UP))
+    assert sentence(told(decisions=TWO, uplinks=uplinks), UNIX) == "online by docomo since 14:00; drained: au"
+
+
+FORWARDED = [
+    (("docomo", "au"), ("au", "au"), "forwarded traffic by docomo (ipv4)"),
+    (("docomo", "docomo"), ("au", "au"), "forwarded traffic by docomo"),
+    (("docomo", None), ("au", None), "forwarded traffic by docomo"),
+    (("docomo", "depot"), ("au", "au"), "forwarded traffic by docomo (ipv4); forwarded traffic by depot (ipv6)"),
+    ((None, None), ("au", "au"), ""),
+]
+
+
+@pytest.mark.parametrize(("settled", "active", "words"), FORWARDED, ids=["one", "both", "only", "apart", "nowhere"])
+def test_forwarded_traffic_is_told_where_it_goes_another_way(
+    settled: tuple[str | None, ...], active: tuple[str, ...], words: str
+) -> None:
+    decisions = {
+        family: Decision(family, now, before) for family, now, before in zip(Family, active, settled, strict=True)
+    }
+    uplinks = tuple(both(name, UP) for name in ("au", "docomo", "depot"))
+    said = sentence(told(decisions=decisions, uplinks=uplinks)).split("; ", 1)[1:]
+    assert said == ([words] if words else [])
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
 
 
 def test_rows_say_it_in_order() -> None:
-    assert list(rows(told()))[:3] == [
-        ("", "au", "wwan-au", "ipv4", "doubtful", "1 min", "25%", "30 ms", "0.5 s", "because"),
-        ("", "au", "wwan-au", "ipv6", "absent", "1 min", "25%", "30 ms", "-", "because"),
-        ("*", "docomo", "wwan-docomo", "ipv4", "up", "1 min", "25%", "30 ms", "0.5 s", "because"),
+    assert list(rows(told(), UNIX))[:3] == [
+        ("", "au", "wwan-au", "ipv4", "doubtful", "1 min", "25%", "30 ms", "0.5 s ago", "because"),
+        ("", "au", "wwan-au", "ipv6", "absent", "1 min", "25%", "30 ms", "never", "because"),
+        ("*", "docomo", "wwan-docomo", "ipv4", "up", "1 min", "25%", "30 ms", "0.5 s ago", "because"),
     ]
 
 
 def whys(status: Mapping[str, Any]) -> dict[str, str]:
-    return {row[1]: row[-1] for row in rows(status) if row[3] == "ipv4"}
+    return {row[1]: row[-1] for row in rows(status, UNIX) if row[3] == "ipv4"}
 
 
-HELD = replace(UP, hold_until=NOW + 8.2)
-BOTH_HELD = (uplink("au", HELD, ABSENT), uplink("docomo", HELD, ABSENT), uplink("depot", HELD, ABSENT))
+HELD = view(Verdict.UP, hold=8.2)
+BOTH_HELD = (uplink("au", HELD, GONE), uplink("docomo", HELD, GONE), uplink("depot", HELD, GONE))
 
 
 def test_a_preferred_uplink_in_its_hold_down_says_how_long_and_a_mere_standby_does_not() -> None:
     status = told(uplinks=BOTH_HELD)
-    assert whys(status) == {"au": "because; may take traffic in 9 s", "docomo": "because", "depot": "because"}
+    held = "because; may take traffic in 9 s, at 14:13:29"
+    assert whys(status) == {"au": held, "docomo": "because", "depot": "because"}
 
 
 def test_what_the_operator_wants_is_preferred() -> None:
@@ -98,24 +266,52 @@ def test_a_drained_uplink_says_so_and_waits_for_nothing() -> None:
     assert whys(status) == {"au": "drained; because", "docomo": "because", "depot": "because"}
 
 
-FORWARDED = [
-    (("docomo", "au"), ("au", "au"), "forwarded ipv4 traffic by docomo"),
-    (("docomo", "docomo"), ("au", "au"), "forwarded ipv4 and ipv6 traffic by docomo"),
-    (("docomo", "depot"), ("au", "au"), "forwarded ipv4 traffic by docomo; forwarded ipv6 traffic by depot"),
-    ((None, None), ("au", "au"), ""),
-]
+# --- remarks ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("settled", "active", "words"), FORWARDED, ids=["one", "both", "apart", "nowhere"])
-def test_forwarded_traffic_is_told_where_it_goes_another_way(
-    settled: tuple[str | None, ...], active: tuple[str, ...], words: str
-) -> None:
-    decisions = {
-        family: Decision(family, now, before) for family, now, before in zip(Family, active, settled, strict=True)
-    }
-    uplinks = tuple(uplink(name, UP, UP) for name in ("au", "docomo", "depot"))
-    said = sentence(told(decisions=decisions, uplinks=uplinks)).split("; ", 1)[1:]
-    assert said == ([words] if words else [])
+def test_what_stands_in_the_way_is_a_warning() -> None:
+    assert list(remarks(document(replace(snapshot(), warnings=("rule 7 is in the way",)), NOW))) == [
+        "warning: rule 7 is in the way"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("problems", "words"),
+    [
+        (["f.yaml:1: one"], "f.yaml:1: one"),
+        (["f.yaml:1: one", "f.yaml:2: two"], "f.yaml:1: one (and 1 more)"),
+        ([], "f.yaml: refused"),
+    ],
+)
+def test_a_config_that_is_not_in_force_is_a_warning(problems: list[str], words: str) -> None:
+    refused = {"path": "f.yaml", "ok": False, "problems": problems}
+    said = list(remarks({**told(), "config": refused}))
+    assert said == [f"warning: the config file is not in force, the one before it is: {words}"]
+    assert list(remarks({**told(), "config": {"path": "f.yaml", "ok": True, "problems": []}})) == []
+
+
+# --- hostile words ---------------------------------------------------------------------------------------------------
+
+EVIL = "\x1b[31m\n[red]\u202e\x9b2J\u2028"
+
+
+def test_no_string_of_the_document_reaches_a_screen_as_it_is() -> None:
+    bad = replace(SILENT, text=EVIL)
+    hostile = replace(uplink(EVIL, bad, replace(LOSSY, text=EVIL)), interface=EVIL, carrier=EVIL)
+    worst = Snapshot(by(EVIL, EVIL), (hostile, both("z" + EVIL, bad)), EVIL, NOW + 60, True, (EVIL,))
+    status = {**document(worst, NOW), "config": {"path": EVIL, "ok": False, "problems": [EVIL]}}
+    shown = [sentence(status, UNIX), sentence(status), *remarks(status)]
+    shown += [cell for row in rows(status, UNIX) for cell in row]
+    assert all(text.isprintable() for text in shown)
+    assert "?[31m?[red]??2J?" in shown[0]
+
+
+def test_an_endless_text_has_an_end() -> None:
+    status = told(uplinks=(both("docomo", replace(LOSSY, text="x" * 100_000)),), decisions=TWO)
+    assert len(sentence(status, UNIX)) < 1000
+
+
+# --- small words -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -126,68 +322,24 @@ def test_spans(seconds: float | None, words: str) -> None:
     assert span(seconds) == words
 
 
-def test_the_table_is_whole_and_takes_no_markup() -> None:
-    odd = replace(uplink("au", replace(UP, text="[bold]odd[/bold] " + "x" * 300), ABSENT), carrier="au")
-    out = io.StringIO()
-    draw(told(uplinks=(odd,)), out)
-    lines = out.getvalue().splitlines()
-    assert lines[1].split() == [name for name in COLUMNS if name]
-    assert "[bold]odd[/bold] " + "x" * 300 in lines[2]
-    assert len(lines) == 4
-    assert "\x1b" not in out.getvalue()
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (0, "14:13:20"),
+        (119, "14:15:19"),
+        (-119, "14:11:21"),
+        (120, "14:15"),
+        (-3600, "13:13"),
+        (10 * 3600, "2026-09-22 00:13"),
+        (-15 * 3600, "2026-09-20 23:13"),
+    ],
+)
+def test_clock_times_are_as_exact_as_they_are_near(after: float, words: str) -> None:
+    assert clock(UNIX + after, UNIX) == words
 
 
-def test_without_uplinks_there_is_no_table() -> None:
-    out = io.StringIO()
-    draw(document(Snapshot({}, (), None, None, False), NOW), out)
-    assert out.getvalue() == "offline: no uplink has a default route\n"
-
-
-def test_what_stands_in_the_way_is_said_before_the_table() -> None:
-    out = io.StringIO()
-    draw(document(replace(snapshot(), warnings=("rule 7 is in the way",)), NOW), out)
-    assert out.getvalue().splitlines()[1] == "warning: rule 7 is in the way"
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def drawn(monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
-    """The table as a terminal of that width shows it, without its colours."""
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TERM", "xterm")
-    out = Terminal()
-    down = replace(DOWN, text=WHY)
-    draw(told(uplinks=(uplink("rakuten", down, ABSENT), uplink("docomo", UP, UP))), out)
-    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()[1:]
-
-
-WHY = "silent for 8.2 s: 41 probes to 5 targets unanswered while docomo heard 12 answers, the last one 0.3 s ago"
-
-
-def test_a_wide_terminal_has_the_reason_in_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = drawn(monkeypatch, 200)
-    assert len(lines) == 5
-    at = lines[0].index("why")
-    assert [line[at:] for line in lines] == ["why", WHY, "because", "because", "because"]
-
-
-def test_a_narrow_terminal_has_the_reason_below_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = drawn(monkeypatch, 80)
-    assert max(map(len, lines)) <= 80
-    assert lines[0].split() == [name for name in COLUMNS if name not in ("", "why")]
-    assert lines[1].split()[:4] == ["rakuten", "wwan-rakuten", "ipv4", "down"]
-    below = list(takewhile(lambda line: line.startswith("     "), lines[2:]))
-    assert len(below) == 2
-    assert " ".join(line.strip() for line in below) == WHY
-    rest = lines[2 + len(below) :]
-    assert [line.strip() for line in rest[1::2]] == ["because"] * 3
-    assert [line[:11].split() for line in rest[::2]] == [["rakuten"], ["*", "docomo"], ["docomo"]]
-
-
-def test_a_reason_that_fits_stays_in_the_row_to_the_last_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = max(map(len, drawn(monkeypatch, 200)))
-    assert len(drawn(monkeypatch, exact)) == 5
-    assert len(drawn(monkeypatch, exact - 1)) > 5
+def test_clock_times_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    assert clock(UNIX - 3600, UNIX) == "22:13"
+    assert clock(UNIX + 3600, UNIX) == "2026-09-22 00:13"

@@ -1,0 +1,71 @@
+"""The commands that ask the running agent, or tell it something."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any, Final
+
+from failover.cli.screen import Screen, print_json, print_lines
+from failover.export.client import call, socket_path
+from failover.export.commands import Spec, meant
+from failover.model import ControlError, clean
+
+TEXT_LIMIT: Final = 1000
+"""Characters of the agent's answer."""
+
+
+def show_status(arguments: argparse.Namespace) -> int:
+    """`failover status`."""
+    path = socket_path(arguments.socket)
+    if arguments.watch:
+        from failover.cli.watching import watch
+
+        return watch(path, arguments.name, as_json=arguments.json)
+    status = only(call(path, "status", {})["status"], arguments.name)
+    if arguments.json:
+        print_json(status)
+    else:
+        from failover.cli.views import status_lines
+
+        print_lines(status_lines(status, time.time(), Screen.of(sys.stdout)))
+    return int(arguments.check and not status["usable"])
+
+
+def only(status: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """The document with nothing but this uplink among its uplinks; ControlError if there is no such one."""
+    if name is None:
+        return status
+    found = [uplink for uplink in status["uplinks"] if uplink["name"] == name]
+    if not found:
+        names = [str(uplink["name"]) for uplink in status["uplinks"]]
+        raise ControlError(f"no uplink is named {clean(name)}", meant(name, names) if names else "there is none")
+    return {**status, "uplinks": found, "usable": any(uplink["usable"] for uplink in found)}
+
+
+def tell(arguments: argparse.Namespace) -> int:
+    """Any command that the agent answers in one line."""
+    for line in str(ask(arguments)["text"]).split("\n"):
+        print(clean(line, TEXT_LIMIT))
+    return 0
+
+
+def ask(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Send a command as the control socket's table has it."""
+    spec: Spec = arguments.spec
+    given = {argument.name: getattr(arguments, argument.name) for argument in spec.arguments}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    return call(socket_path(arguments.socket), spec.name, wanted)
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """`failover explain`."""
+    found = call(socket_path(arguments.socket), "explain", {})["explain"]
+    if arguments.json:
+        print_json(found)
+    else:
+        from failover.cli.views import explain_lines
+
+        print_lines(explain_lines(found, time.time(), Screen.of(sys.stdout)))
+    return 0

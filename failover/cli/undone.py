@@ -1,0 +1,109 @@
+"""What `failover cleanup` did, as a document and in words: each route and rule is told so that no two look alike."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from failover.facts import OperationResult, Route, RouteKind, Rule, Sysctl
+from failover.model import KernelError, clean
+from failover.wording import describe
+
+KINDS = {Route: "route", Rule: "rule", Sysctl: "sysctl"}
+
+
+@dataclass(slots=True)
+class Undone:
+    """Every operation, and what kept any from being done."""
+
+    results: list[OperationResult] = field(default_factory=list)
+    errors: list[KernelError] = field(default_factory=list)
+
+    def extend(self, found: Iterable[OperationResult | KernelError]) -> None:
+        """Take in what came of it, as it comes."""
+        for one in found:
+            if isinstance(one, KernelError):
+                self.errors.append(one)
+            else:
+                self.results.append(one)
+
+    @property
+    def failed(self) -> int:
+        """How many were not done."""
+        return len(self.errors) + sum(result.error is not None for result in self.results)
+
+    @property
+    def done(self) -> int:
+        """How many were."""
+        return sum(result.error is None for result in self.results)
+
+    def document(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "ok": not self.failed,
+            "done_count": self.done,
+            "failed_count": self.failed,
+            "operations": [_operation(result) for result in self.results],
+            "errors": [{"error": clean(str(error), 1000), "hint": clean(error.hint, 1000)} for error in self.errors],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """In words."""
+        for result in self.results:
+            yield f"{result.operation.verb} {name(result)}" + (f": {result.error}" if result.error else "")
+        yield f"{self.done} removed or put back" + (f", {self.failed} not" if self.failed else "")
+
+
+def _operation(result: OperationResult) -> dict[str, Any]:
+    kind = KINDS[type(result.operation.item)]
+    return {
+        "operation": result.operation.verb.value,
+        "object": kind,
+        "text": name(result),
+        "error": result.error,
+    }
+
+
+def name(result: OperationResult) -> str:
+    """What it was about, in full."""
+    item = result.operation.item
+    match item:
+        case Route(kind=RouteKind.UNICAST):
+            more = _way(item)
+        case Rule():
+            more = " ".join(_selectors(item))
+        case _:
+            more = ""
+    return clean(describe(item) + (f", {more}" if more else ""), 500)
+
+
+def _way(route: Route) -> str:
+    gateway = f"via {route.gateway} " if route.gateway else ""
+    return gateway + (f"dev {_device(route.interface)}" if route.interface else "")
+
+
+def _device(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return f"number {index}"
+
+
+def _selectors(rule: Rule) -> Iterator[str]:
+    """As `ip rule` writes them."""
+    mask = "" if rule.fwmask is None else f"/{rule.fwmask:#x}"
+    words = {
+        "not": rule.invert,
+        f"from {rule.source}": rule.source,
+        f"to {rule.destination}": rule.destination,
+        f"iif {rule.iif}": rule.iif,
+        f"oif {rule.oif}": rule.oif,
+        f"fwmark {rule.fwmark or 0:#x}{mask}": rule.fwmark,
+        f"lookup {rule.table}": rule.table,
+        f"suppress_prefixlength {rule.suppress_prefix_length}": rule.suppress_prefix_length is not None,
+    }
+    yield from (word for word, there in words.items() if there)
+    if not rule.table:
+        yield rule.action.name.lower()

@@ -1,0 +1,112 @@
+"""The documents of the agent as lines for people. Everything that came in with them is cleaned before it is shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
+from typing import Any, Final
+
+from failover.cli.screen import Screen
+from failover.export.words import COLUMNS, cleaned, clock, milliseconds, ratio, remarks, rows, sentence, span
+
+SPARE: Final = ("answered", "rtt", "loss", "interface", "for")
+"""Columns of the status table that a narrow terminal can do without."""
+CANDIDATE_COLUMNS: Final = ("", "uplink", "verdict", "standing", "owes", "relapses", "why")
+DEEP: Final = "    "
+"""Before the further lines of a paragraph."""
+
+
+def status_lines(status: Mapping[str, Any], now: float, screen: Screen) -> Iterator[str]:
+    """Sentence, warnings, table."""
+    yield from screen.wrap(sentence(status, now))
+    for remark in remarks(status):
+        yield from screen.wrap(remark)
+    if status["uplinks"]:
+        yield from screen.table(COLUMNS, list(rows(status, now)), SPARE)
+
+
+def event_lines(events: Sequence[Mapping[str, Any]], now: float, screen: Screen) -> Iterator[str]:
+    """One line per event; `~` marks a time by a clock that nobody had set."""
+    for event in cleaned(events):
+        at = ("" if event["clock_trusted"] else "~") + stamp(event["unix_seconds"], now)
+        yield from screen.wrap(f"{at}  {event['id']}  {event['kind']}: {event['text']}", "  ")
+
+
+def stamp(moment: float, now: float) -> str:
+    """A unix time to the second, with its date if that is not today's."""
+    there = time.localtime(moment)
+    same = there[:3] == time.localtime(now)[:3]
+    return time.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S", there)
+
+
+def probe_lines(told: Sequence[Mapping[str, Any]], screen: Screen) -> Iterator[str]:
+    """One row per target."""
+    if not told:
+        yield "no target was probed: no way out, or no target"
+        return
+    table = [(one["outcome"], milliseconds(one["rtt_seconds"]), one["family"], one["url"]) for one in told]
+    yield from screen.table(("outcome", "rtt", "family", "target"), table)
+
+
+# --- explain ---------------------------------------------------------------------------------------------------------
+
+
+def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> Iterator[str]:
+    """For each family: the decision, the rule, every candidate, and what would change that and when."""
+    families = cleaned(explained)["families"]
+    if not families:
+        yield "nothing is decided yet"
+    for number, (family, one) in enumerate(families.items()):
+        if number:
+            yield ""
+        yield screen.paint(f"{family} by {one['active'] or 'nothing'}", "bold")
+        since = f"since {clock(now - one['since_seconds'], now)}"
+        yield from screen.wrap(
+            f"{since}: {one['reason']}: {one['decision_text']}{_measured(one['numbers'])}", DEEP, "  "
+        )
+        if one["settled"] != one["active"]:
+            yield from screen.wrap(f"forwarded traffic by {one['settled'] or 'nothing'}", DEEP, "  ")
+        yield from screen.wrap(f"rule now: {one['rule']}: {one['text']}", DEEP, "  ")
+        yield from screen.table(CANDIDATE_COLUMNS, [_candidate(candidate) for candidate in one["candidates"]])
+        yield "  what would change that:"
+        for prospect in one["prospects"]:
+            yield from screen.wrap(_prospect(prospect, now), DEEP, "  - ")
+        if not one["prospects"]:
+            yield "  - nothing that is in sight"
+
+
+def _candidate(candidate: Mapping[str, Any]) -> tuple[str, ...]:
+    owed = candidate["owed_seconds"]
+    standing = "drained" if candidate["drained"] else "proven" if candidate["proven"] else "-"
+    reasons = [candidate["text"] + _measured(candidate["numbers"])]
+    if candidate["objection"]:
+        reasons.append(f"not used: {candidate['objection']}")
+    return (
+        "*" if candidate["active"] else "",
+        candidate["name"],
+        candidate["verdict"],
+        standing,
+        span(owed) if owed else "-",
+        f"{candidate['relapses']:.1f}",
+        "; ".join(reasons),
+    )
+
+
+def _prospect(prospect: Mapping[str, Any], now: float) -> str:
+    after = prospect["after_seconds"]
+    return prospect["text"] if after is None else f"{clock(now + ceil(after), now)} at the earliest: {prospect['text']}"
+
+
+def _measured(numbers: Mapping[str, float | None]) -> str:
+    """Numbers in brackets, each with its name and unit."""
+    said = [_number(name, value) for name, value in numbers.items() if value is not None]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _number(name: str, value: float) -> str:
+    short = milliseconds if value < 1 else span
+    for unit, words in (("_seconds", short), ("_ratio", ratio)):
+        if name.endswith(unit):
+            return f"{name.removesuffix(unit).replace('_', ' ')} {words(value)}"
+    return f"{name.removesuffix('_count').replace('_', ' ')} {value:g}"

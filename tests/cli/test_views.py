@@ -1,0 +1,178 @@
+"""explain, events and probe in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from failover.cli import main
+from failover.cli.screen import Screen
+from failover.cli.views import event_lines, explain_lines, probe_lines, status_lines
+from failover.export import explain
+from failover.export.status import document
+from failover.model import Outcome, Verdict
+from failover.picture import Explanation, Prospect, Snapshot, TargetView
+from tests.cli.conftest import EXPLANATION, SWITCH, UNIX, Standin, candidate, entry
+from tests.export.pictures import NOW, family, snapshot, uplink
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+# --- explain ---------------------------------------------------------------------------------------------------------
+
+
+def explained(*explanations: Explanation, width: int | None = None) -> list[str]:
+    return list(explain_lines(explain.document(explanations, NOW), UNIX, Screen(width)))
+
+
+def test_explain_tells_the_decision_the_rule_everyone_and_the_prospects() -> None:
+    assert explained(EXPLANATION) == [
+        "ipv4 by docomo",
+        "  since 14:03: doubt: au silent (silence 360 ms)",
+        "  forwarded traffic by au",
+        "  rule now: stay: docomo is up, and au owes its hold-down",
+        "   uplink  verdict  standing  owes  relapses  why",
+        "*  docomo  up       proven    -     0.0       because",
+        "   au      up       -         42 s  1.5       because (loss 2%, rtt 30 ms, lost 1);"
+        " not used: it owes 42 s of its hold-down",
+        "  what would change that:",
+        "  - 14:14:02 at the earliest: au has paid its hold-down: new flows go back to it",
+        "  - docomo falls silent",
+    ]
+
+
+def test_explain_with_nothing_to_tell() -> None:
+    assert explained() == ["nothing is decided yet"]
+    nothing = replace(EXPLANATION, prospects=(), candidates=())
+    assert explained(nothing)[-1] == "  - nothing that is in sight"
+
+
+def test_explain_at_80_columns_breaks_no_word() -> None:
+    words = " ".join(f"word{number}" for number in range(30))
+    crowded = replace(
+        EXPLANATION,
+        text=words,
+        candidates=(candidate("au", Verdict.UP, text=words, objection=words),),
+        prospects=(Prospect(words, 60.0),),
+    )
+    lines = explained(crowded, width=80)
+    assert max(map(len, lines)) <= 80
+    assert set(" ".join(lines).split()) >= set(words.split())
+
+
+def test_explain_as_a_command(standin: Standin, capsys: Captured) -> None:
+    assert main(["explain", "--socket", str(standin.path)]) == 0
+    assert capsys.readouterr().out.startswith("ipv4 by docomo\n")
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_tells_when_its_id_its_kind_and_what() -> None:
+    shown = [one.document() for one in (SWITCH, replace(SWITCH, trusted=False), replace(SWITCH, unix=UNIX - 86400))]
+    assert list(event_lines(shown, UNIX + 60, Screen(None))) == [
+        "14:13:20  run-1  switch: ipv4 au -> docomo: doubt: au silent",
+        "~14:13:20  run-1  switch: ipv4 au -> docomo: doubt: au silent",
+        "2026-09-20 14:13:20  run-1  switch: ipv4 au -> docomo: doubt: au silent",
+    ]
+
+
+# --- probe -----------------------------------------------------------------------------------------------------------
+
+
+def test_probe_shows_each_target() -> None:
+    told: list[Mapping[str, Any]] = [
+        {"family": "ipv4", "url": "icmp://1.1.1.1", "outcome": "answered", "rtt_seconds": 0.031},
+        {"family": "ipv6", "url": "icmp://[2001:db8::1]", "outcome": "silent", "rtt_seconds": None},
+    ]
+    assert list(probe_lines(told, Screen(None))) == [
+        "outcome   rtt    family  target",
+        "answered  31 ms  ipv4    icmp://1.1.1.1",
+        "silent    -      ipv6    icmp://[2001:db8::1]",
+    ]
+    assert list(probe_lines([], Screen(None))) == ["no target was probed: no way out, or no target"]
+
+
+def probed(*views: TargetView) -> Snapshot:
+    absent = family(Verdict.ABSENT)
+    return replace(snapshot(), uplinks=(uplink("au", replace(family(Verdict.UP), targets=views), absent),))
+
+
+OLD = TargetView("icmp://1.1.1.1", 0.0, 0.030, Outcome.ANSWERED)
+
+
+def outcomes(standin: Standin, capsys: Captured, monkeypatch: pytest.MonkeyPatch, wait: float) -> dict[str, Any]:
+    monkeypatch.setattr("failover.cli.probing.WAIT", wait)
+    assert main(["probe", "au", "--socket", str(standin.path)]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    return {line.split()[-1]: line.split()[0] for line in lines}
+
+
+def test_probe_waits_no_longer_than_for_the_last_answer(
+    standin: Standin, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin.picture, standin.on_probe = probed(OLD), probed(replace(OLD, rtt_seconds=0.031))
+    begun = time.monotonic()
+    assert outcomes(standin, capsys, monkeypatch, 60.0) == {"icmp://1.1.1.1": "answered"}
+    assert time.monotonic() - begun < 30
+    assert standin.asked == [("probe", {"name": "au"})]
+
+
+def test_probe_takes_no_old_answer_for_a_new_one(
+    standin: Standin, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mute = replace(OLD, url="tcp://1.1.1.1:443", last_outcome=Outcome.SILENT)
+    never = replace(OLD, url="dns://9.9.9.9/example.com", last_outcome=None)
+    standin.picture = standin.on_probe = probed(OLD, mute, never)
+    assert outcomes(standin, capsys, monkeypatch, 0.0) == {
+        "icmp://1.1.1.1": "nothing",
+        "tcp://1.1.1.1:443": "silent",
+        "dns://9.9.9.9/example.com": "nothing",
+    }
+
+
+def test_probe_of_an_unknown_uplink(standin: Standin, capsys: Captured) -> None:
+    assert main(["probe", "nowhere", "--socket", str(standin.path)]) == 1
+    assert capsys.readouterr().err.startswith("failover: no uplink is named nowhere (known: au, docomo)")
+
+
+# --- hostile words ---------------------------------------------------------------------------------------------------
+
+EVIL = "\x1b[31m\n[red]\u202e\x9b2J"
+
+
+def test_nothing_from_the_agent_reaches_a_screen_as_it_is() -> None:
+    foul = replace(family(Verdict.DOWN), text=EVIL)
+    status = document(replace(snapshot(), uplinks=(uplink(EVIL, foul, foul),), warnings=(EVIL,)), NOW)
+    crowd = (candidate(EVIL, Verdict.DOWN, text=EVIL, objection=EVIL, numbers={EVIL: 1.0}),)
+    why = replace(EXPLANATION, rule=EVIL, text=EVIL, candidates=crowd, prospects=(Prospect(EVIL, 1.0),))
+    target: Mapping[str, Any] = {"family": EVIL, "url": EVIL, "outcome": EVIL, "rtt_seconds": None}
+    from failover.export.words import cleaned
+
+    lines = [
+        *status_lines(status, UNIX, Screen(None)),
+        *explained(why),
+        *event_lines([replace(entry(2, EVIL), id=EVIL).document()], UNIX, Screen(None)),
+        *probe_lines(cleaned([target]), Screen(None)),
+    ]
+    assert all(line.isprintable() for line in lines)
+    assert sum("[red]" in line for line in lines) > 8
+
+
+def test_an_answer_of_the_agent_is_cleaned(standin: Standin, capsys: Captured) -> None:
+    standin.text = f"one{EVIL}"
+    assert main(["auto", "--socket", str(standin.path)]) == 0
+    assert capsys.readouterr().out == "one?[31m\n[red]??2J\n"
