@@ -150,7 +150,7 @@ class Agent:
         self._probes = Probes(self._loop, self._probed, self._resolvers)
         self._metrics = Metrics()
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
-        self._reloads = Reload(source, self._take, self._reloaded, self._say)
+        self._reloads = Reload(source, config, self._take, self._reloaded, self._say)
         self._desk = Desk(options.socket, self._about, self._happened, self._engine, self._metrics, self._say)
         self._listen = config.metrics.listen
         self._ended: int | None = None

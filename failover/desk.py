@@ -14,6 +14,7 @@ from failover.core.engine import Engine
 from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.entries import Entry
+from failover.export.explain import document as explained
 from failover.export.log import Say
 from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.scrape import Scrape
@@ -91,6 +92,9 @@ class Desk:
         match spec.name:
             case "status":
                 return {"status": self._status()}
+            case "explain":
+                now = time.monotonic()
+                return {"explain": explained(self._engine.explain(now), now)}
             case "events":
                 return {"events": [entry.document() for entry in self._entries(arguments)]}
             case "reload":

@@ -6,29 +6,35 @@ Who asks while a read has not begun yet shares it. What a new config means is no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from failover.config import Config, ConfigError
+from failover.config.changes import changes
 from failover.config.source import ConfigFile
 from failover.export.log import Say
 from failover.model import Answer
 
 SHOWN: Final = 10
-"""Problems of a refused file that are kept to be shown."""
+"""Problems, and changes, that are shown at once; all are in the log."""
 
 
 class Reload:
     """`take` puts a config in force; `judged` hears of each attempt whether it was one."""
 
     def __init__(
-        self, source: ConfigFile, take: Callable[[Config], Awaitable[None]], judged: Callable[[bool], None], say: Say
+        self,
+        source: ConfigFile,
+        config: Config,
+        take: Callable[[Config], Awaitable[None]],
+        judged: Callable[[bool], None],
+        say: Say,
     ) -> None:
-        """To be made in the running loop."""
+        """To be made in the running loop; `config` is the one in force."""
         self.path = source.path
         self.problems: tuple[str, ...] = ()
         """Of the file as last read, the first few; none when it is in force."""
-        self._source, self._take, self._judged, self._say = source, take, judged, say
+        self._source, self._config, self._take, self._judged, self._say = source, config, take, judged, say
         self._lock = asyncio.Lock()
         self._asked: set[asyncio.Task[Answer]] = set()
         self._next: asyncio.Task[Answer] | None = None
@@ -45,15 +51,23 @@ class Reload:
         async with self._lock:
             self._next = None
             try:
-                config, notes = await asyncio.wrap_future(self._source.load_apart())
+                config, warnings = await asyncio.wrap_future(self._source.load_apart())
             except ConfigError as error:
-                answer, notes = Answer(0, "", str(error), "the config before stays in force"), error.problems
+                answer, notes = Answer(0, "", str(error), "the config before stays in force"), [*map(str, error.problems)]
             else:
+                told = tuple(changes(self._config, config))
                 await self._take(config)
-                answer = Answer(0, self._source.outcome)
-            self.problems = tuple(map(str, notes[:SHOWN])) if answer.error else ()
+                self._config = config
+                answer, notes = Answer(0, _outcome(self._source.outcome, told)), [*map(str, warnings), *told]
+            self.problems = tuple(notes[:SHOWN]) if answer.error else ()
             self._judged(not answer.error)
             for note in notes:
-                self._say("config", str(note))
+                self._say("config", note)
             self._say("config", answer.text or f"{self._source.path} is refused; {answer.hint}")
             return answer
+
+
+def _outcome(outcome: str, told: Sequence[str]) -> str:
+    """With what is other than before."""
+    more = [f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
+    return f"{outcome}: {'; '.join([*told[:SHOWN], *more]) or 'nothing has changed'}"

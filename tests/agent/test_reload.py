@@ -25,10 +25,12 @@ def test_reload_says_what_is_in_force(tmp_path: Path) -> None:
     command = (sys.executable, "-c", MAIN, str(path))
     with Namespace("parked") as parked, running(parked, tmp_path, command=command) as agent:
         agent.ready()
-        assert call(agent.socket, "reload", {})["text"] == f"there is no {path}, so the defaults hold"
+        assert call(agent.socket, "reload", {})["text"] == f"there is no {path}, so the defaults hold: nothing has changed"
         agent.said("failover: config: there is no ")
         path.write_text("uplinks: [{name: au, interface: wwan0}]\n")
-        assert call(agent.socket, "reload", {})["text"] == f"{path} is in force"
+        told = f"{path} is in force: uplinks: as listed; open flows of what is no uplink any more end"
+        assert call(agent.socket, "reload", {})["text"] == told
+        agent.said("failover: config: uplinks: as listed; ")
         assert agent.status()["config"] == {"path": str(path), "ok": True, "problems": []}
         path.write_text("uplink: 1\nprobes: []\n")
         with pytest.raises(ControlError, match="unknown key"):
