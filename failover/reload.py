@@ -53,12 +53,14 @@ class Reload:
             try:
                 config, warnings = await asyncio.wrap_future(self._source.load_apart())
             except ConfigError as error:
-                answer, notes = Answer(0, "", str(error), "the config before stays in force"), [*map(str, error.problems)]
+                notes = [*map(str, error.problems)]
+                answer = Answer(0, "", str(error), "the config before stays in force")
             else:
                 told = tuple(changes(self._config, config))
                 await self._take(config)
                 self._config = config
-                answer, notes = Answer(0, _outcome(self._source.outcome, told)), [*map(str, warnings), *told]
+                notes = [*map(str, warnings), *told]
+                answer = Answer(0, _outcome(self._source.outcome, told))
             self.problems = tuple(notes[:SHOWN]) if answer.error else ()
             self._judged(not answer.error)
             for note in notes:

@@ -25,7 +25,8 @@ def test_reload_says_what_is_in_force(tmp_path: Path) -> None:
     command = (sys.executable, "-c", MAIN, str(path))
     with Namespace("parked") as parked, running(parked, tmp_path, command=command) as agent:
         agent.ready()
-        assert call(agent.socket, "reload", {})["text"] == f"there is no {path}, so the defaults hold: nothing has changed"
+        told = f"there is no {path}, so the defaults hold: nothing has changed"
+        assert call(agent.socket, "reload", {})["text"] == told
         agent.said("failover: config: there is no ")
         path.write_text("uplinks: [{name: au, interface: wwan0}]\n")
         told = f"{path} is in force: uplinks: as listed; open flows of what is no uplink any more end"
