@@ -1,6 +1,7 @@
 """`failover demo`: plays acts in the lab and shows what the agent made of them.
 
-What lives here: which acts, and how lines, table and JSON look. What is played is in acts.py, on what in stage.py.
+What lives here: which acts, and how lines, table and JSON look. What is played is in acts.py, on what in stage.py; how
+it looks on a terminal is in live.py and screen.py.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from json import dumps
-from typing import Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from failover.lab.acts import DEFAULT, MORE, Act
+from failover.lab.meter import Hear
 from failover.lab.namespaces import LabError, gain_privileges
-from failover.lab.stage import FAILBACK_AFTER, Played, Said, Stage, Tell
+from failover.lab.stage import FAILBACK_AFTER, Played, Said, Stage
 from failover.lab.user import KINDS
 from failover.model import FAMILIES, FailoverError
+
+if TYPE_CHECKING:
+    from failover.lab.live import Screen
 
 KINDS_SHOWN = {"new": "new flows", "udp": "open UDP", "tcp": "open TCP"}
 PIPE_WIDTH = 160
@@ -27,25 +33,57 @@ class UsageError(FailoverError):
     """The operator named an act that does not exist."""
 
 
-def play(names: Sequence[str] | None, *, all_: bool = False, json: bool = False, list: bool = False) -> int:  # noqa: A002
+def play(
+    names: Sequence[str] | None,
+    *,
+    all_: bool = False,
+    json: bool = False,
+    list: bool = False,  # noqa: A002
+    plain: bool = False,
+) -> int:
     """Play these acts, or the default ones, or all; 0 if all came out as promised, 1 if not.
 
-    Raises UsageError for a wrong name, LabError where nothing can be played.
+    On a terminal it can be watched, unless `plain` or `json`. Raises UsageError for a wrong name, LabError where
+    nothing can be played.
     """
     if list:
-        for act in (*DEFAULT, *MORE):
-            print(f"{act.name:14} {act.title}{'' if act in DEFAULT else ' (--all)'}")
+        show_list(json=json)
         return 0
     acts = choose(names or (), all_)
-    gain_privileges()
-    teller = Teller(sys.stderr if json else sys.stdout)
-    teller.say("play", f"a van with three uplinks, 30 ms round trip; failback_after: {FAILBACK_AFTER} instead of 60s")
-    results = [(act, perform(act, teller.say)) for act in acts]
+    gain_privileges()  # before there are threads
+    with _teller(json, plain) as teller:
+        teller.say(
+            "play", f"a van with three uplinks, 30 ms round trip; failback_after: {FAILBACK_AFTER} instead of 60s"
+        )
+        results = []
+        for number, act in enumerate(acts, 1):
+            teller.opens(number, len(acts), act.name, act.title)
+            results.append((act, perform(act, teller)))
     if json:
         print(dumps({"acts": [as_json(act, played) for act, played in results]}, indent=2))
     else:
         show_table(results)
     return 1 if any(played.failures for _, played in results) else 0
+
+
+def show_list(*, json: bool) -> None:
+    """Every act there is."""
+    acts = [(act, act in DEFAULT) for act in (*DEFAULT, *MORE)]
+    if json:
+        listed = [{"name": act.name, "description": act.title, "default": default} for act, default in acts]
+        print(dumps({"acts": listed}, indent=2))
+        return
+    for act, default in acts:
+        print(f"{act.name:14} {act.title}{'' if default else ' (--all)'}")
+
+
+def _teller(json: bool, plain: bool) -> Screen | Teller:
+    if not (json or plain):
+        from failover.lab.live import Screen, is_watchable
+
+        if is_watchable(sys.stdout):
+            return Screen(sys.stdout)
+    return Teller(sys.stderr if json else sys.stdout)
 
 
 def choose(names: Sequence[str], all_: bool) -> tuple[Act, ...]:
@@ -59,10 +97,11 @@ def choose(names: Sequence[str], all_: bool) -> tuple[Act, ...]:
     return (*DEFAULT, *MORE) if all_ else DEFAULT
 
 
-def perform(act: Act, tell: Tell) -> Played:
+def perform(act: Act, teller: Screen | Teller) -> Played:
     """Play one act on a stage of its own."""
-    tell("play", f"--- {act.name}: {act.title}")
-    with Stage(tell) as stage:
+    teller.say("play", f"--- {act.name}: {act.title}")
+    with Stage(teller.say, hear=teller.packet) as stage:
+        teller.attends(stage.socket)
         try:
             stage.check_traffic()
             if act.warm:
@@ -78,14 +117,31 @@ def perform(act: Act, tell: Tell) -> Played:
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Shows lines as they happen, with the seconds since the start."""
+    """Shows lines as they happen, with the seconds since the start; the same doors as `live.Screen`."""
 
     stream: TextIO
     started: float = dataclasses.field(default_factory=time.monotonic)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
     def say(self, who: str, text: str) -> None:
         """One line."""
         print(f"{time.monotonic() - self.started:7.2f} s  {who:5}  {text}", file=self.stream, flush=True)
+
+    def opens(self, number: int, acts: int, name: str, title: str) -> None:
+        """The line that names the act is enough."""
+
+    def attends(self, socket: Path) -> None:
+        """Lines show nothing of the agent's status,"""
+
+    @property
+    def packet(self) -> Hear | None:
+        """nor of the packets."""
+        return None
 
 
 def as_json(act: Act, played: Played) -> dict[str, Any]:

@@ -9,10 +9,14 @@ import ipaddress
 import selectors
 import socket
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from failover.lab.namespaces import Namespace
 from failover.lab.places import NAMES, TARGETS
+
+Hear = Callable[[float, str, bytes], None]
+"""Gets each IP packet: monotonic moment, interface, bytes; called in the meter's thread."""
 
 ETH_P_ALL = 3
 ETHERNET = 14
@@ -27,10 +31,11 @@ def _targets() -> frozenset[bytes]:
 class Meter:
     """A packet socket per interface, read by a thread, while entered."""
 
-    def __init__(self, namespace: Namespace, interfaces: Iterable[str]) -> None:
+    def __init__(self, namespace: Namespace, interfaces: Iterable[str], hear: Hear | None = None) -> None:
         self._sockets = {name: namespace.socket(socket.AF_PACKET, socket.SOCK_RAW) for name in interfaces}
         self._bytes = dict.fromkeys(self._sockets, 0)
         self._targets = _targets()
+        self._hear = hear
         self._stop, self._stopped = socket.socketpair()
         self._thread = threading.Thread(target=self._count)
         for name, opened in self._sockets.items():
@@ -59,7 +64,10 @@ class Meter:
                 for key, _ in selector.select():
                     if key.data is None:
                         return
-                    self._bytes[key.data] += self._weigh(self._sockets[key.data].recv(65536)[ETHERNET:])
+                    packet = self._sockets[key.data].recv(65536)[ETHERNET:]
+                    self._bytes[key.data] += self._weigh(packet)
+                    if self._hear is not None:
+                        self._hear(time.monotonic(), key.data, packet)
 
     def _weigh(self, packet: bytes) -> int:
         """IP bytes of a packet from or to a target; 0 for all others."""

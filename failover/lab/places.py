@@ -18,6 +18,8 @@ TARGETS: Final = {
 }
 APP: Final = {Family.IPV4: "203.0.113.10", Family.IPV6: "2001:db8:ffff::10"}
 """The server that the van's user talks to; no target of the agent."""
+NEW_FLOW: Final = b"new flow"
+"""What the user says in each of its new flows, and hears back."""
 NAMES: Final = {
     "connectivitycheck.gstatic.com": {Family.IPV4: "142.250.4.94", Family.IPV6: "2404:6800:4003:c00::5e"},
     "example.com": {Family.IPV4: "93.184.215.14", Family.IPV6: "2606:2800:21f:cb07:6820:80da:af6b:8b2c"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import select
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from typing import Any
 
 from failover.export.client import call
 from failover.lab.faults import Fault
-from failover.lab.meter import Meter
+from failover.lab.meter import Hear, Meter
 from failover.lab.namespaces import LabError
 from failover.lab.places import CARRIERS
 from failover.lab.user import KINDS, Seen, User
@@ -46,6 +47,8 @@ CALM = 1.5
 """Seconds until the agent probes steadily; a fault comes up to one later, at a random phase."""
 LINE_LIMIT = 1 << 16
 LINE_SHOWN = 400
+_ID = re.compile(r" \[[0-9a-f]+-[0-9]+\]$")
+"""At the end of a line, of the entry that it is about."""
 
 Tell = Callable[[str, str], None]
 """Shows one line: who speaks ("play", "agent"), and what."""
@@ -77,11 +80,12 @@ class Played:
 class Stage:
     """Everything for one act, while entered. t0, the fault's moment, is set by the first begin()."""
 
-    def __init__(self, tell: Tell, seed: int = 1, config: str = CONFIG) -> None:
-        """`config`: YAML text of the agent's config."""
+    def __init__(self, tell: Tell, seed: int = 1, config: str = CONFIG, hear: Hear | None = None) -> None:
+        """`config`: YAML text of the agent's config. `hear` gets the packets on the van's wires."""
         self._tell = tell
         self._seed = seed
         self._config = config
+        self._hear = hear
         self._dice = random.Random(seed)
         self._stack = ExitStack()
         self._agent: subprocess.Popen[bytes] | None = None
@@ -96,7 +100,7 @@ class Stage:
             self._directory = Path(self._stack.enter_context(TemporaryDirectory(prefix="failover-demo-")))
             self.config.write_text(self._config)
             self.world = self._stack.enter_context(World(self._seed))
-            self._meter = self._stack.enter_context(Meter(self.world.van, [c.interface for c in CARRIERS]))
+            self._meter = self._stack.enter_context(Meter(self.world.van, [c.interface for c in CARRIERS], self._hear))
             self.user = self._stack.enter_context(User(self.world.van))
             self._stack.callback(self.kill_agent)
         except BaseException:
@@ -283,5 +287,6 @@ class Stage:
             raise LabError(f"the agent has ended with status {status}")
         *lines, self._pending = (self._pending + data)[-LINE_LIMIT:].split(b"\n")
         for line in lines:
-            kind, _, text = clean(line.decode(errors="replace"), LINE_SHOWN).removeprefix("failover: ").partition(": ")
+            shown = _ID.sub("", clean(line.decode(errors="replace"), LINE_SHOWN))
+            kind, _, text = shown.removeprefix("failover: ").partition(": ")
             yield Said(now, kind, text)

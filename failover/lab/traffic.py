@@ -24,7 +24,7 @@ from typing import Any
 from failover.lab import outage
 from failover.lab.control import Channel
 from failover.lab.outage import Exchange
-from failover.lab.places import APP, ECHO_PORT
+from failover.lab.places import APP, ECHO_PORT, NEW_FLOW
 from failover.lab.reach import AF
 from failover.model import Family
 
@@ -100,7 +100,7 @@ class NewFlows(Flow):
         opened.setblocking(False)
         try:
             opened.connect(self._server)
-            opened.send(b"new flow")
+            opened.send(NEW_FLOW)
         except OSError:
             opened.close()
             return

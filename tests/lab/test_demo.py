@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from failover.lab.acts import DEFAULT, LINK_DOWN, MORE, NEW_FLOWS, UNDISTURBED, Act
-from failover.lab.demo import UsageError, as_json, choose, digest, perform, play, show_table
+from failover.lab.demo import Teller, UsageError, as_json, choose, digest, perform, play, show_table
 from failover.lab.namespaces import LabError
 from failover.lab.stage import Said, Stage
 from failover.lab.world import World
@@ -44,6 +45,13 @@ def test_the_list_names_every_act(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.endswith("(--all)") for line in lines] == [False] * len(DEFAULT) + [True] * len(MORE)
 
 
+def test_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert play([], list=True, json=True) == 0
+    acts = json.loads(capsys.readouterr().out)["acts"]
+    assert [(act["name"], act["description"]) for act in acts] == [(act.name, act.title) for act in (*DEFAULT, *MORE)]
+    assert [act["default"] for act in acts] == [True] * len(DEFAULT) + [False] * len(MORE)
+
+
 def test_what_was_said_is_shown_by_family() -> None:
     said = [
         Said(0.0, "uplink", "au found: wwan0"),
@@ -69,7 +77,7 @@ def test_a_broken_promise_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         stage.expect(False, "the promise was broken")
 
     act = Act("broken", "nothing works", break_it, warm=False)
-    played = perform(act, silent)
+    played = perform(act, Teller(io.StringIO()))
     assert as_json(act, played)["ok"] is False
     assert played.failures == ["the promise was broken"]
     show_table([(act, played)])
