@@ -135,6 +135,7 @@ def _demo(parser: Parser) -> None:
     which.add_argument("--all", action="store_true", dest="all_", help="every fault, not only the first four")
     which.add_argument("--only", action="append", default=[], metavar="NAME", dest="names", help="this fault")
     which.add_argument("--list", action="store_true", dest="list_", help="name the faults and play none")
+    parser.add_argument("--plain", action="store_true", help="lines only, on a terminal too")
 
 
 def _help(parser: Parser) -> None:

@@ -132,18 +132,9 @@ def demo(arguments: argparse.Namespace) -> int:
     from failover.cli import report
     from failover.lab.demo import UsageError, play
 
-    if arguments.list_ and arguments.json:
-        return _list_acts()
+    shown = {"json": arguments.json, "list": arguments.list_, "plain": arguments.plain}
     try:
-        return play(arguments.names, all_=arguments.all_, json=arguments.json, list=arguments.list_)
+        return play(arguments.names, all_=arguments.all_, **shown)
     except UsageError as error:
         report(error)
         return USAGE
-
-
-def _list_acts() -> int:
-    from failover.lab.acts import DEFAULT, MORE
-
-    acts = [{"name": act.name, "title": act.title, "default": act in DEFAULT} for act in (*DEFAULT, *MORE)]
-    print_json({"acts": acts})
-    return FINE

@@ -70,7 +70,7 @@ def show_list(*, json: bool) -> None:
     """Every act there is."""
     acts = [(act, act in DEFAULT) for act in (*DEFAULT, *MORE)]
     if json:
-        listed = [{"name": act.name, "description": act.title, "default": default} for act, default in acts]
+        listed = [{"name": act.name, "title": act.title, "default": default} for act, default in acts]
         print(dumps({"acts": listed}, indent=2))
         return
     for act, default in acts:

@@ -48,7 +48,7 @@ def test_the_list_names_every_act(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert play([], list=True, json=True) == 0
     acts = json.loads(capsys.readouterr().out)["acts"]
-    assert [(act["name"], act["description"]) for act in acts] == [(act.name, act.title) for act in (*DEFAULT, *MORE)]
+    assert [(act["name"], act["title"]) for act in acts] == [(act.name, act.title) for act in (*DEFAULT, *MORE)]
     assert [act["default"] for act in acts] == [True] * len(DEFAULT) + [False] * len(MORE)
 
 

@@ -142,3 +142,13 @@ def test_who_wants_it_plain_gets_lines(environment: dict[str, str], monkeypatch:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         assert not is_watchable(terminal)
+
+
+def test_plain_lines_are_for_whoever_asks_for_them() -> None:
+    with watched("--only", "link-down", "--plain") as demo:
+        demo.until("play   --- link-down: its link goes down")
+        os.write(demo.fd, b"\x03")
+        assert demo.end() == 130
+        assert nobody_is_left(demo.process.pid)
+    assert HIDE not in demo.seen
+    assert "◐" not in words(demo.seen)
