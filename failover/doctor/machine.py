@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,14 +15,8 @@ from typing import Final
 from failover.config import Problem
 from failover.doctor.case import Case
 from failover.doctor.finding import Remarks, failure, note, ok, warning
-from failover.export.instance import (
-    DESCRIPTORS_MIN,
-    DESCRIPTORS_WANTED,
-    missing_capabilities,
-    require_capabilities,
-)
+from failover.export.instance import DESCRIPTORS_MIN, DESCRIPTORS_WANTED, missing_capabilities
 from failover.kernel.clock import wall_clock_trusted
-from failover.model import FailoverError
 
 AS_ROOT: Final = "run it as root: sudo failover doctor"
 TRIAL_SECONDS: Final = 10.0
@@ -47,19 +42,29 @@ def _told(problem: Problem) -> tuple[str, str]:
 
 def capabilities(case: Case) -> Remarks:
     """Whether an agent started from here may do its work; one that runs has shown that it may."""
-    if case.runs or not missing_capabilities():
+    if case.runs or not no_right():
         return
     beyond = missing_capabilities("CapBnd")
     if beyond:
         mend = "give them to the container or the unit: --cap-add, CapabilityBoundingSet="
         yield failure(f"nobody here can have {' and '.join(beyond)}, not even root", mend)
     elif os.geteuid() == 0:
-        try:
-            require_capabilities()
-        except FailoverError as error:
-            yield failure(str(error), error.hint)
+        mend = "run the agent outside of the container, or give that more: --cap-add, a network of its own"
+        yield failure(f"root may not probe here: {no_right()}", mend)
     else:
         yield note("this user lacks them, so it cannot be said whether the service has them", AS_ROOT)
+
+
+def no_right() -> str:
+    """Why this process may not probe; empty when it may."""
+    missing = missing_capabilities()
+    if missing:
+        return f"{' and '.join(missing)} missing"
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP):
+            return ""
+    except PermissionError:  # root of a user namespace to which this network does not belong
+        return "it has CAP_NET_RAW, but not over this network"
 
 
 def open_files(case: Case) -> Remarks:

@@ -90,7 +90,8 @@ def socket_directory(case: Case) -> Remarks:
     place = case.socket.parent
     fault = None if case.runs else _fault(place)
     if fault is None:
-        yield ok(f"{place} has the control socket" if case.runs else f"{place} can be written to")
+        what = "has the control socket" if case.runs else "can be written to" if place.exists() else "can be made"
+        yield ok(f"{place} {what}")
     elif fault.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
         yield note(f"this user may not write to {place}, so it was not tried", AS_ROOT)
     else:

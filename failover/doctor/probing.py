@@ -19,8 +19,7 @@ from failover.core.plan import mark_of, ours, table_of
 from failover.core.uplinks import Uplink
 from failover.doctor.case import Ground
 from failover.doctor.finding import Remark, Remarks, failure, note, ok, warning
-from failover.doctor.machine import AS_ROOT
-from failover.export.instance import missing_capabilities
+from failover.doctor.machine import AS_ROOT, no_right
 from failover.facts import Route
 from failover.kernel.clock import wall_clock_trusted
 from failover.model import FAMILIES, Family, Outcome, ProbeKind, ProbeResult, SendProbe, Target
@@ -61,9 +60,8 @@ Results = dict[int, ProbeResult]
 
 def probes(ground: Ground) -> Remarks:
     """Whether answers come; and if not, whether it is this box that keeps them."""
-    missing = missing_capabilities()
-    if missing:
-        yield note(f"none was sent: {' and '.join(missing)} missing", AS_ROOT)
+    if why := no_right():
+        yield note(f"none was sent: {why}", AS_ROOT)
         return
     numbers = count(1)
     ways = [(uplink, family) for uplink in ground.uplinks for family in FAMILIES]
@@ -74,7 +72,7 @@ def probes(ground: Ground) -> Remarks:
             yield note(text, "run it again beside the agent, whose rules let them in")
     results = asyncio.run(_asked([send for lane in lanes for send in lane.sent]))
     for lane in lanes:
-        yield _judged(lane, results)
+        yield _judged(lane, results, ground.case.config.fwmark_mask)
     if not lanes:
         yield note("none was sent: no uplink has a way out and targets")
     elif not any(_heard(send, results) for lane in lanes for send in lane.asked):
@@ -142,13 +140,13 @@ def _heard(send: SendProbe, results: Results) -> bool:
     return send.id in results and results[send.id].outcome in HEARD
 
 
-def _judged(lane: Lane, results: Results) -> Remark:
+def _judged(lane: Lane, results: Results, mask: int) -> Remark:
     heard = [send for send in lane.asked if _heard(send, results)]
     forbidden = [send for send in lane.asked if send.id in results and results[send.id].detail == FORBIDDEN]
     others = [send for send in lane.asked if send not in heard and send not in forbidden]
     if forbidden:
         text = f"a firewall of this box forbids {_urls(forbidden)} over {lane.name}"
-        mend = "let out what carries a mark of ours: `meta mark & 0x3f000000 != 0 accept` in its output chain"
+        mend = f"let out what carries a mark of ours: `meta mark & {mask:#x} != 0 accept` in its output chain"
         return warning(text, mend) if heard else failure(text, mend)
     if not heard:
         return warning(_mute(lane, others, results), "see `ip route`, the modem, and what the firewall drops on input")

@@ -11,7 +11,6 @@ from failover.doctor.finding import Remark, Remarks, failure, note, warning
 from failover.doctor.rivals import is_mwan3
 from failover.facts import PREFS_OWNED, TABLE_MAIN, Rule, RuleAction
 
-TABLE_LOCAL: Final = 255
 LATER: Final = f"give it a pref from {PREFS_OWNED.stop} to 32765: there it keeps its say, by a copy among ours"
 REFUSALS: Final = (RuleAction.BLACKHOLE, RuleAction.UNREACHABLE, RuleAction.PROHIBIT)
 
@@ -39,10 +38,8 @@ def _judged(rule: Rule, ground: Ground) -> Remarks:
 
 
 def _leads_away(rule: Rule, ground: Ground) -> bool:
-    """Whether it can send a packet to the internet: not by local addresses, nor where defaults are suppressed."""
-    if rule.table == TABLE_LOCAL or rule.suppress_prefix_length is not None:
-        return False
-    return (rule.family, rule.table) in ground.tables
+    """Whether it can send a packet to the internet: by a default that is there and not suppressed."""
+    return rule.suppress_prefix_length is None and (rule.family, rule.table) in ground.tables
 
 
 def _diverting(rule: Rule, what: str) -> Remark:
@@ -57,7 +54,7 @@ def _diverting(rule: Rule, what: str) -> Remark:
 def _everything(rule: Rule) -> bool:
     """Whether it matches every packet, or every new flow of the box."""
     bare = Rule(rule.family, rule.priority, rule.action, rule.table, protocol=rule.protocol)
-    plain = replace(rule, fwmark=None, fwmask=None) if rule.fwmask == 0 and not rule.fwmark else rule
+    plain = replace(rule, fwmark=None, fwmask=None) if rule.fwmask == 0 else rule
     return plain in (bare, replace(bare, iif="lo"))
 
 

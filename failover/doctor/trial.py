@@ -34,6 +34,8 @@ LOOPBACK: Final = 1
 """The index of `lo`, the only device of an empty namespace."""
 OWN: Final = {Family.IPV4: "192.0.2.1", Family.IPV6: "2001:db8::1"}
 LINKDOWN: Final = Path("/proc/sys/net/ipv4/conf/lo/ignore_routes_with_linkdown")
+SIX: Final = Path("/proc/sys/net/ipv6")
+"""Not there without the module, nor with ipv6.disable=1."""
 
 
 def layout(families: tuple[Family, ...]) -> tuple[Operation, ...]:
@@ -69,7 +71,7 @@ def enter_empty_namespace() -> None:
 
 def main() -> None:
     """One trial."""
-    families = FAMILIES if Path("/proc/net/if_inet6").exists() else (Family.IPV4,)
+    families = FAMILIES if SIX.exists() else (Family.IPV4,)
     untried, found = "", []
     try:
         enter_empty_namespace()

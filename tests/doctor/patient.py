@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,12 @@ from tests.kernel.box import GATEWAYS, INTERNET, NAMES, V4, V6, Box
 
 SECOND: Final = {V4: "203.0.113.2", V6: "2001:db8:f::2"}
 """Another address of the far end."""
-TARGETS: Final = [f"icmp://{INTERNET[V4]}", f"icmp://{SECOND[V4]}", f"icmp://[{INTERNET[V6]}]", f"icmp://[{SECOND[V6]}]"]
+TARGETS: Final = [
+    f"icmp://{INTERNET[V4]}",
+    f"icmp://{SECOND[V4]}",
+    f"icmp://[{INTERNET[V6]}]",
+    f"icmp://[{SECOND[V6]}]",
+]
 EVERYTHING: Final = """
 import importlib, pkgutil
 import failover
@@ -36,6 +42,20 @@ config, socket, state, *flags = sys.argv[1:]
 sys.exit(run(Path(config), Path(socket), Path(state), as_json="--json" in flags))
 """
 """What the command line does."""
+ONE: Final = """
+import json, sys
+from pathlib import Path
+from failover.doctor.case import Case, Ground
+from failover.doctor.examination import OF_THE_CASE, OF_THE_GROUND, made
+from failover.doctor.finding import document
+config, socket, state, *names = sys.argv[1:]
+case, found = Case.of(Path(config), Path(socket), Path(state)), []
+for check in (*OF_THE_CASE, *OF_THE_GROUND):
+    if check.name in names:
+        found += made(check, case if check in OF_THE_CASE else Ground.of(case))
+print(json.dumps(document(found)))
+"""
+"""The checks of these names."""
 
 
 class Patient:
@@ -100,6 +120,15 @@ class Patient:
         with self.van.entered():
             return list(examine(self.config, self.socket, self.state))
 
+    def told(self, *names: str, first: tuple[str, ...] = (), before: str = "") -> dict[str, list[dict[str, str]]]:
+        """What these checks find in a process of their own, which something else may start or begin."""
+        done = self.run(*names, first=first, code=before + ONE)
+        assert done.returncode == 0, done
+        found: dict[str, list[dict[str, str]]] = {}
+        for finding in json.loads(done.stdout)["findings"]:
+            found.setdefault(finding["check"], []).append(finding)
+        return found
+
     def run(self, *flags: str, first: tuple[str, ...] = (), code: str = RUN) -> subprocess.CompletedProcess[str]:
         """`failover doctor` as a process in the van, perhaps started by another command."""
         places = [str(path) for path in (self.config, self.socket, self.state)]
@@ -107,5 +136,3 @@ class Patient:
         child = self.van.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.path.sep)
         out, err = child.communicate(timeout=30)
         return subprocess.CompletedProcess(argv, child.returncode, out, err)
-
-

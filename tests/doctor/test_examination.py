@@ -122,5 +122,3 @@ def test_the_readme_names_each_check_and_level() -> None:
     text = README.read_text()
     assert [name for name in NAMES if f"| {name} |" not in text] == []
     assert [level for level in Level if f"`{level}`" not in text] == []
-
-

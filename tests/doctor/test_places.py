@@ -148,17 +148,18 @@ def test_a_file_for_a_directory(patient: Patient) -> None:
 )
 def test_a_disk_that_takes_nothing(patient: Patient, mount: str, words: str) -> None:
     first = (*MOUNTED, mount.format(patient.state) + ' && exec "$@"', "sh")
-    done = patient.run(first=first)
-    assert done.returncode == 0, done
-    said = " ".join(done.stdout.split())
-    assert f"warning state directory: {patient.state}: {words}" in said or f"{words} {patient.state}" in said
+    (finding,) = patient.told("state directory", first=first)["state directory"]
+    assert finding["level"] == "warning"
+    assert words in finding["text"]
+    assert str(patient.state) in finding["text"]
+    assert finding["mend"]
 
 
-def test_a_socket_directory_on_a_read_only_disk_ends_in_1(patient: Patient) -> None:
+def test_a_socket_directory_on_a_read_only_disk(patient: Patient) -> None:
     first = (*MOUNTED, f'mount -t tmpfs -o ro none {patient.socket.parent} && exec "$@"', "sh")
-    done = patient.run(first=first)
-    assert done.returncode == 1, done
-    assert f"failure socket directory: {patient.socket.parent}: Read-only file system" in " ".join(done.stdout.split())
+    (finding,) = patient.told("socket directory", first=first)["socket directory"]
+    assert finding["level"] == "failure"
+    assert f"{patient.socket.parent}: Read-only file system; the agent cannot start" in finding["text"]
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ BEFORE = "rules before ours"
     [
         ("pref 100 lookup main", Level.FAILURE, "rule 100 looks up table main for every packet"),
         ("pref 100 iif lo lookup main", Level.FAILURE, "for every packet"),
-        ("pref 100 fwmark 0/0 lookup main", Level.FAILURE, "for every packet"),
+        ("pref 100 fwmark 0x1/0 lookup main", Level.FAILURE, "for every packet"),
         ("pref 100 lookup 77", Level.FAILURE, "rule 100 looks up table 77 for every packet"),
         ("pref 15499 fwmark 0x80000/0xff0000 lookup main", Level.WARNING, "stays on main's first default"),
         ("pref 100 from 10.10.0.0/24 lookup 77", Level.WARNING, "does not fail over"),
@@ -63,7 +63,8 @@ def test_ipv6_rules_are_looked_at_too(patient: Patient) -> None:
 
 
 def test_a_family_without_a_default_route_has_nothing_to_lose(patient: Patient) -> None:
-    patient.box.ip("-6 rule add pref 100 lookup main")
+    patient.box.ip("-6 rule add pref 100 prohibit")
+    patient.says(BEFORE, Level.FAILURE, "ipv6 rule 100 refuses")
     patient.box.ip("-6 route flush table main")
     patient.says(BEFORE, Level.OK)
 
@@ -108,7 +109,9 @@ def test_a_rule_that_uses_bits_of_our_mask(patient: Patient, rule: str) -> None:
     patient.says("marks of rules", Level.FAILURE, "ipv4 rule 20000 of others uses bits", "0x3f000000")
 
 
-@pytest.mark.parametrize("rule", ["fwmark 0xca6c", "fwmark 0x80000/0xff0000", "fwmark 0x40000000/0xc0000000"])
+@pytest.mark.parametrize(
+    "rule", ["fwmark 0xca6c", "fwmark 0x1000001/0xff", "fwmark 0x80000/0xff0000", "fwmark 0x40000000/0xc0000000"]
+)
 def test_marks_beside_our_mask(patient: Patient, rule: str) -> None:
     patient.box.ip(f"rule add pref 20000 {rule} lookup 77")
     patient.says("marks of rules", Level.OK)
