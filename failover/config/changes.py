@@ -15,6 +15,9 @@ from failover.config.values import format_duration
 def changes(before: Config, after: Config) -> Iterator[str]:
     """One line for each thing that differs, as `detection.doubt: 300ms, was 350ms`; what ends open flows says so."""
     yield from _uplinks(before.uplinks, after.uplinks)
+    if before.targets != after.targets:
+        added = sum(target not in before.targets for target in after.targets)
+        yield f"probes.targets: {len(after.targets)}, {added} of them new; were {len(before.targets)}"
     old, new = _written(before), _written(after)
     yield from (f"{path}: {value}, was {old[path]}" for path, value in new.items() if value != old[path])
 
@@ -47,11 +50,10 @@ def _uplink(before: Uplink, after: Uplink) -> Iterator[str]:
 
 
 def _written(config: Config) -> dict[str, str]:
-    """Every value outside of `uplinks` as it would stand in the file."""
+    """Every single value as it would stand in the file."""
     detection, policy = config.detection, config.policy
     thresholds = ("suspicion", "doubt", "conviction", "return_after")
     return {
-        "probes.targets": " ".join(target.url for target in config.targets) or "none",
         **{f"detection.{name}": format_duration(getattr(detection, name)) for name in thresholds},
         "detection.conviction_sends": str(detection.conviction_sends),
         "detection.rtt_factor": f"{detection.rtt_factor:g}",

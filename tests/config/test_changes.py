@@ -33,7 +33,7 @@ CHANGES: dict[str, tuple[Config, list[str]]] = {
             BASE, policy=Policy(90.0, True), metrics=Metrics(None), fwmark_mask=0xFF0000, targets=DEFAULT_TARGETS[:1]
         ),
         [
-            f"probes.targets: icmp://1.1.1.1, was {' '.join(target.url for target in DEFAULT_TARGETS)}",
+            "probes.targets: 1, 0 of them new; were 7",
             "policy.failback_after: 90s, was 1m",
             "policy.failback_moves_flows: true, was false",
             "metrics.listen: none, was 127.0.0.1:9109",
