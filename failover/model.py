@@ -17,7 +17,9 @@ _UNPRINTABLE: Final = frozenset(("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"))
 
 def clean(text: str, limit: int = 128) -> str:
     """Text from outside made safe for screen, log and labels: control, bidi and unassigned characters become `?`."""
-    shown = "".join("?" if unicodedata.category(c) in _UNPRINTABLE else c for c in text[: limit + 1])
+    shown = text[: limit + 1]
+    if not shown.isprintable():  # most are, and that is quicker to see
+        shown = "".join("?" if unicodedata.category(c) in _UNPRINTABLE else c for c in shown)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
