@@ -38,6 +38,8 @@ class Case:
     """Why the file cannot be used."""
     doubts: tuple[Problem, ...]
     """What is doubtful in it."""
+    hidden: bool
+    """Whether this user may not read it."""
     status: Mapping[str, Any] | None
     """What the agent answers."""
     silence: ControlError | None
@@ -48,13 +50,17 @@ class Case:
         """Read the file and ask the agent; neither is an error here."""
         source = ConfigFile(config_path)
         problems: tuple[Problem, ...] = ()
+        hidden = False
         try:
+            hidden = source.path.exists() and not os.access(source.path, os.R_OK)
             config, doubts = source.load()
             text = source.outcome
         except ConfigError as error:
             config, doubts, problems, text = Config(), (), error.problems, ""
+        except PermissionError:  # its directory may not be entered
+            config, doubts, text, hidden = Config(), (), "", True
         status, silence = _asked(socket)
-        return Case(socket, state, config, text, problems, doubts, status, silence)
+        return Case(socket, state, config, text, problems, doubts, hidden, status, silence)
 
     @property
     def agent(self) -> Mapping[str, Any]:

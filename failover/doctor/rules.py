@@ -44,7 +44,8 @@ def _leads_away(rule: Rule, ground: Ground) -> bool:
 
 def _diverting(rule: Rule, what: str) -> Remark:
     if _everything(rule):
-        return failure(f"{what} for every packet: no rule of ours is ever asked", LATER)
+        mend = "delete it: rule 32766 says the same" if rule.table == TABLE_MAIN else LATER
+        return failure(f"{what} for every packet: no rule of ours is ever asked", mend)
     if rule.invert and rule.fwmark:
         return note(f"{what} for all but one mark, as a full tunnel does; the tunnel's own packets come to ours")
     stays = "stays on main's first default, however dead that is" if rule.table == TABLE_MAIN else "does not fail over"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +65,22 @@ def test_a_config_that_is_not_there(patient: Patient) -> None:
     missing, default = patient.check("config")
     assert (missing.level, default.level) == (Level.FAILURE, Level.NOTE)
     assert str(patient.config) in missing.text
+
+
+@as_root
+@pytest.mark.parametrize("guarded", ["the file", "its directory"])
+def test_a_config_that_this_user_may_not_read(patient: Patient, guarded: str) -> None:
+    home = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        patient.config = home / "failover.yaml"
+        patient.configure()
+        home.chmod(0o700 if guarded == "its directory" else 0o755)
+        patient.config.chmod(0o600)
+        (finding,) = patient.told("config", before=ORDINARY)["config"]
+    finally:
+        shutil.rmtree(home)
+    assert finding["level"] == "note"
+    assert "this user may not read it" in finding["text"]
 
 
 def test_what_is_doubtful_in_a_config(patient: Patient) -> None:
