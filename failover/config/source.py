@@ -25,7 +25,7 @@ class ConfigFile:
 
     def load(self) -> tuple[Config, tuple[Problem, ...]]:
         """The config and its warnings. Raises ConfigError."""
-        if not self._needed and not self.path.exists():
+        if not self._needed and _is_missing(self.path):
             return Config(), ()
         loaded = load_with_warnings(self.path, _open_regular)
         self._needed = True
@@ -49,6 +49,15 @@ class ConfigFile:
     def outcome(self) -> str:
         """What the last `load` came to, if it raised nothing."""
         return f"{self.path} is in force" if self._needed else f"there is no {self.path}, so the defaults hold"
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is no such file; one that may not be looked at is not missing."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def _open_regular(path: str, flags: int) -> int:

@@ -101,7 +101,12 @@ def _file_lock(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _namespace_lock() -> Iterator[None]:
     """First the mark, then a look at all marks: of two that start at once both may refuse, never none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, MARK_PROTOCOL) as mark:
+    try:
+        mark = socket.socket(socket.AF_INET, socket.SOCK_RAW, MARK_PROTOCOL)
+    except OSError as error:  # the capabilities of a user namespace that has no say over this network
+        words = f"no raw socket in this network namespace: {error.strerror}"
+        raise FailoverError(words, "run as root of the machine, or in a network namespace of its own") from error
+    with mark:
         with contextlib.suppress(OSError):  # the address only says who we are
             mark.bind((socket.inet_ntoa(struct.pack("!I", LOOPBACK | os.getpid())), 0))
         marks = _marks()

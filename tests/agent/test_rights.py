@@ -14,7 +14,7 @@ from failover.export.client import call
 from failover.export.instance import CAPABILITIES, missing_capabilities
 from failover.lab.namespaces import Namespace
 from failover.model import ControlError
-from tests.agent.running import facts, ours, running
+from tests.agent.running import FAILOVER, facts, ours, running
 
 BECOME = """
 import ctypes, importlib, os, pkgutil, struct, sys
@@ -108,3 +108,14 @@ def test_an_error_nobody_expected_ends_it_loudly_and_routing_stays(van: Namespac
     assert "failover: error: ZeroDivisionError: division by zero" in lines
     assert lines[-1] == "failover: error: the agent ends; routing stays as it is"
     assert ours(van) == made
+
+
+def test_root_of_a_user_namespace_without_a_say_over_the_network(van: Namespace, tmp_path: Path) -> None:
+    command = ("unshare", "--user", "--map-root-user", *FAILOVER)
+    with running(van, tmp_path, command=command) as agent:
+        exit_status, lines = agent.end()
+    assert exit_status == 1
+    assert lines == [
+        "failover: no raw socket in this network namespace: Operation not permitted "
+        "(run as root of the machine, or in a network namespace of its own)"
+    ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,3 +86,24 @@ def test_apart_it_comes_to_the_same(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ConfigError, match="No such file"):
         source.load_apart().result(10)
+
+
+HIDDEN = """
+import os, sys
+from failover.config import ConfigError, source
+source.CONFIG_PATH = sys.argv[1]
+os.setuid(54321)
+try:
+    print(source.ConfigFile(None).load())
+except ConfigError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_one_that_may_not_be_looked_at_is_not_missing(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text(CONFIG)
+    tmp_path.chmod(0o700)
+    done = subprocess.run([sys.executable, "-c", HIDDEN, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{path}: cannot be read: Permission denied; name a file that this user may read\n"

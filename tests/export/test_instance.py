@@ -65,7 +65,7 @@ def test_an_ordinary_user_cannot_hold_it(parked: Namespace, tmp_path: Path) -> N
         argv = [sys.executable, "-c", STRANGER, f"{home}/control.sock"]
         with parked.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
-            assert child.stdout.readline() == "PermissionError\n"
+            assert child.stdout.readline() == "FailoverError\n"
             with parked.entered(), sole_instance(tmp_path / "control.sock"):
                 assert child.poll() is None
 
