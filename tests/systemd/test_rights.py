@@ -1,0 +1,137 @@
+"""With how little the service runs, and that it is enough."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from failover.export.instance import CAPABILITIES
+from failover.lab.namespaces import Namespace
+from failover.lab.rtnl import RTPROT_DHCP, Route
+from failover.lab.wire import End, cable
+from failover.lab.world import World
+from tests.systemd.conftest import edit
+from tests.systemd.machine import Machine
+
+NOBODY = 65534
+LINKDOWN = "ipv4/conf/{}/ignore_routes_with_linkdown"
+
+INSIDE = """
+import ctypes, errno, json, mmap, os, socket, sys
+from failover.kernel.clock import wall_clock_trusted
+
+def outcome(step, *arguments):
+    try:
+        step(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+
+def touch(path):
+    open(path, "a").close()
+
+def unshare(what):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(what):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+print(json.dumps({
+    "packet socket": outcome(socket.socket, socket.AF_PACKET, socket.SOCK_RAW),
+    "raw socket": outcome(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
+    "own state": outcome(touch, "/var/lib/failover/probe"),
+    "own runtime": outcome(touch, "/run/failover/probe"),
+    "/etc/failover": outcome(touch, "/etc/failover/probe"),
+    "/opt/failover": outcome(touch, "/opt/failover/probe"),
+    "/home": outcome(os.listdir, "/home"),
+    "the first process": outcome(os.stat, "/proc/1"),
+    "network namespace": outcome(unshare, 0x40000000),
+    "writable code": outcome(mmap.mmap, -1, 4096, mmap.MAP_PRIVATE, mmap.PROT_WRITE | mmap.PROT_EXEC),
+    "device": outcome(os.stat, "/dev/kmsg"),
+    "clock": wall_clock_trusted(),
+}), file=sys.stderr)
+"""
+"""What somebody in the service's place can do."""
+
+
+def fields(pid: int) -> dict[str, str]:
+    """/proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def test_the_process_is_nobody_with_two_capabilities(service: Machine) -> None:
+    found = fields(service.pid())
+    uid, gid = (service.run("id", option, "failover").stdout.strip() for option in ("--user", "--group"))
+    assert found["Uid"].split() == [uid] * 4 != ["0"] * 4
+    assert found["Gid"].split() == [gid] * 4
+    assert found["Groups"].split() in ([], [gid])
+    both = f"{sum(1 << bit for bit in CAPABILITIES.values()):016x}"
+    assert {found[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {both}
+    assert found["NoNewPrivs"] == "1"
+    assert found["Seccomp"] == "2"
+    assert service.shown("OOMScoreAdjust") == "-900"
+
+
+@pytest.mark.parametrize("synchronized", [False, True], ids=["clock unset", "clock set"])
+def test_what_the_sandbox_leaves(service: Machine, synchronized: bool) -> None:
+    word = service.root / "run/systemd/timesync/synchronized"  # of systemd-timesyncd
+    (service.root / "opt/failover/inside.py").write_text(INSIDE)
+    edit(service, "ExecStartPost=/opt/failover/bin/python3 /opt/failover/inside.py")
+    if synchronized:
+        word.parent.mkdir(parents=True)
+        word.touch()
+    try:
+        service.systemctl("restart", "failover")
+    finally:
+        word.unlink(missing_ok=True)
+    assert json.loads(service.journal("--priority=err")[-1]["MESSAGE"]) == {
+        "packet socket": "EAFNOSUPPORT",
+        "raw socket": "done",
+        "own state": "done",
+        "own runtime": "done",
+        "/etc/failover": "EROFS",
+        "/opt/failover": "EROFS",
+        "/home": "EACCES",
+        "the first process": "ENOENT",
+        "network namespace": "EPERM",
+        "writable code": "EPERM",
+        "device": "ENOENT",
+        "clock": synchronized,
+    }
+
+
+def test_the_sysctls_are_set_also_on_a_device_that_comes_later(service: Machine, world: World) -> None:
+    def value(name: str) -> str:
+        return service.run("cat", f"/proc/sys/net/{LINKDOWN.format(name)}").stdout.strip()
+
+    assert [value(name) for name in ("wwan0", "wwan1", "wlan0")] == ["1"] * 3
+    with Namespace("late") as beyond, service.following() as until:
+        here, there = End(world.van, "late0", 90), End(beyond, "late1", 91)
+        cable(here, there)
+        assert value("late0") == "0"
+        there.up()
+        here.up()
+        world.van.rtnl.add_address(here.index, "10.90.0.2/24")
+        world.van.rtnl.add_route(Route("default", here.index, "10.90.0.1", metric=900, protocol=RTPROT_DHCP))
+        until(lambda: value("late0") == "1")
+        world.van.rtnl.remove_link(here.index)
+        until(lambda: any("late0 ipv4 is absent" in line["MESSAGE"] for line in service.journal()))
+    service.systemctl("restart", "failover")  # which forgets it
+    assert not [line for line in service.journal("--priority=warning") if "cannot" in line["MESSAGE"]]
+
+
+@pytest.mark.parametrize(
+    ("groups", "may"),
+    [((), ""), (("failover",), "read"), (("failover-admin",), ""), (("failover", "failover-admin"), "write")],
+    ids=lambda value: "+".join(value) if isinstance(value, tuple) else None,
+)
+def test_groups_may_read_and_write(service: Machine, groups: tuple[str, ...], may: str) -> None:
+    belong = f"--groups={','.join(groups)}" if groups else "--clear-groups"
+    person = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", belong, "failover")
+    read = service.run(*person, "status", check=False)
+    write = service.run(*person, "auto", check=False)
+    assert (read.returncode == 0, write.returncode == 0) == (may != "", may == "write")
+    for refused in (read, write):
+        assert refused.returncode == 0 or "be root" in refused.stderr or "run as root or as a member" in refused.stderr
