@@ -31,12 +31,13 @@ from failover.config import Config, Reconfigured
 from failover.config.source import ConfigFile
 from failover.core.diff import is_switch
 from failover.core.engine import Engine, Event
-from failover.desk import Desk
-from failover.export.entries import Entry, Numbering, Recent
+from failover.desk import Desk, Sources
+from failover.export.entries import Numbering
 from failover.export.instance import require_capabilities, require_descriptors, sole_instance
 from failover.export.log import Log, claim_standard_streams
 from failover.export.memory import Stamp
 from failover.export.metrics import Metrics
+from failover.export.pulse import Pulse
 from failover.export.storage import Storage
 from failover.export.supervisor import Supervisor
 from failover.facts import Operation
@@ -144,14 +145,15 @@ class Agent:
         self._trusted = wall_clock_trusted()
         """The wall clock, as last looked at."""
         self._storage = Storage(options.state, self._stamp(), self._say)
-        self._recent = Recent()
         self._past = self._storage.past()
         self._engine = Engine(config, random.random, self._past.memory)
         self._probes = Probes(self._loop, self._probed, self._resolvers)
         self._metrics = Metrics()
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
         self._reloads = Reload(source, config, self._take, self._reloaded, self._say)
-        self._desk = Desk(options.socket, self._about, self._happened, self._engine, self._metrics, self._say)
+        self._pulse = Pulse()
+        sources = Sources(self._engine, self._metrics, self._storage, self._pulse, self._past.entries, self._about)
+        self._desk = Desk(options.socket, sources, self._say)
         self._listen = config.metrics.listen
         self._ended: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -224,6 +226,7 @@ class Agent:
             self._news = False
             self._supervisor.status(self._desk.sentence())
         self._supervisor.alive()
+        self._pulse.turned()
 
     def _stop(self) -> None:
         self._supervisor.stopping()
@@ -328,13 +331,13 @@ class Agent:
         """One entry: said, counted, shown to whoever watches."""
         entry = self._numbering.entry(notice, time.time(), trusted=self._trusted)
         self._log.say(notice.kind, notice.text, entry.id)
-        self._recent.add(entry)
         self._storage.note(time.monotonic(), entry)
         self._metrics.noticed(notice)
         self._desk.publish(entry)
         if notice.kind is NoticeKind.OPERATOR:
             self._forgetful = 0.0
         if notice.kind is NoticeKind.READY:
+            self._pulse.ready()
             self._supervisor.ready(self._desk.sentence())
         self._news = self._news or notice.kind in SHOWN
 
@@ -365,9 +368,6 @@ class Agent:
         self._put(Asked(number, command))
         return self._asked[number]
 
-    def _happened(self, limit: int, since: float | None) -> list[Entry]:
-        return self._recent.recent(limit, since, self._past.entries)
-
     def _about(self) -> dict[str, object]:
         problems = list(self._reloads.problems)
         config = {"path": str(self._reloads.path), "ok": not problems, "problems": problems}
@@ -384,6 +384,7 @@ class Agent:
         self._metrics.reloaded(ok)
         self._supervisor.reloaded()
 
-    async def _take(self, config: Config) -> None:
+    async def _take(self, config: Config) -> str:
+        """Put it in force; what could not be had is the answer."""
         self._put(Reconfigured(config))
-        await self._desk.serve_metrics(config.metrics.listen)
+        return await self._desk.serve_metrics(config.metrics.listen)

@@ -6,19 +6,23 @@ Who decides what an answer means is the engine; who carries it out, the agent.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from failover.core.engine import Engine
 from failover.export.commands import Spec
 from failover.export.control import Control
-from failover.export.entries import Entry
+from failover.export.entries import Entry, Recent
 from failover.export.explain import document as explained
 from failover.export.log import Say
 from failover.export.metrics import Metrics, Picture, traffic
+from failover.export.pulse import Pulse
 from failover.export.scrape import Scrape
 from failover.export.status import document
+from failover.export.storage import Storage
 from failover.export.words import sentence
 from failover.model import Answer, Command, ControlError
 
@@ -26,20 +30,29 @@ Ask = Callable[[Command], Awaitable[Answer]]
 """Has the engine obey a command."""
 About = Callable[[], Mapping[str, object]]
 """What `status` says of the agent itself."""
-Happened = Callable[[int, float | None], Sequence[Entry]]
-"""The newest entries, oldest first: so many at most, none from before that moment (unix seconds)."""
 Reload = Callable[[], Awaitable[Answer]]
 """Has the config read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the answers are drawn from."""
+
+    engine: Engine
+    metrics: Metrics
+    storage: Storage
+    pulse: Pulse
+    past: Sequence[Entry]
+    """Of earlier runs, as they are on disk."""
+    about: About
 
 
 class Desk:
     """Both servers; `open` and `close` them together."""
 
-    def __init__(
-        self, socket: Path, about: About, happened: Happened, engine: Engine, metrics: Metrics, say: Say
-    ) -> None:
-        self._about, self._happened = about, happened
-        self._engine, self._metrics, self._say = engine, metrics, say
+    def __init__(self, socket: Path, sources: Sources, say: Say) -> None:
+        self._from, self._say = sources, say
+        self._recent = Recent()
         self._control = Control(socket, self._answer, say)
         self._scrape: Scrape | None = None
 
@@ -56,34 +69,43 @@ class Desk:
             await self._scrape.stop()
 
     def publish(self, entry: Entry) -> None:
-        """Show whoever watches what happened."""
+        """Show what happened to whoever watches, or asks later."""
+        self._recent.add(entry)
         self._control.publish(entry.document())
 
     def keep(self) -> None:
         """Make the control socket anew if somebody took it away."""
         self._control.keep()
 
-    async def serve_metrics(self, listen: str | None) -> None:
-        """Serve at `listen`; a port in use is said, and the agent goes on."""
-        if self._scrape is not None:
-            if self._scrape.listen == listen:
-                return
-            await self._scrape.stop()
+    async def serve_metrics(self, listen: str | None) -> str:
+        """Serve at `listen`, and nowhere else; what keeps it from that is the answer, and the place before stays."""
+        before = self._scrape
+        if before is not None and before.listen == listen:
+            return ""
+        if before is not None:  # another address may lie on the same port
+            await before.stop()
             self._scrape = None
-        if listen is None:
-            return
-        scrape = Scrape(listen, self._picture)
+        complaint = await self._serve(listen) if listen is not None else ""
+        if complaint and before is not None:
+            await self._serve(before.listen)
+        return complaint
+
+    async def _serve(self, listen: str) -> str:
+        scrape = Scrape(listen, self._picture, self._from.pulse.fault)
         try:
             await scrape.start()
         except OSError as error:
-            self._say("warning", f"no metrics at {listen}: {error.strerror or error}")
-        else:
-            self._scrape = scrape
+            why = os.strerror(error.errno) if error.errno else str(error)  # asyncio's words repeat the address
+            self._say("warning", complaint := f"no metrics at {listen}: {why}")
+            return complaint
+        self._scrape = scrape
+        return ""
 
     def _picture(self) -> Callable[[], bytes]:
         """The page of this moment, to be rendered in a thread."""
-        picture = Picture(self._engine.snapshot(), time.monotonic(), traffic())
-        return lambda: self._metrics.render(picture)
+        engine, metrics, storage = self._from.engine, self._from.metrics, self._from.storage
+        picture = Picture(engine.snapshot(), time.monotonic(), traffic(), not storage.failing, storage.dropped)
+        return lambda: metrics.render(picture)
 
     async def _answer(self, spec: Spec, arguments: Mapping[str, object]) -> Mapping[str, object]:
         """A request over the control socket; ControlError is the refusal."""
@@ -94,7 +116,7 @@ class Desk:
                 return {"status": self._status()}
             case "explain":
                 now = time.monotonic()
-                return {"explain": explained(self._engine.explain(now), now)}
+                return {"explain": explained(self._from.engine.explain(now), now)}
             case "events":
                 return {"events": [entry.document() for entry in self._entries(arguments)]}
             case "reload":
@@ -104,14 +126,15 @@ class Desk:
     def _entries(self, arguments: Mapping[str, object]) -> Sequence[Entry]:
         limit, since = arguments["limit"], arguments.get("since")
         assert isinstance(limit, int)
-        return self._happened(limit, time.time() - since if isinstance(since, float) else None)
+        earliest = time.time() - since if isinstance(since, float) else None
+        return self._recent.recent(limit, earliest, self._from.past)
 
     def sentence(self) -> str:
         """How things are, for somebody in a hurry."""
         return sentence(self._status())
 
     def _status(self) -> Mapping[str, object]:
-        return {**self._about(), **document(self._engine.snapshot(), time.monotonic())}
+        return {**self._from.about(), **document(self._from.engine.snapshot(), time.monotonic())}
 
 
 async def _reply(coming: Awaitable[Answer]) -> Mapping[str, object]:

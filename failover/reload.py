@@ -20,13 +20,13 @@ SHOWN: Final = 10
 
 
 class Reload:
-    """`take` puts a config in force; `judged` hears of each attempt whether it was one."""
+    """`take` puts a config in force and says what it could not have; `judged` hears whether an attempt was one."""
 
     def __init__(
         self,
         source: ConfigFile,
         config: Config,
-        take: Callable[[Config], Awaitable[None]],
+        take: Callable[[Config], Awaitable[str]],
         judged: Callable[[bool], None],
         say: Say,
     ) -> None:
@@ -57,10 +57,10 @@ class Reload:
                 answer = Answer(0, "", str(error), "the config before stays in force")
             else:
                 told = tuple(changes(self._config, config))
-                await self._take(config)
+                complaint = await self._take(config)
                 self._config = config
                 notes = [*map(str, warnings), *told]
-                answer = Answer(0, _outcome(self._source.outcome, told))
+                answer = Answer(0, _outcome(self._source.outcome, told) + (f"; but {complaint}" if complaint else ""))
             self.problems = tuple(notes[:SHOWN]) if answer.error else ()
             self._judged(not answer.error)
             for note in notes:

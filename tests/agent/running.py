@@ -181,12 +181,12 @@ def watching(namespace: Namespace) -> Iterator[Callable[[Callable[[Facts], bool]
         yield wait
 
 
-def scrape(namespace: Namespace, port: int = 9109) -> str:
-    """The metrics page, fetched inside."""
+def scrape(namespace: Namespace, port: int = 9109, path: str = "/metrics") -> str:
+    """A page of the agent, fetched inside."""
     with namespace.entered():
         connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     with connection:
-        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         data = b""
         while chunk := connection.recv(65536):
             data += chunk

@@ -13,7 +13,7 @@ import pytest
 from failover.export.client import call
 from failover.lab.namespaces import Namespace
 from failover.model import ControlError
-from tests.agent.running import running
+from tests.agent.running import running, scrape
 
 MAIN = (
     "import sys, failover.config as c; c.CONFIG_PATH = sys.argv.pop(1); from failover.cli import main; sys.exit(main())"
@@ -49,3 +49,24 @@ def test_a_reload_that_comes_before_the_agent_listens_does_not_end_it(tmp_path: 
             assert time.monotonic() < deadline
         agent.process.send_signal(signal.SIGHUP)
         agent.ready()
+
+
+def test_a_metrics_address_that_cannot_be_had_is_said_and_the_one_before_stays(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text("metrics: {listen: 127.0.0.1:9109}\n")
+    with Namespace("parked") as parked, running(parked, tmp_path, "--config", str(path)) as agent:
+        agent.ready()
+        path.write_text("metrics: {listen: 192.0.2.1:9109}\n")
+        told = call(agent.socket, "reload", {})["text"]
+        assert told.endswith("; but no metrics at 192.0.2.1:9109: Cannot assign requested address")
+        assert "failover_build_info" in scrape(parked)
+        path.write_text("metrics: {listen: 127.0.0.2:9109}\n")
+        assert "but" not in call(agent.socket, "reload", {})["text"]
+        with pytest.raises(ConnectionRefusedError):
+            scrape(parked)
+
+
+def test_healthz_says_that_the_agent_lives(tmp_path: Path) -> None:
+    with Namespace("parked") as parked, running(parked, tmp_path) as agent:
+        agent.ready()
+        assert scrape(parked, path="/healthz").startswith("HTTP/1.1 200 OK")
