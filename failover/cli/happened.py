@@ -57,7 +57,10 @@ def _journal(folder: Path, limit: int | None, since: float | None) -> list[Event
     from failover.export.entries import RECENT
     from failover.export.journal import read
 
-    entries = read(folder, limit or RECENT, None if since is None else time.time() - since)
+    try:
+        entries = read(folder, limit or RECENT, None if since is None else time.time() - since)
+    except OSError as error:
+        raise ControlError(f"no agent here, and the journal in {folder} cannot be read: {error.strerror}") from error
     return [entry.document() for entry in entries]
 
 

@@ -71,7 +71,7 @@ def _own(command: Parser) -> Iterator[tuple[str, str]]:
 
 def _common(parser: Parser) -> Iterator[tuple[str, str]]:
     """Each once."""
-    told: dict[str, str] = {}
+    told = {"-h, --help": "show what the command is for, and its options", "--version": "(of failover itself)"}
     for command in parser.commands.values():
         for group in command._action_groups:
             if group.title == "common options":

@@ -148,7 +148,7 @@ class _Window:
         self._status: Line | None = None
         self._at = 0.0
         self._trouble = ""
-        self._drawing = False
+        self._drawing = self._outgrown = False
 
     def show(self, picture: Line | ControlError) -> None:
         """The newest picture, or why there is none."""
@@ -159,18 +159,26 @@ class _Window:
         self._paint()
 
     def resized(self, *_: object) -> None:
-        """The terminal has another size; a picture that is being drawn is followed by another soon."""
+        """The terminal has another size; a picture that is being drawn is followed by another."""
+        self._outgrown = True
         if not self._drawing:
             self._paint()
 
     def _paint(self) -> None:
-        self._drawing = True
-        screen = Screen.of(sys.stdout)
+        self._drawing = self._outgrown = True
+        while self._outgrown:
+            self._outgrown = False
+            sys.stdout.write(self._picture(Screen.of(sys.stdout)))
+            sys.stdout.flush()
+        self._drawing = False
+        if self._outgrown:  # between the last look at it and now
+            self._paint()
+
+    def _picture(self, screen: Screen) -> str:
+        """What replaces the picture before: each line to its end, then the rest of the screen."""
         lines = [] if self._status is None else list(status_lines(self._status, self._at, screen))
         if self._trouble:
             seen = f"this was at {clock(self._at, time.time())}:" if lines else ""
             lines = [*screen.wrap(self._trouble), seen, *lines]
         shown = [*lines, "", FOOT][: screen.height - 1]
-        sys.stdout.write(HOME + "".join(f"{line}{END_OF_LINE}\r\n" for line in shown) + END_OF_SCREEN)
-        sys.stdout.flush()
-        self._drawing = False
+        return HOME + "".join(f"{line}{END_OF_LINE}\r\n" for line in shown) + END_OF_SCREEN

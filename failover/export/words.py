@@ -133,7 +133,13 @@ class _Way:
         return f"{self.head}{self._tag()}: {', '.join([self._unheard(), *self._answering()])}"
 
     def _tag(self) -> str:
-        return _tag(self.status, self.families)
+        """The families, where there are others; that there are none is told of one that is online."""
+        if len(self.families) == len(FAMILIES):
+            return ""
+        alone = all(self.status["active"].get(family) is None for family in FAMILIES if family not in self.families)
+        if alone and self.head != "online":
+            return ""
+        return f" ({_listed(self.families)}{' only' if alone else ''})"
 
     def _mine(self) -> list[Document]:
         return [uplink for uplink in self.status["uplinks"] if uplink["name"] == self.name]
@@ -241,14 +247,6 @@ def _waits(view: Document) -> bool:
 
 def _is_used(status: Document, uplink: Document) -> bool:
     return status["use"] is not None and bool(status["use"]["name"] == uplink["name"])
-
-
-def _tag(status: Document, families: Sequence[str]) -> str:
-    """The families, where there are others."""
-    if len(families) == len(FAMILIES):
-        return ""
-    alone = all(status["active"].get(family) is None for family in FAMILIES if family not in families)
-    return f" ({_listed(families)}{' only' if alone else ''})"
 
 
 def _forwarded(status: Document) -> Iterator[str]:
