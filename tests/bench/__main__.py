@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.bench import people, road, virtual
+from tests.bench import people, road, scraping, virtual
 from tests.bench.report import Figure, draw
 
 Play = Callable[[argparse.Namespace], list[Figure]]
@@ -20,6 +20,7 @@ PLAYS: Final[Mapping[str, Play]] = {
     "kddi": lambda _: [virtual.kddi()],
     "loss": lambda _: [virtual.harmless_loss()],
     "status": lambda arguments: [people.status(arguments.runs)],
+    "scrape": lambda arguments: scraping.scrape(times=5 * arguments.runs),
     "growth": lambda _: people.growth(),
 }
 

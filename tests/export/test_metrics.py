@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,18 @@ def test_unscraped_it_is_bounded_too() -> None:
     assert len({labels for name, labels in samples if name == "failover_probe_bytes_total"}) == NAMES_MAX + 1
     assert at(samples, "probe_bytes_total", uplink=OTHER) == (5000 - NAMES_MAX) * 56
     assert sum(1 for name, _ in samples if name == "failover_switches_total") <= WAYS_MAX + 1
+
+
+def test_every_way_between_many_uplinks() -> None:
+    metrics, names = Metrics(), [f"ppp{count}" for count in range(40)]
+    for before, after in permutations(names, 2):
+        metrics.noticed(switch(before, after, "degraded"))
+    samples = read(metrics.render(present(*names)))
+    counts = [value for (name, _), value in samples.items() if name == "failover_switches_total"]
+    assert len(counts) == WAYS_MAX + 1
+    assert sum(counts) == 40 * 39
+    rest = {"family": "ipv4", "from": OTHER, "to": OTHER, "reason": "degraded"}
+    assert at(samples, "switches_total", **rest) == 40 * 39 - WAYS_MAX
 
 
 def test_targets_changed_by_reloads_leave_nothing_behind() -> None:

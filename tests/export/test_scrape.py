@@ -227,6 +227,23 @@ def test_who_comes_while_a_page_is_rendered_shares_it() -> None:
     run(scene, slow)
 
 
+def test_a_client_cut_off_takes_no_page_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow()
+
+    async def scene(port: int) -> None:
+        monkeypatch.setattr(scrape, "PATIENCE", 0.05)
+        hasty = asyncio.create_task(fetch(port, SCRAPE))
+        while not slow.prepared:
+            await asyncio.sleep(0)
+        monkeypatch.setattr(scrape, "PATIENCE", 10.0)
+        patient = asyncio.create_task(fetch(port, SCRAPE))
+        assert await hasty == (b"", b"")
+        slow.go.set()
+        assert (await patient)[1] == b"# 1\n"
+
+    run(scene, slow)
+
+
 # --- health ----------------------------------------------------------------------------------------------------------
 
 
