@@ -82,6 +82,7 @@ def _file_lock(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         os.fchmod(fd, 0o600)  # whoever may open it may hold the lock
+        _give_to_owner_of(path.parent, fd)
     except OSError as error:
         raise FailoverError(f"no lock file {path}: {error.strerror}", "choose another place with --socket") from error
     try:
@@ -96,6 +97,14 @@ def _file_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _give_to_owner_of(folder: Path, fd: int) -> None:
+    """What root's cleanup makes there must not lock out an agent that is not root."""
+    if os.geteuid() == 0:
+        owner = os.stat(folder)
+        with contextlib.suppress(OSError):  # a user namespace that does not know them
+            os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 @contextlib.contextmanager

@@ -26,10 +26,10 @@ SETTINGS = "etc/systemd/system/failover.service.d/override.conf"
 NEEDED = ("/usr/lib/systemd/systemd", "/usr/bin/systemctl", "/usr/bin/python3")
 
 
-def block(title: str) -> str:
-    """The shell block under a heading of systemd/README.md."""
+def block(title: str, language: str = "sh") -> str:
+    """The first block of a language under a heading of systemd/README.md."""
     text = (CHECKOUT / "systemd/README.md").read_text()
-    found = re.search(rf"^## {title}\n.*?^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^## {title}\n.*?^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert found, title
     return found[1]
 
@@ -109,10 +109,11 @@ def borrow(machine: Machine) -> None:
 
 
 def edit(machine: Machine, settings: str) -> None:
-    """As `systemctl edit failover`, from the next start on."""
+    """As `systemctl edit failover`, from the next start on; once more for more settings."""
     place = machine.root / SETTINGS
     place.parent.mkdir(exist_ok=True)
-    place.write_text(f"[Service]\n{settings}\n")
+    with place.open("a") as file:
+        file.write(f"[Service]\n{settings}\n")
     machine.systemctl("daemon-reload")
 
 

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,10 +86,8 @@ class Machine:
         self, *argv: str, check: bool = True, environment: Mapping[str, str] = ENVIRONMENT
     ) -> subprocess.CompletedProcess[str]:
         """A command inside, as root; with `check`, it succeeds."""
-        inside = ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--"]
-        words = [f"{name}={value}" for name, value in environment.items()]
         done = subprocess.run(
-            [*inside, "env", "-i", *words, *argv],
+            self._inside(argv, environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -98,6 +96,20 @@ class Machine:
         )
         assert not check or done.returncode == 0, (argv, done.stdout, done.stderr)
         return done
+
+    @contextlib.contextmanager
+    def started(self, *argv: str) -> Iterator[subprocess.Popen[str]]:
+        """A command inside, as root, that is no service; it does not outlive the block."""
+        process = subprocess.Popen(self._inside(argv, ENVIRONMENT), stderr=subprocess.PIPE, text=True)
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def _inside(self, argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+        enter = ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--"]
+        return [*enter, "env", "-i", *(f"{name}={value}" for name, value in environment.items()), *argv]
 
     def type(self, script: str) -> str:
         """A shell block of the README, in the checkout, as root."""
@@ -135,7 +147,7 @@ class Machine:
     @contextlib.contextmanager
     def following(self) -> Iterator[Callable[[Callable[[], T]], T]]:
         """Gives a function that waits until a condition is true: looks again at each journal line, and now and then."""
-        argv = ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--", "journalctl", "--follow", "--lines=0"]
+        argv = self._inside(("journalctl", "--follow", "--lines=0"), ENVIRONMENT)
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as journal:
             assert journal.stdout is not None
             fd = journal.stdout.fileno()

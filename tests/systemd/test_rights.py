@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from failover.export.instance import CAPABILITIES
+from failover.kernel.clock import wall_clock_trusted
 from failover.lab.namespaces import Namespace
 from failover.lab.rtnl import RTPROT_DHCP, Route
 from failover.lab.wire import End, cable
 from failover.lab.world import World
-from tests.systemd.conftest import edit
-from tests.systemd.machine import Machine
+from tests.agent.running import ours
+from tests.systemd.conftest import block, edit
+from tests.systemd.machine import CHECKOUT, PATIENCE, Machine
 
 NOBODY = 65534
 LINKDOWN = "ipv4/conf/{}/ignore_routes_with_linkdown"
@@ -32,10 +35,9 @@ def outcome(step, *arguments):
 def touch(path):
     open(path, "a").close()
 
-def unshare(what):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(what):
-        raise OSError(ctypes.get_errno(), "unshare")
+def called(function, *arguments):
+    if getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), function)
 
 print(json.dumps({
     "packet socket": outcome(socket.socket, socket.AF_PACKET, socket.SOCK_RAW),
@@ -46,9 +48,10 @@ print(json.dumps({
     "/opt/failover": outcome(touch, "/opt/failover/probe"),
     "/home": outcome(os.listdir, "/home"),
     "the first process": outcome(os.stat, "/proc/1"),
-    "network namespace": outcome(unshare, 0x40000000),
+    "network namespace": outcome(called, "unshare", 0x40000000),
     "writable code": outcome(mmap.mmap, -1, 4096, mmap.MAP_PRIVATE, mmap.PROT_WRITE | mmap.PROT_EXEC),
     "device": outcome(os.stat, "/dev/kmsg"),
+    "asking for the clock": outcome(called, "adjtimex", bytes(1024)),
     "clock": wall_clock_trusted(),
 }), file=sys.stderr)
 """
@@ -74,19 +77,17 @@ def test_the_process_is_nobody_with_two_capabilities(service: Machine) -> None:
     assert service.shown("OOMScoreAdjust") == "-900"
 
 
-@pytest.mark.parametrize("synchronized", [False, True], ids=["clock unset", "clock set"])
-def test_what_the_sandbox_leaves(service: Machine, synchronized: bool) -> None:
-    word = service.root / "run/systemd/timesync/synchronized"  # of systemd-timesyncd
+def seen_inside(service: Machine) -> dict[str, object]:
+    """What the script comes to, started beside the agent."""
     (service.root / "opt/failover/inside.py").write_text(INSIDE)
     edit(service, "ExecStartPost=/opt/failover/bin/python3 /opt/failover/inside.py")
-    if synchronized:
-        word.parent.mkdir(parents=True)
-        word.touch()
-    try:
-        service.systemctl("restart", "failover")
-    finally:
-        word.unlink(missing_ok=True)
-    assert json.loads(service.journal("--priority=err")[-1]["MESSAGE"]) == {
+    service.systemctl("restart", "failover")
+    found: dict[str, object] = json.loads(service.journal("--priority=err")[-1]["MESSAGE"])
+    return found
+
+
+def test_what_the_sandbox_leaves(service: Machine) -> None:
+    assert seen_inside(service) == {
         "packet socket": "EAFNOSUPPORT",
         "raw socket": "done",
         "own state": "done",
@@ -98,8 +99,41 @@ def test_what_the_sandbox_leaves(service: Machine, synchronized: bool) -> None:
         "network namespace": "EPERM",
         "writable code": "EPERM",
         "device": "ENOENT",
-        "clock": synchronized,
+        "asking for the clock": "EPERM",
+        "clock": False,
     }
+
+
+def test_systemd_timesyncd_is_believed(service: Machine) -> None:
+    word = service.root / "run/systemd/timesync/synchronized"
+    word.parent.mkdir(parents=True)
+    word.touch()
+    try:
+        assert seen_inside(service)["clock"] is True
+    finally:
+        word.unlink()
+
+
+def test_the_kernel_is_asked_for_the_clock_where_that_is_allowed(service: Machine) -> None:
+    edit(service, block("What it is kept from", "ini"))
+    found = seen_inside(service)
+    assert found["asking for the clock"] == "done"
+    assert found["clock"] == wall_clock_trusted()
+
+
+def test_another_supervisor_may_start_it_too(service: Machine, world: World) -> None:
+    service.systemctl("stop", "failover")
+    made = ours(world.van)
+    (command,) = re.findall("`(setpriv [^`]*)`", CHECKOUT.joinpath("systemd/README.md").read_text())
+    with service.started(*command.split(), "failover", "run") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            assert line.startswith("failover: "), line
+            if line.startswith("failover: ready: "):
+                break
+        service.run("sh", "-c", f"kill {service.status()['agent']['pid']}")
+        assert process.wait(PATIENCE) == 0
+    assert ours(world.van) == made
 
 
 def test_the_sysctls_are_set_also_on_a_device_that_comes_later(service: Machine, world: World) -> None:

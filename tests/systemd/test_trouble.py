@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from failover.lab.world import World
 from tests.agent.running import ours, proven
 from tests.systemd.conftest import CONFIG, edit, undisturbed
@@ -61,9 +63,12 @@ def test_a_bad_config_at_the_start_is_waited_out(service: Machine, world: World)
     assert [one["name"] for one in service.status()["uplinks"]] == ["au"]
 
 
-def test_what_root_cleaned_up_is_no_obstacle(service: Machine) -> None:
+@pytest.mark.parametrize("folder", ["there", "not there"])
+def test_what_root_cleaned_up_before_the_first_start_is_no_obstacle(service: Machine, folder: str) -> None:
     service.systemctl("stop", "failover")
     service.run("rm", "-r", "/run/failover")
+    if folder == "there":
+        service.run("systemd-tmpfiles", "--create", "failover.conf")
     service.run("failover", "cleanup")
     service.systemctl("start", "failover")
     assert service.systemctl("is-active", "failover") == "active"
