@@ -79,12 +79,8 @@ class Storage:
         """Write this instead of what was remembered before."""
         self._writer.remember(memories.encode(memory, stamp))
 
-    def deadline(self) -> float:
-        """When to `tick` at the latest; while the disk fails, every second or so does."""
-        return self._batch.deadline()
-
     def tick(self, now: float) -> None:
-        """Pass on what is due; say what became of the disk."""
+        """Pass on what is due, say what became of the disk; to be called every second or so."""
         self._writer.add(self._batch.take(now))
         trouble = self._writer.trouble(now)
         if trouble and not self._told and now >= self._silenced:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from failover.export.batch import PERIOD
 from failover.export.entries import Entry, encode
 from failover.export.journal import CURRENT, append, read
 from failover.export.memory import NAME, Stamp, load
@@ -82,14 +83,13 @@ def test_what_waits_is_written_at_its_deadline_and_at_the_end(tmp_path: Path) ->
     happened = Happenings()
     with agent(tmp_path) as one:
         one.storage.note(0.0, verdict := happened.verdict("au", "down"))
-        deadline = one.storage.deadline()
-        one.storage.tick(deadline - 1.0)
-        one.until(lambda: not read(tmp_path))
-        one.storage.tick(deadline)
-        one.until(lambda: read(tmp_path) == [verdict])
-        one.storage.note(deadline, late := happened.verdict("au", "up"))
-        one.now = deadline
-    assert read(tmp_path) == [verdict, late]
+        one.storage.tick(PERIOD - 1.0)
+        one.storage.note(PERIOD - 1.0, late := happened.verdict("au", "up"))
+        one.storage.tick(PERIOD)
+        one.until(lambda: read(tmp_path) == [verdict, late])
+        one.storage.note(PERIOD, last := happened.verdict("au", "down"))
+        one.now = PERIOD
+    assert read(tmp_path) == [verdict, late, last]
 
 
 @pytest.mark.parametrize(("content", "words"), [(b"{", "it is corrupt"), (b'{"version": 2}', "its version 2 is not 1")])
