@@ -166,7 +166,7 @@ WORDS: Final[tuple[Word, ...]] = (
         "happened:list_events",
         COMMANDS["events"].help,
         "Switches, changes of verdict and whatever else the log tells, each with the id that log and journal give it."
-        " Without an agent, the journal in --state is read.",
+        " Without an agent, the journal in --state is read. `~` marks a time by a clock that nobody had set.",
         ("--socket", "--state", "--json"),
         _events,
         ("failover events --since 24h", "failover events --limit 10 --follow"),

@@ -79,9 +79,10 @@ def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> I
 def _candidate(candidate: Mapping[str, Any]) -> tuple[str, ...]:
     owed = candidate["owed_seconds"]
     standing = "drained" if candidate["drained"] else "proven" if candidate["proven"] else "-"
-    reasons = [candidate["text"] + _measured(candidate["numbers"])]
-    if candidate["objection"]:
-        reasons.append(f"not used: {candidate['objection']}")
+    objection, text = candidate["objection"], candidate["text"]
+    reasons = [f"not used: {objection}"] if objection else []
+    reasons[:0] = [] if text in objection else [text]
+    numbers = _measured(candidate["numbers"])
     return (
         "*" if candidate["active"] else "",
         candidate["name"],
@@ -89,7 +90,7 @@ def _candidate(candidate: Mapping[str, Any]) -> tuple[str, ...]:
         standing,
         span(owed) if owed else "-",
         f"{candidate['relapses']:.1f}",
-        "; ".join(reasons),
+        "; ".join(reasons) + numbers,
     )
 
 

@@ -6,6 +6,7 @@ Moments are told by this machine's clock: `now` is the unix time at which the do
 
 from __future__ import annotations
 
+import enum
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,25 @@ NEAR: Final = 120.0
 NAMED_MAX: Final = 3
 """Uplinks of which a sentence tells something, so that it stays one."""
 
-HEADS: Final = {"up": "online", "degraded": "online", "doubtful": "in doubt", "unknown": "not proven yet"}
+
+class Head(enum.StrEnum):
+    """What is said first of a family, best first."""
+
+    ONLINE = "online"
+    DOUBT = "in doubt"
+    SILENT = "silent"
+    """In doubt, and nobody else answers."""
+    UNPROVEN = "not proven yet"
+    OFFLINE = "offline"
+
+
+HEAD_OF: Final = {
+    "up": Head.ONLINE,
+    "degraded": Head.ONLINE,
+    "doubtful": Head.DOUBT,
+    "unknown": Head.UNPROVEN,
+}
 """By the verdict of the uplink in use; with every other one it is offline."""
-OFFLINE: Final = "offline"
 RECEIVING: Final = ("up", "degraded")
 DOWN_WORDS: Final = {
     "silent": "silent upstream",
@@ -40,6 +57,9 @@ OTHER_WORDS: Final = {
     "portal": "behind a portal",
     "unknown": "not proven yet",
 }
+
+WELL: Final = "answers"
+"""The text of an uplink of which there is nothing else to say."""
 
 COLUMNS: Final = ("", "uplink", "interface", "family", "verdict", "for", "loss", "rtt", "answered", "why")
 
@@ -87,14 +107,19 @@ def _listed(words: Sequence[str]) -> str:
 def sentence(status: Document, now: float | None = None) -> str:
     """How things are, for somebody in a hurry; without `now` it tells no times, and is true until something changes."""
     status = cleaned(status)
-    ways: dict[tuple[str, str], list[str]] = {}
+    ways: dict[tuple[Head, str], list[str]] = {}
     for family, name in status["active"].items():
         if name is not None:
-            ways.setdefault((HEADS.get(_verdict(status, name, family), OFFLINE), name), []).append(family)
-    order = [*dict.fromkeys(HEADS.values()), OFFLINE]
-    found = sorted(ways.items(), key=lambda way: order.index(way[0][0]))
+            ways.setdefault((_head(status, name, family), name), []).append(family)
+    found = sorted(ways.items(), key=lambda way: list(Head).index(way[0][0]))
     clauses = [_Way(status, head, name, families, now).clause() for (head, name), families in found]
     return "; ".join([*(clauses or [_nowhere(status, now)]), *_forwarded(status), *_will(status, now)])
+
+
+def _head(status: Document, name: str, family: str) -> Head:
+    head = HEAD_OF.get(_verdict(status, name, family), Head.OFFLINE)
+    alone = not any(view["verdict"] in RECEIVING for view in _views(status["uplinks"], [family]))
+    return Head.SILENT if head is Head.DOUBT and alone else head
 
 
 def _verdict(status: Document, name: str, family: str) -> str:
@@ -106,8 +131,8 @@ def _nowhere(status: Document, now: float | None) -> str:
     if not status["decisions"]:
         return "starting: nothing is decided yet"
     if not status["uplinks"]:
-        return f"{OFFLINE}: no uplink has a default route"
-    return f"{OFFLINE}: no uplink can be used: {', '.join(_faults(status['uplinks'], FAMILIES, now))}"
+        return f"{Head.OFFLINE}: no uplink has a default route"
+    return f"{Head.OFFLINE}: no uplink can be used: {', '.join(_faults(status['uplinks'], FAMILIES, now))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +140,7 @@ class _Way:
     """The families that go by one uplink and fare alike."""
 
     status: Document
-    head: str
+    head: Head
     name: str
     families: Sequence[str]
     now: float | None
@@ -123,35 +148,37 @@ class _Way:
     def clause(self) -> str:
         """What is to be said of them."""
         match self.head:
-            case "online":
-                return f"online by {self.name}{self._tag()}{self._since()}{self._because()}"
-            case "in doubt" if not self._answering():
-                return f"silent{self._tag()}: {self._silence()}; traffic stays on {self.name}"
-            case "offline":
-                faults = _faults(self._mine() if self._answering() else self.status["uplinks"], self.families, self.now)
-                return f"offline{self._tag()}: {', '.join([*faults, *self._answering()]) or f'{self.name} is gone'}"
-        return f"{self.head}{self._tag()}: {', '.join([self._unheard(), *self._answering()])}"
+            case Head.ONLINE:
+                return f"{self.head} by {self.name}{self._tag()}{self._since()}{self._because()}"
+            case Head.SILENT:
+                return f"{self.head}{self._tag()}: {self._silence()}; traffic stays on {self.name}"
+            case Head.OFFLINE:
+                faults = _faults(self._mine() if self._others() else self.status["uplinks"], self.families, self.now)
+                return f"{self.head}{self._tag()}: {', '.join([*faults, *self._others()]) or f'{self.name} is gone'}"
+        return f"{self.head}{self._tag()}: {', '.join([self._unheard(), *self._others()])}"
 
     def _tag(self) -> str:
         """The families, where there are others; that there are none is told of one that is online."""
         if len(self.families) == len(FAMILIES):
             return ""
         alone = all(self.status["active"].get(family) is None for family in FAMILIES if family not in self.families)
-        if alone and self.head != "online":
+        if alone and self.head is not Head.ONLINE:
             return ""
         return f" ({_listed(self.families)}{' only' if alone else ''})"
 
     def _mine(self) -> list[Document]:
         return [uplink for uplink in self.status["uplinks"] if uplink["name"] == self.name]
 
-    def _answering(self) -> list[str]:
-        """Uplinks that could be used instead."""
-        able = [
-            uplink["name"]
-            for uplink in self.status["uplinks"]
-            if uplink["name"] != self.name and any(v["verdict"] in RECEIVING for v in _views([uplink], self.families))
-        ]
-        return [f"{_listed(able)} {'answer' if len(able) > 1 else 'answers'}"] if able else []
+    def _others(self) -> list[str]:
+        """Uplinks that are held to receive, and when each did last."""
+        said = []
+        for uplink in self.status["uplinks"]:
+            views = [view for view in _views([uplink], self.families) if view["verdict"] in RECEIVING]
+            ages = [age for view in views if (age := view["last_proven_seconds"]) is not None]
+            if views and uplink["name"] != self.name:
+                heard = "answers" if self.now is None or not ages else f"answered {span(min(ages))} ago"
+                said.append(f"{uplink['name']} {heard}")
+        return said
 
     def _since(self) -> str:
         ages = [self.status["decisions"][family]["since_seconds"] for family in self.families]
@@ -291,7 +318,7 @@ def rows(status: Document, now: float) -> Iterator[tuple[str, ...]]:
                 ratio(view["loss_ratio"]),
                 milliseconds(view["rtt_seconds"]),
                 answered,
-                ("drained; " if uplink["drained"] else "") + view["text"] + _return(status, uplink, family, now),
+                "; ".join(_why(status, uplink, family, now)),
             )
 
 
@@ -305,14 +332,21 @@ def milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
-def _return(status: Document, uplink: Document, family: str, now: float) -> str:
+def _why(status: Document, uplink: Document, family: str, now: float) -> Iterator[str]:
+    """What is to be said of an uplink besides its verdict: of one that is well nothing."""
+    text = uplink["families"][family]["text"]
+    yield from ("drained",) if uplink["drained"] else ()
+    yield from (text,) if text != WELL else ()
+    yield from _return(status, uplink, family, now)
+
+
+def _return(status: Document, uplink: Document, family: str, now: float) -> Iterator[str]:
     """Why a healthy uplink is not in use though it is wanted more than the one that is: its hold-down."""
     view, active = uplink["families"][family], status["active"][family]
     known = any(one["name"] == active for one in status["uplinks"])
-    if not (known and _waits(view) and uplink in _ahead(status, active)):
-        return ""
-    left = ceil(view["hold_remaining_seconds"])
-    return f"; may take traffic in {span(left)}, at {clock(now + left, now)}"
+    if known and _waits(view) and uplink in _ahead(status, active):
+        left = ceil(view["hold_remaining_seconds"])
+        yield f"may take traffic in {span(left)}, at {clock(now + left, now)}"
 
 
 def remarks(status: Document) -> Iterator[str]:

@@ -46,8 +46,8 @@ def test_explain_tells_the_decision_the_rule_everyone_and_the_prospects() -> Non
         "  rule now: stay: docomo is up, and au owes its hold-down",
         "   uplink  verdict  standing  owes  relapses  why",
         "*  docomo  up       proven    -     0.0       because",
-        "   au      up       -         42 s  1.5       because (loss 2%, rtt 30 ms, lost 1);"
-        " not used: it owes 42 s of its hold-down",
+        "   au      up       -         42 s  1.5       because; not used: it owes 42 s of its hold-down"
+        " (loss 2%, rtt 30 ms, lost 1)",
         "  what would change that:",
         "  - 14:14:02 at the earliest: au has paid its hold-down: new flows go back to it",
         "  - docomo falls silent",
@@ -58,6 +58,11 @@ def test_explain_with_nothing_to_tell() -> None:
     assert explained() == ["nothing is decided yet"]
     nothing = replace(EXPLANATION, prospects=(), candidates=())
     assert explained(nothing)[-1] == "  - nothing that is in sight"
+
+
+def test_explain_says_nothing_twice() -> None:
+    down = candidate("au", Verdict.DOWN, text="no carrier", objection="is down: no carrier")
+    assert explained(replace(EXPLANATION, candidates=(down,)))[5].endswith("0.0       not used: is down: no carrier")
 
 
 def test_explain_at_80_columns_breaks_no_word() -> None:

@@ -114,11 +114,15 @@ SENTENCES = [
         [both("au", LOSSY), both("docomo", SILENT)],
         "online by au since 14:00: degraded for 3 min: 7 of 50 probes lost, rtt 300 ms",
     ),
-    (by("au", "au"), [both("au", DOUBT), both("docomo", UP)], "in doubt: no answer by au for 0.5 s, docomo answers"),
+    (
+        by("au", "au"),
+        [both("au", DOUBT), both("docomo", UP)],
+        "in doubt: no answer by au for 0.5 s, docomo answered 0.5 s ago",
+    ),
     (
         by("au", "au"),
         [both("au", DOUBT), both("docomo", UP), both("depot", LOSSY)],
-        "in doubt: no answer by au for 0.5 s, docomo and depot answer",
+        "in doubt: no answer by au for 0.5 s, docomo answered 0.5 s ago, depot answered 0.5 s ago",
     ),
     (by("au", "au"), [both("au", NEW)], "not proven yet: no answer by au so far"),
     # nothing answers
@@ -137,7 +141,11 @@ SENTENCES = [
         [both("au", SILENT), both("docomo", PORTAL)],
         "offline: au silent upstream for 3 min, docomo behind a portal for 3 min",
     ),
-    (by("au", "au"), [both("au", SILENT), both("docomo", UP)], "offline: au silent upstream for 3 min, docomo answers"),
+    (
+        by("au", "au"),
+        [both("au", SILENT), both("docomo", UP)],
+        "offline: au silent upstream for 3 min, docomo answered 0.5 s ago",
+    ),
     (by("au", "au"), [both("docomo", SILENT)], "offline: docomo silent upstream for 3 min"),
     (by("au", "au"), [], "offline: au is gone"),
     (by(None, None), [both("au", GONE)], "offline: no uplink can be used: au with no address for 3 min"),
@@ -155,9 +163,15 @@ SENTENCES = [
         "online by au (ipv4) since 14:00; silent (ipv6): no uplink has answered since 14:03; traffic stays on au",
     ),
     (
+        by("au", "au", 780),
+        [uplink("au", DOUBT, DOUBT), uplink("docomo", SILENT, replace(UP, last_proven=NOW - 19))],
+        "in doubt (ipv6): no answer by au for 0.5 s, docomo answered 19 s ago;"
+        " silent (ipv4): no uplink has answered since 14:13:19; traffic stays on au",
+    ),
+    (
         by("au", "docomo", 780),
         [uplink("au", NEW, GONE), uplink("docomo", UP, SILENT)],
-        "not proven yet (ipv4): no answer by au so far, docomo answers;"
+        "not proven yet (ipv4): no answer by au so far, docomo answered 0.5 s ago;"
         " offline (ipv6): au with no address for 3 min, docomo silent upstream for 3 min",
     ),
 ]
@@ -183,6 +197,8 @@ def test_without_a_clock_nothing_is_told_that_grows_old() -> None:
     assert sentence(status) == sentence(later) == "online by docomo: au answering again; told to use au"
     silent = told(decisions=by("au", "au"), uplinks=(both("au", DOUBT),))
     assert sentence(silent) == "silent: no uplink answers; traffic stays on au"
+    doubt = told(decisions=by("au", "au"), uplinks=(both("au", DOUBT), both("docomo", UP)))
+    assert sentence(doubt) == "in doubt: no answer by au, docomo answers"
 
 
 def test_the_operators_word_is_in_it() -> None:
@@ -251,6 +267,14 @@ def test_a_preferred_uplink_in_its_hold_down_says_how_long_and_a_mere_standby_do
     status = told(uplinks=BOTH_HELD)
     held = "because; may take traffic in 9 s, at 14:13:29"
     assert whys(status) == {"au": held, "docomo": "because", "depot": "because"}
+
+
+def test_of_an_uplink_that_is_well_there_is_nothing_to_say() -> None:
+    well = view(Verdict.UP, "answers")
+    assert whys(told(uplinks=(both("au", well), replace(both("docomo", well), drained=True)))) == {
+        "au": "",
+        "docomo": "drained",
+    }
 
 
 def test_what_the_operator_wants_is_preferred() -> None:
