@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
+from failover.lab import faults
 from failover.lab.world import World
 from tests.agent.running import facts, ours
 from tests.systemd.conftest import block, undisturbed
 from tests.systemd.machine import Machine
+
+
+def test_a_lost_packet_would_be_noticed(service: Machine, world: World) -> None:
+    with pytest.raises(AssertionError, match="answered="), undisturbed(world):  # noqa: SIM117
+        with faults.blackout(world, "au"), service.following() as until:
+            until(lambda: service.status()["active"]["ipv4"] == "wwan1")
 
 
 def test_a_restart_loses_no_packet(service: Machine, world: World) -> None:
