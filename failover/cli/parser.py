@@ -77,8 +77,15 @@ class Parser(argparse.ArgumentParser):
                 reader = self.command(word)
         arguments, left = self.parse_known_args(_join_negative(words))
         if left:
-            reader.error(f"unrecognized arguments: {' '.join(left)}")
+            reader.refuse(f"unrecognized arguments: {' '.join(left)}", reader.meant_by(left[0]))
         return arguments
+
+    def meant_by(self, word: str) -> str:
+        """The hint for a word too many: a time may lack its option."""
+        timed = [option for option, action in self._option_string_actions.items() if action.metavar == "TIME"]
+        if timed and re.match("[0-9]", word):
+            return f"did you mean '{timed[0]} {word}'?"
+        return f"see {self.prog} --help"
 
     def command(self, word: str) -> Parser:
         """The parser of a command; ends, if there is no such command."""

@@ -50,6 +50,8 @@ def complaint(captured: Captured) -> str:
         ("drain -x", "unknown option '-x' of drain (known: --debug, --force, --help, --socket)"),
         ("-5", "unknown command '-5' (known: auto, "),
         ("status au docomo", "unrecognized arguments: docomo (see failover status --help)"),
+        ("use docomo 2h", "unrecognized arguments: 2h (did you mean '--for 2h'?)"),
+        ("events 2h", "unrecognized arguments: 2h (did you mean '--since 2h'?)"),
         ("drain au docomo", "unrecognized arguments: docomo (see failover drain --help)"),
     ],
 )

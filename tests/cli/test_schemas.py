@@ -83,6 +83,14 @@ def _in_the_lab(world: World, home: Path) -> Documents:
         take("probe", "probe", "docomo", *where[:2])
         take("events", "events", *where)
         take("doctor", "doctor", "--config", str(config), *where, status=(0, 1))
+        exit_status, out, err = command(world.van, "cleanup", *where)
+        assert (exit_status, out, err.count("\n")) == (1, "", 1)
+        assert "stop it first" in err
+        assert "--force cleans up all the same" in err
+        exit_status, _, err = command(world.van, "cleanup", "--force", *where)
+        assert exit_status == 0
+        assert f"another agent runs (pid {agent.process.pid})" in err
+        assert "a running agent makes everything anew" in err
         assert agent.stop()[0] == 0
     take("events", "events", *where)
     take("cleanup", "cleanup", *where)
