@@ -34,6 +34,8 @@ class FamilyView:
     hold_until: float | None
     """Monotonic time before which traffic does not return here."""
     targets: tuple[TargetView, ...]
+    hold_down: float = 0.0
+    """Seconds of unbroken health that traffic waits for here; all of it is still to come while there is no health."""
 
 
 @dataclass(frozen=True, slots=True)

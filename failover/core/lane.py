@@ -153,4 +153,5 @@ class Lane:
             last_proven=health.last_heard,
             hold_until=until if until != float("inf") else None,
             targets=health.record.views(),
+            hold_down=self.standing.wait,
         )

@@ -244,7 +244,7 @@ def _stay(situation: Situation) -> Ruling | None:
     if here is None:
         return None
     if here.name in situation.will.drained:
-        return _stays(here, f"{here.name} is drained, and no other uplink is up")
+        return _stays(here, f"{here.name} is drained, and no other uplink can take its place")
     wished = [c for c in situation.listed if _wish(c, situation.will) < _wish(here, situation.will)]
     waits = "".join(f"; {c.name} {objection(situation, c)}" for c in wished)
     return _stays(here, f"{here.name} is up{waits or ', and none is preferred to it'}")

@@ -80,12 +80,13 @@ class Box:
         families: Iterable[Family] = (V4,),
         start: float = 0.0,
         memory: Memory | None = None,
+        brain: type[Engine] = Engine,
     ) -> None:
         self.facts = ground(names, families)
         self.weather: dict[str, Weather] = {}
         self.blocked: Callable[[Operation], str | None] = lambda _: None
         """What the kernel says against an operation."""
-        self.engine = Engine(config, random.Random(seed).random, memory)
+        self.engine = brain(config, random.Random(seed).random, memory)
         self.now = start
         self.sent: list[tuple[float, SendProbe]] = []
         self.notices: list[tuple[float, Notice]] = []
@@ -138,7 +139,7 @@ class Box:
         self.now += pause
         self._queue = [entry for entry in self._queue if callable(entry[2])]
         self._ids.clear()
-        self.engine = Engine(config or self.engine.config, random.Random(self.now).random, memory)
+        self.engine = type(self.engine)(config or self.engine.config, random.Random(self.now).random, memory)
         self.stir()
 
     def stir(self) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from failover.core.policy import Candidate, Will, decide, next_due
+from failover.core import policy
+from failover.core.policy import Candidate, Situation, Will, decide, next_due, ruling
 from failover.model import Decision, Family, Reason, Verdict
 
 V, R = Verdict, Reason
@@ -150,6 +153,37 @@ DRAINED = {
     "from it all return": ("a: up held, b: up", "b/b", "b", "a/a drain"),
 }
 # fmt: on
+
+
+# fmt: off
+NAMED = {
+    "no-route": ("a: absent", "a/a", Will()),
+    "use": ("a: up, b: up", "a/a", Will(use="b")),
+    "vacant": ("a: absent, b: up", "a/a", Will()),
+    "lost": ("a: down, b: down", "a/a", Will()),
+    "drained": ("a: up, b: up", "a/a", Will(drained=frozenset("a"))),
+    "doubt": ("a: doubtful, b: unknown", "a/a", Will()),
+    "degraded": ("a: degraded, b: up", "a/a", Will()),
+    "unknown": ("a: unknown, b: up", "a/a", Will()),
+    "return": ("a: up, b: up", "b/b", Will()),
+    "stay": ("a: up held, b: up", "b/b", Will()),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_each_rule_speaks_under_its_name(name: str) -> None:
+    text, ways, will = NAMED[name]
+    active, settled = ways.split("/")
+    rule, said = ruling(Situation(NOW, Decision(V4, active, settled), situation(text), will, moves_flows=False))
+    assert rule == name
+    assert said.text
+    assert decided(text, ways, will).active == said.to
+
+
+def test_the_rules_are_those_of_the_readme_in_their_order() -> None:
+    readme = (Path(policy.__file__).parent / "README.md").read_text()
+    assert re.findall(r"^\d+\. `([a-z-]+)`: ", readme, re.MULTILINE) == list(policy.RULES) == list(NAMED)
 
 
 def check(decision: Decision, before: str, want: str) -> None:

@@ -15,8 +15,10 @@ import pytest
 
 from failover.config import PROFILES, Config, Metered, Policy, Reconfigured, Uplink
 from failover.core.diff import diff
+from failover.core.engine import Engine
 from failover.core.health import PENDING_MAX
 from failover.facts import Facts, Operation
+from failover.memory import Memory
 from failover.model import (
     Auto,
     Drain,
@@ -32,10 +34,11 @@ from failover.model import (
 from failover.seam import Applied, KernelRead, Resumed, WallClock
 
 from .box import NAMES, PINGS, PINGS6, RTT, WEB, Box, Fate
+from .seer import Seer, sound
 from .worlds import V4, V6
 
 LINKS = "abc"
-SAID = "switch verdict uplink kernel operator ready warning".split()
+SAID = ["switch", "verdict", "uplink", "kernel", "operator", "ready", "warning"]
 """Kinds of what the core says."""
 TARGETS = (*PINGS, *PINGS6, NAMES, WEB)
 CONFIGS = (
@@ -51,9 +54,9 @@ CONFIGS = (
 class Walk:
     """One box and the dice that rule its world."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, brain: type[Engine] = Engine) -> None:
         self.dice = random.Random(seed)
-        self.box = Box(*LINKS, config=CONFIGS[0], seed=seed, families=(V4, V6))
+        self.box = Box(*LINKS, config=CONFIGS[0], seed=seed, families=(V4, V6), brain=brain)
         self.index = 10
         self.moods: dict[str, Callable[[Target], Fate]] = dict.fromkeys(LINKS, self.fair)
         for name in (*LINKS, "x"):
@@ -70,6 +73,7 @@ class Walk:
             self.sleep,
             self.clock,
             self.lie,
+            self.restart,
             self.spoil,
             self.block,
             self.stir,
@@ -193,6 +197,28 @@ class Walk:
         self.box.tell(KernelRead(self.dice.choice((Facts(), replace(self.box.facts, rules=())))))
         self.box.stir()
 
+    def restart(self) -> None:
+        """The agent is replaced: stopped, crashed with an old memory, or without any."""
+        box, pause = self.box, self.dice.choice((0.1, 3.0, 700.0))
+        told = replace(box.engine.memory(box.now), age=pause)
+        remembered = self.dice.random() < 0.7
+        box.restart(told if remembered else None, pause=pause)
+        if remembered:
+            box.run(box.now + 1e-9)
+            self.look_back(told)
+
+    def look_back(self, told: Memory) -> None:
+        """Nobody owes less than was remembered, and the operator's word holds."""
+        now = self.box.engine.memory(self.box.now)
+        left = None if told.use_seconds is None else told.use_seconds - told.age
+        assert now.use == (told.use if left is None or left > 0 else None)
+        assert now.drained == told.drained
+        owed = {(debt.uplink, debt.family): debt for debt in now.debts}
+        named = {uplink.name for uplink in self.box.engine.config.uplinks}
+        for debt in told.debts:
+            if debt.convicted and (not named or debt.uplink in named):
+                assert owed[debt.uplink, debt.family].owed >= debt.owed - 0.01
+
     # --- the walk ----------------------------------------------------------------------------------------------------
 
     def go(self, steps: int) -> None:
@@ -202,8 +228,10 @@ class Walk:
             self.look()
 
     def look(self) -> None:
-        """Nothing grows."""
+        """Nothing grows, and it can explain itself."""
         engine = self.box.engine
+        if isinstance(engine, Seer):
+            sound(engine, self.box.now)
         assert len(engine._prober._open) <= 2 * PENDING_MAX
         for lane in engine._fleet:
             assert len(lane.health._pending) <= PENDING_MAX
@@ -228,7 +256,7 @@ class Walk:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_it_keeps_its_promises_and_finds_back(seed: int) -> None:
-    walk = Walk(seed)
+    walk = Walk(seed, Seer)
     walk.go(120)
     walk.make_peace()
     box = walk.box
