@@ -1,4 +1,4 @@
-"""Four vans and one Prometheus that has scraped them, before their troubles and after."""
+"""Some vans and one Prometheus that has scraped them, before their troubles and after."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import pytest
 import yaml
 
 from failover.facts import Operation, OperationResult, Sysctl, Verb
+from failover.model import clean
 from tests.prometheus.peer import CONFIG, INTERVAL, Prometheus, Yard, prometheus
-from tests.prometheus.vans import CARRIERS, Van, script
+from tests.prometheus.vans import CARRIERS, HOSTILE, Hostile, Van, script
 
 CALM = script(3, "au", "docomo", "depot")
 BACKUP = script(6, "au", "docomo", "depot", phases="{until: 2m}, {for: 4m, loss: 1}")
 DEAD = script(6, "au", everyday="rtt: 40ms, loss: 1")
-BUMPS = ", ".join(f"{{until: {4 + 5 * n}m}}, {{for: 30s, loss: 1}}" for n in range(5))
-BUMPY = script(30, *CARRIERS, phases=BUMPS)
+BUMPS = ", ".join(f"{{until: {60 + 80 * n}s}}, {{for: 20s, loss: 1}}" for n in range(5))
+BUMPY = script(8, *CARRIERS, phases=BUMPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,11 @@ class Depot:
 @pytest.fixture(scope="package")
 def depot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Depot]:
     """`calm` has no trouble. `backup` lost its first choice, `dead` its only one, `gone` went away, and `bumpy` has
-    eight uplinks, the first of which comes and goes."""
+    eight uplinks, the first of which came and went. The uplinks of `raw` and `clean` have names that are meant to
+    break the page, as they are and as the adapters clean them."""
     vans = {name: Van().play(CALM) for name in ("calm", "backup", "dead", "gone")}
     vans["bumpy"] = Van().play(script(1, *CARRIERS))
+    vans["raw"], vans["clean"] = Hostile(HOSTILE), Hostile(tuple(map(clean, HOSTILE)))
     home = tmp_path_factory.mktemp("prometheus")
     with Yard() as yard:
         ports = {name: yard.open(name, van) for name, van in vans.items()}

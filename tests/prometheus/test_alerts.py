@@ -46,8 +46,8 @@ def test_each_says_what_a_person_needs(rule: dict[str, Any]) -> None:
     assert len(rule["annotations"]["description"]) > 100
 
 
-FIRING = {
-    "calm": set[str](),
+FIRING: dict[str, set[str]] = {
+    "calm": set(),
     "backup": {
         "FailoverOnBackup",
         "FailoverStandbyUnproven",
@@ -57,7 +57,9 @@ FIRING = {
     },
     "dead": {"FailoverNoUsableUplink"},
     "gone": {"FailoverAgentGone"},
-    "bumpy": {"FailoverFlapping"},
+    "bumpy": {"FailoverFlapping", "FailoverOnBackup"},
+    "raw": set(),
+    "clean": set(),
 }
 
 

@@ -17,7 +17,7 @@ BOARD: dict[str, Any] = json.loads((CONFIG / "grafana" / "failover.json").read_t
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 QUERIES = [(panel["title"], target["expr"], target["legendFormat"]) for panel in PANELS for target in panel["targets"]]
 VARIABLES = {variable["name"]: variable for variable in BOARD["templating"]["list"]}
-SETTINGS = {"$__rate_interval": "1m", "$__range": "1h", "$job": "failover", "$instance": "bumpy", "$uplink": ".*"}
+SETTINGS = {"$__rate_interval": "1h", "$__range": "1h", "$job": "failover", "$instance": "bumpy", "$uplink": ".*"}
 METRIC = re.compile(r"\b((?:failover|process)_\w+)(?:\{(.*?)\})?")
 GROUPED = re.compile(r"\b(?:by|on|without|group_left) \((.*?)\)")
 SCRAPED = {"job", "instance"}

@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
 
-from failover.export.metrics import Metrics, Picture
-from failover.model import Family, Notice, NoticeKind, Outcome, ProbeKind, ProbeResult, SendProbe, Target, clean
-from failover.picture import Snapshot, TargetView, UplinkView
-from tests.export.pictures import NOW, snapshot
-from tests.prometheus.conftest import Depot, config
-from tests.prometheus.peer import Yard, prometheus, promtool
-from tests.prometheus.vans import CARRIERS, Van, script
+import pytest
 
-HOSTILE = ('a"b', "a\nfailover_build_info 7", "a\\", "\x1b[31mred", "[red]x", '"; flush ruleset', '\\"}', "\u202eb")
-"""As an interface, a carrier or a target may be called; adapters clean what is not printable, nothing else."""
-
-
-class Hostile(Van):
-    """A van whose uplinks are called so."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__(Metrics())
-        self._names = names
-        for name in names:
-            probe = SendProbe(1, name, Family.IPV4, name, 1, Target(ProbeKind.ICMP, "1.1.1.1"))
-            self.metrics.probed(probe, ProbeResult(1, Outcome.ANSWERED, 0.04, sent_bytes=28, received_bytes=28))
-            fields = {"family": "ipv4", "from": name, "to": names[0], "reason": "doubt"}
-            self.metrics.noticed(Notice(NoticeKind.SWITCH, name, fields))
-
-    def picture(self) -> Picture:
-        view = next(iter(snapshot().uplinks[0].families.values()))
-        view = replace(view, targets=tuple(TargetView(f"http://x/{name}", 0.5, 0.03, None) for name in self._names))
-        uplinks = tuple(
-            UplinkView(name, name, name, 0, False, False, dict.fromkeys(Family, view)) for name in self._names
-        )
-        return Picture(Snapshot({}, uplinks, None, None, False), NOW, {})
+from failover.model import clean
+from tests.prometheus.conftest import Depot
+from tests.prometheus.peer import promtool
+from tests.prometheus.vans import CARRIERS, HOSTILE, Hostile, Van, script
 
 
 def check(page: bytes) -> str:
@@ -55,22 +28,17 @@ def test_promtool_finds_what_is_wrong() -> None:
     assert check(b'failover_x{a="\n"} 1\n') != ""
 
 
-def test_a_real_prometheus_takes_hostile_names_for_names(tmp_path: Path) -> None:
-    (tmp_path / "alerts.yml").write_text("groups: []\n")
-    shown = tuple(map(clean, HOSTILE))
-    with Yard() as yard:
-        ports = {"raw": yard.open("raw", Hostile(HOSTILE)), "clean": yard.open("clean", Hostile(shown))}
-        with prometheus(tmp_path, config(ports)) as server:
-            yard.until("clean", lambda: len(server.query("up == 1")) == 2)
-            yard.scraped("raw", 2)
-            assert [float(found["value"][1]) for found in server.query("failover_build_info")] == [1, 1]
-            for van, names in (("raw", HOSTILE), ("clean", shown)):
-                for label in ("uplink", "interface", "carrier"):
-                    found = server.query(f'failover_uplink_info{{instance="{van}"}}')
-                    assert {series["metric"][label] for series in found} == set(names)
-                where = f'failover_probe_loss_ratio{{instance="{van}", uplink={json.dumps(names[0])}, family="ipv4"}}'
-                found = server.query(where)
-                assert {series["metric"]["target"] for series in found} == {f"http://x/{name}" for name in names}
+@pytest.mark.parametrize(("van", "names"), [("raw", HOSTILE), ("clean", tuple(map(clean, HOSTILE)))])
+def test_a_real_prometheus_takes_hostile_names_for_names(depot: Depot, van: str, names: tuple[str, ...]) -> None:
+    depot.yard.scraped(van, 2)
+    (build,) = depot.prometheus.query(f'failover_build_info{{instance="{van}"}}')
+    assert float(build["value"][1]) == 1
+    found = depot.prometheus.query(f'failover_uplink_info{{instance="{van}"}}')
+    for label in ("uplink", "interface", "carrier"):
+        assert {series["metric"][label] for series in found} == set(names)
+    where = f'failover_probe_loss_ratio{{instance="{van}", uplink={json.dumps(names[0])}, family="ipv4"}}'
+    found = depot.prometheus.query(where)
+    assert {series["metric"]["target"] for series in found} == {f"http://x/{name}" for name in names}
 
 
 def test_what_is_scraped_is_what_is_told(depot: Depot) -> None:

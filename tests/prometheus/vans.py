@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from failover.config import Config
 from failover.config.targets import parse_target
 from failover.core.engine import Engine, Event
 from failover.export.metrics import Metrics, Picture, Traffic
-from failover.model import Notice, ProbeResult, SendProbe
+from failover.model import Family, Notice, NoticeKind, Outcome, ProbeKind, ProbeResult, SendProbe, Target, Verdict
+from failover.picture import Snapshot, TargetView, UplinkView
 from failover.seam import Applied, Effect
 from failover.sim.scenario import parse
 from failover.sim.stage import play_script
+from tests.export.pictures import NOW, family
 
 CARRIERS = ("au", "docomo", "softbank", "rakuten", "povo", "starlink", "ether", "depot")
 TARGETS = tuple(
@@ -22,6 +24,8 @@ TARGETS = tuple(
     for url in [form.format(place.format(number + 1))]
 )
 """Eight of each family."""
+HOSTILE = ('a"b', "a\nfailover_build_info 7", "a\\", "\x1b[31mred", "[red]x", '"; flush ruleset', '\\"}', "\u202eb")
+"""As an interface, a carrier or a target may be called; adapters clean what is not printable, nothing else."""
 
 
 def script(minutes: float, *carriers: str, everyday: str = "rtt: 40ms", phases: str = "") -> str:
@@ -108,3 +112,24 @@ class Van:
         """As the agent's desk prepares it."""
         picture = self.picture()
         return lambda: self.metrics.render(picture)
+
+
+class Hostile(Van):
+    """A van whose uplinks are called so."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(Metrics())
+        self._names = names
+        for name in names:
+            probe = SendProbe(1, name, Family.IPV4, name, 1, Target(ProbeKind.ICMP, "1.1.1.1"))
+            self.metrics.probed(probe, ProbeResult(1, Outcome.ANSWERED, 0.04, sent_bytes=28, received_bytes=28))
+            fields = {"family": "ipv4", "from": name, "to": names[0], "reason": "doubt"}
+            self.metrics.noticed(Notice(NoticeKind.SWITCH, name, fields))
+
+    def picture(self) -> Picture:
+        targets = tuple(TargetView(f"http://x/{name}", 0.5, 0.03, None) for name in self._names)
+        view = replace(family(Verdict.UP), targets=targets)
+        uplinks = tuple(
+            UplinkView(name, name, name, 0, False, False, dict.fromkeys(Family, view)) for name in self._names
+        )
+        return Picture(Snapshot({}, uplinks, None, None, False), NOW, {})
