@@ -17,6 +17,7 @@ import gc
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -72,6 +73,8 @@ SHOWN: Final = frozenset((NoticeKind.SWITCH, NoticeKind.VERDICT, NoticeKind.OPER
 """Kinds of notices that change how things are in one sentence."""
 HEARING: Final = 4
 """Turns of the loop until every answer that the kernel has is heard."""
+GIVE_WAY: Final = 0.0005
+"""Seconds that a thread which draws a page or writes a journal may hold up the loop; Python's own 5 ms are too long."""
 LATE, RECOVERY, RECOVERY_STEP = 0.05, 0.5, 0.01
 """Seconds behind time that make a hold-up; seconds at most, and between two looks, for what it stopped midway."""
 
@@ -95,6 +98,7 @@ class Options:
 def run(options: Options) -> int:
     """The agent in the foreground until SIGTERM or SIGINT; returns the exit status."""
     claim_standard_streams()
+    sys.setswitchinterval(GIVE_WAY)
     source = ConfigFile(options.config)
     config, warnings = source.load()
     require_capabilities()
@@ -212,6 +216,7 @@ class Agent:
         held up before, or are from now on."""
         now = time.monotonic()
         late = now - self._due
+        self._metrics.turned(late)
         recovered = now + min(late, RECOVERY) if late > LATE else now
         while self._flying and now < recovered:
             await asyncio.sleep(RECOVERY_STEP)
