@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -76,6 +77,10 @@ class Standin:
     about: Mapping[str, Any] = field(default_factory=lambda: ABOUT)
     text: str = ""
     """What is answered instead of what was done."""
+    refusal: ControlError | None = None
+    """Of everything but `status` and `explain`."""
+    drawn: SimpleQueue[None] = field(default_factory=SimpleQueue)
+    """One item for each status that was told."""
     on_probe: Snapshot | None = None
     """The picture from then on."""
 
@@ -85,10 +90,13 @@ class Standin:
     async def answer(self, spec: Spec, arguments: Mapping[str, object]) -> Mapping[str, object]:
         match spec.name:
             case "status":
+                self.drawn.put(None)
                 return {"status": self.document()}
             case "explain":
                 return {"explain": self.explained}
         self.asked.append((spec.name, dict(arguments)))
+        if self.refusal:
+            raise self.refusal
         if spec.name == "events":
             return {"events": [one.document() for one in self.entries]}
         if arguments.get("name") == "nowhere":

@@ -12,6 +12,7 @@ import pytest
 from failover.cli import main
 from failover.export.entries import encode
 from failover.export.journal import append
+from failover.model import ControlError
 from tests.cli.conftest import SWITCH, Standin, entry
 
 Captured = pytest.CaptureFixture[str]
@@ -89,10 +90,11 @@ def test_without_an_agent_and_a_journal_it_is_a_failure(tmp_path: Path, capsys: 
     assert f"and the journal in {tmp_path} has nothing to tell (start it with" in said.err
 
 
-def test_a_refusal_of_the_agent_is_not_taken_for_its_absence(journal: Path, capsys: Captured) -> None:
-    where = ["--socket", str(journal / ("x" * 200)), "--state", str(journal)]
-    assert main(["events", *where]) == 0  # such a socket cannot be: nobody is there
-    capsys.readouterr()
+def test_a_refusal_of_the_agent_is_not_taken_for_its_absence(standin: Standin, journal: Path, capsys: Captured) -> None:
+    standin.refusal = ControlError("events: no", "ask later")
+    assert main(["events", "--socket", str(standin.path), "--state", str(journal)]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "failover: events: no (ask later)\n")
 
 
 def test_a_journal_that_cannot_be_read_is_named(tmp_path: Path, capsys: Captured) -> None:

@@ -20,7 +20,7 @@ from typing import IO
 
 import pytest
 
-from failover.model import Verdict
+from failover.model import Family, Verdict
 from tests.cli.conftest import Standin, entry
 from tests.export.pictures import family, uplink
 
@@ -172,6 +172,15 @@ def test_a_pipe_gets_a_text_for_each_change_and_none_for_age(standin: Standin) -
         assert first.count("\n") == 7
         assert "\x1b" not in first
         assert first[8:].startswith(" online by docomo")
+        older = replace(standin.picture.uplinks[1].families[Family.IPV4], since=0.0, rtt_seconds=0.2)
+        standin.picture = replace(standin.picture, uplinks=(standin.picture.uplinks[0], uplink("docomo", older, UP)))
+        seen.until("\n\n")  # ipv6 has come up
+        older = replace(older, since=1.0, last_proven=2.0, loss_ratio=0.5)
+        standin.picture = replace(standin.picture, uplinks=(standin.picture.uplinks[0], uplink("docomo", older, UP)))
+        while not standin.drawn.empty():
+            standin.drawn.get()
+        for _ in range(2):
+            standin.drawn.get(timeout=PATIENCE)
         standin.picture = replace(standin.picture, uplinks=(uplink("docomo", DOWN, DOWN),))
         assert " offline: " in seen.until("\n\n").splitlines()[0]  # whatever was drawn between was no change
 

@@ -221,6 +221,8 @@ def test_use_makes_an_uplink_the_preferred_one() -> None:
 def test_drained_uplinks_are_named_and_no_trouble() -> None:
     uplinks = (replace(both("au", SILENT), drained=True), both("docomo", UP))
     assert sentence(told(decisions=TWO, uplinks=uplinks), UNIX) == "online by docomo since 14:00; drained: au"
+    uplinks = (replace(both("au", SILENT), drained=True), replace(both("docomo", UP), drained=True))
+    assert sentence(told(decisions=TWO, uplinks=uplinks), UNIX) == "online by docomo since 14:00; drained: au, docomo"
 
 
 FORWARDED = [
