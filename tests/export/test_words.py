@@ -58,6 +58,7 @@ PORTAL = view(Verdict.PORTAL, "a portal answers in the target's place")
 DOUBT = view(Verdict.DOUBTFUL, "silent for 0.36 s, 2 targets unanswered", 2.0)
 LOSSY = view(Verdict.DEGRADED, "7 of 50 probes lost, rtt 300 ms")
 NEW = replace(view(Verdict.UNKNOWN, "not yet probed", 4.0), last_proven=None)
+LATER = view(Verdict.UP, "answers", hold=600.0)
 BACK = view(Verdict.UP, "answers", 120.0, hold=3480.0)
 
 TWO = by("docomo", "docomo", 780.0)
@@ -107,6 +108,12 @@ SENTENCES = [
         [*(both(name, SILENT) for name in "abcde"), both("docomo", UP)],
         "online by docomo since 14:00: a silent upstream for 3 min, b silent upstream for 3 min,"
         " c silent upstream for 3 min, 2 more",
+    ),
+    (
+        by("depot", "depot", 780),
+        [uplink("au", BACK, LATER), uplink("docomo", LATER, UP), both("depot", UP)],
+        "online by depot since 14:00: au answering again for 3 min, docomo answering again (ipv4) for 3 min;"
+        " back to au not before 14:23",
     ),
     # in use though it is not well
     (
