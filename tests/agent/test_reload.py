@@ -74,6 +74,7 @@ def test_healthz_says_that_the_agent_lives(tmp_path: Path) -> None:
 
 def test_the_page_tells_how_late_the_agent_was(tmp_path: Path) -> None:
     with Namespace("parked") as parked, running(parked, tmp_path) as agent:
-        agent.ready().hold(1.5)  # it looks at its clocks once a second
+        agent.ready().status()  # its timer is set
+        agent.hold(1.5)  # it looks at its clocks once a second
         late = re.compile(r"^failover_loop_late_seconds_sum (\S+)", re.M)
         agent.until(lambda _: float(late.findall(scrape(parked))[0]) > 0.4)
