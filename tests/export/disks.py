@@ -7,9 +7,10 @@ import fcntl
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a
 CLONE_NEWNS = 0x00020000
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
 """linux/fs.h: writers of a frozen file system wait, in the kernel, until it thaws."""
+FROZEN_MAX = 20.0
 Result = TypeVar("Result")
 
 
@@ -64,23 +66,24 @@ def remount(place: Path, options: str) -> None:
 
 
 @contextmanager
-def frozen(place: Path) -> Iterator[Callable[[], None]]:
-    """The disk there does not answer; gives what thaws it early."""
+def frozen(place: Path) -> Iterator[None]:
+    """The disk there does not answer, for FROZEN_MAX seconds at most: nothing can end a thread that waits for it."""
     file = os.open(place, os.O_RDONLY)
     fcntl.ioctl(file, FIFREEZE, 0)
-    thawed = False
-
-    def thaw() -> None:
-        nonlocal thawed
-        if not thawed:
-            thawed = True
-            fcntl.ioctl(file, FITHAW, 0)
-
+    timer = threading.Timer(FROZEN_MAX, _thaw, [file])
+    timer.start()
     try:
-        yield thaw
+        yield
     finally:
-        thaw()
+        timer.cancel()
+        timer.join()
+        _thaw(file)
         os.close(file)
+
+
+def _thaw(file: int) -> None:
+    with suppress(OSError):  # it is not frozen any more
+        fcntl.ioctl(file, FITHAW, 0)
 
 
 def _run(*argv: str) -> None:
