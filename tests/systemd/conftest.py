@@ -11,14 +11,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
+from failover.facts import METRIC_CHOSEN, TABLE_ACTIVE, TABLE_SETTLED, Route, Rule
 from failover.lab.namespaces import ForbiddenError
 from failover.lab.user import User
 from failover.lab.world import World
-from tests.agent.running import proven
+from tests.agent.running import ours, proven
 from tests.systemd.machine import CHECKOUT, Machine
 
 CONFIG = "etc/failover/failover.yaml"
@@ -106,6 +109,16 @@ def borrow(machine: Machine) -> None:
     """Let the installed agent import the libraries that pip found outside its environment."""
     (site,) = machine.root.glob("opt/failover/lib/python3*/site-packages")
     (site / "borrowed.pth").write_text("/libraries\n")
+
+
+def routing(world: World) -> tuple[frozenset[Route | Rule], frozenset[Route | Rule]]:
+    """What is ours in the van's kernel, and what is not; without the order of the fallbacks, which follows verdicts."""
+    own, foreign = ours(world.van)
+    return frozenset(replace(one, metric=0) if _is_fallback(one) else one for one in own), foreign
+
+
+def _is_fallback(one: Route | Rule) -> TypeGuard[Route]:
+    return isinstance(one, Route) and one.table in (TABLE_ACTIVE, TABLE_SETTLED) and one.metric != METRIC_CHOSEN
 
 
 def edit(machine: Machine, settings: str) -> None:

@@ -7,8 +7,8 @@ from functools import partial
 
 from failover.facts import PREFS_OWNED, TABLE_ACTIVE, Rule
 from failover.lab.world import World
-from tests.agent.running import facts, ours
-from tests.systemd.conftest import CONFIG, undisturbed
+from tests.agent.running import facts
+from tests.systemd.conftest import CONFIG, routing, undisturbed
 from tests.systemd.machine import Machine
 
 TWO_UPLINKS = """
@@ -33,7 +33,7 @@ def test_systemd_knows_nothing_against_it_where_it_is_installed(machine: Machine
 def test_start_returns_when_the_kernel_is_adopted(service: Machine, world: World) -> None:
     service.systemctl("stop", "failover")
     service.run("failover", "cleanup")
-    assert not ours(world.van)[0]
+    assert not routing(world)[0]
     service.systemctl("start", "failover")
     found = facts(world.van)
     assert [route for route in found.routes if route.table == TABLE_ACTIVE]
@@ -53,13 +53,13 @@ def test_the_status_follows_what_happens(service: Machine) -> None:
 
 
 def test_stop_leaves_the_routes(service: Machine, world: World) -> None:
-    made = ours(world.van)
+    made = routing(world)
     with undisturbed(world):
         service.systemctl("stop", "failover")
         assert service.run("systemctl", "is-active", "failover", check=False).stdout == "inactive\n"
         assert service.shown("Result") == "success"
     assert any(isinstance(one, Rule) for one in made[0])
-    assert ours(world.van) == made
+    assert routing(world) == made
 
 
 def test_reload(service: Machine, world: World) -> None:
@@ -74,7 +74,7 @@ def test_reload(service: Machine, world: World) -> None:
 
 def test_a_bad_config_fails_the_reload_and_the_old_one_stays(service: Machine, world: World) -> None:
     (service.root / CONFIG).write_text(TWO_UPLINKS.replace("interface: wwan1", "interfce: wwan1"))
-    made, pid = ours(world.van), service.pid()
+    made, pid = routing(world), service.pid()
     done = service.run("systemctl", "reload", "failover", check=False)
     assert done.returncode == 1
     assert "Job for failover.service failed" in done.stderr
@@ -82,7 +82,7 @@ def test_a_bad_config_fails_the_reload_and_the_old_one_stays(service: Machine, w
     assert [line for line in said if "interfce: unknown key; did you mean 'interface'?" in line]
     assert [one["name"] for one in service.status()["uplinks"]] == ["wwan0", "wwan1", "wlan0"]
     assert (service.systemctl("is-active", "failover"), service.pid()) == ("active", pid)
-    assert ours(world.van) == made
+    assert routing(world) == made
 
 
 def test_the_journal_has_whole_lines_with_priorities(service: Machine) -> None:

@@ -14,8 +14,7 @@ from failover.lab.namespaces import Namespace
 from failover.lab.rtnl import RTPROT_DHCP, Route
 from failover.lab.wire import End, cable
 from failover.lab.world import World
-from tests.agent.running import ours
-from tests.systemd.conftest import block, edit
+from tests.systemd.conftest import block, edit, routing
 from tests.systemd.machine import CHECKOUT, PATIENCE, Machine
 
 NOBODY = 65534
@@ -123,7 +122,7 @@ def test_the_kernel_is_asked_for_the_clock_where_that_is_allowed(service: Machin
 
 def test_another_supervisor_may_start_it_too(service: Machine, world: World) -> None:
     service.systemctl("stop", "failover")
-    made = ours(world.van)
+    made = routing(world)
     (command,) = re.findall("`(setpriv [^`]*)`", CHECKOUT.joinpath("systemd/README.md").read_text())
     with service.started(*command.split(), "failover", "run") as process:
         assert process.stderr is not None
@@ -133,7 +132,7 @@ def test_another_supervisor_may_start_it_too(service: Machine, world: World) -> 
                 break
         service.run("sh", "-c", f"kill {service.status()['agent']['pid']}")
         assert process.wait(PATIENCE) == 0
-    assert ours(world.van) == made
+    assert routing(world) == made
 
 
 def test_the_sysctls_are_set_also_on_a_device_that_comes_later(service: Machine, world: World) -> None:

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from failover.lab.world import World
-from tests.agent.running import ours, proven
-from tests.systemd.conftest import CONFIG, edit, undisturbed
+from tests.agent.running import proven
+from tests.systemd.conftest import CONFIG, edit, routing, undisturbed
 from tests.systemd.machine import Machine
 
 PERIOD = 2
@@ -17,12 +17,12 @@ PERIOD = 2
 
 
 def test_killed_it_comes_back_and_no_packet_is_lost(service: Machine, world: World) -> None:
-    made, restarts = ours(world.van), int(service.shown("NRestarts"))
+    made, restarts = routing(world), int(service.shown("NRestarts"))
     with undisturbed(world), service.following() as until:
         os.kill(service.pid(), signal.SIGKILL)
         until(lambda: int(service.shown("NRestarts")) == restarts + 1 and service.shown("ActiveState") == "active")
         until(lambda: proven(service.status()))
-    assert ours(world.van) == made
+    assert routing(world) == made
 
 
 def test_the_unit_has_a_watchdog_and_the_agent_feeds_it(service: Machine) -> None:
@@ -35,7 +35,7 @@ def test_the_unit_has_a_watchdog_and_the_agent_feeds_it(service: Machine) -> Non
 def test_a_hung_agent_is_ended_by_the_watchdog_and_routes_stay(service: Machine, world: World) -> None:
     edit(service, f"WatchdogSec={PERIOD}")
     service.systemctl("restart", "failover")
-    made, pid = ours(world.van), service.pid()
+    made, pid = routing(world), service.pid()
     with undisturbed(world), service.following() as until:
         until(lambda: service.shown("WatchdogTimestampMonotonic") != "0")
         os.kill(pid, signal.SIGSTOP)
@@ -44,17 +44,17 @@ def test_a_hung_agent_is_ended_by_the_watchdog_and_routes_stay(service: Machine,
         until(lambda: proven(service.status()))
     assert service.pid() != pid
     assert service.shown("NRestarts") == "1"
-    assert ours(world.van) == made
+    assert routing(world) == made
     said = [line["MESSAGE"] for line in service.journal("--priority=err")]
     assert "Fatal Python error: Aborted" in said
 
 
 def test_a_bad_config_at_the_start_is_waited_out(service: Machine, world: World) -> None:
     (service.root / CONFIG).write_text("uplinks: [{name: au}]\n")
-    made = ours(world.van)
+    made = routing(world)
     done = service.run("systemctl", "restart", "failover", check=False)
     assert done.returncode == 1
-    assert ours(world.van) == made
+    assert routing(world) == made
     wrong = [line["MESSAGE"] for line in service.journal("--priority=err") if "uplinks[0]" in line["MESSAGE"]]
     assert wrong[0].startswith("failover: /etc/failover/failover.yaml:1: uplinks[0]: ")
     (service.root / CONFIG).write_text("uplinks: [{name: au, interface: wwan0}]\n")

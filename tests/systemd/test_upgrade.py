@@ -6,8 +6,8 @@ import pytest
 
 from failover.lab import faults
 from failover.lab.world import World
-from tests.agent.running import facts, ours
-from tests.systemd.conftest import block, undisturbed
+from tests.agent.running import facts
+from tests.systemd.conftest import block, routing, undisturbed
 from tests.systemd.machine import Machine
 
 
@@ -18,15 +18,15 @@ def test_a_lost_packet_would_be_noticed(service: Machine, world: World) -> None:
 
 
 def test_a_restart_loses_no_packet(service: Machine, world: World) -> None:
-    made, pid = ours(world.van), service.pid()
+    made, pid = routing(world), service.pid()
     with undisturbed(world):
         service.systemctl("restart", "failover")
     assert service.pid() != pid
-    assert ours(world.van) == made
+    assert routing(world) == made
 
 
 def test_an_upgrade_in_place_loses_no_packet(service: Machine, world: World) -> None:
-    made, pid = ours(world.van), service.pid()
+    made, pid = routing(world), service.pid()
     version = service.root / "src/failover/__init__.py"
     version.write_text(version.read_text() + '\n__version__ = "99.0"\n')
     with undisturbed(world):
@@ -34,14 +34,14 @@ def test_an_upgrade_in_place_loses_no_packet(service: Machine, world: World) -> 
         assert service.status()["agent"]["version"] == "99.0"
     assert service.pid() != pid
     assert service.systemctl("is-active", "failover") == "active"
-    assert ours(world.van) == made
+    assert routing(world) == made
 
 
 def test_removed_nothing_of_it_is_left(service: Machine, world: World) -> None:
     before = {sysctl.path: sysctl.value for sysctl in facts(world.van).sysctls}
-    foreign = ours(world.van)[1]
+    foreign = routing(world)[1]
     service.type(block("Remove"))
-    assert ours(world.van) == (frozenset(), foreign)
+    assert routing(world) == (frozenset(), foreign)
     changed = {sysctl.path for sysctl in facts(world.van).sysctls if before[sysctl.path] != sysctl.value}
     assert "net/ipv4/conf/wwan0/ignore_routes_with_linkdown" in changed
     left = service.run("find", "/etc", "/opt", "/run", "/usr/local", "/var", "-name", "*failover*")
