@@ -107,6 +107,7 @@ STRANGE = [
     b"[" * 5000,
     b'{"id":' * 1000,
     b"9" * 5000,
+    json.dumps(GOOD).encode() + b" " * LINE_MAX,
 ]
 
 

@@ -110,7 +110,7 @@ def test_a_journal_that_is_none_costs_the_journal_alone(tmp_path: Path) -> None:
     one.storage.remember(MEMORY, stamp())
     one.until(lambda: one.said)
     assert one.storage.failing
-    assert one.said == [f"{tmp_path}: Is a directory; what happens is kept in memory meanwhile"]
+    assert one.said == [f"{tmp_path}: journal.jsonl: Is a directory; what happens is kept in memory meanwhile"]
     one.until(lambda: load(tmp_path / NAME, stamp()) == (MEMORY, ""))
     (tmp_path / CURRENT).rmdir()
     one.until(lambda: len(one.said) == 2)
@@ -133,7 +133,9 @@ def test_a_memory_that_cannot_be_written_delays_no_entry(tmp_path: Path) -> None
         select.select([], [], [], 0.002)
     assert one.failing
     assert read(tmp_path) == [entry]
+    (tmp_path / NAME).rmdir()
     one.close(0.0, PATIENCE)
+    assert load(tmp_path / NAME, stamp()) == (MEMORY, ""), "the last try"
 
 
 # --- disks -----------------------------------------------------------------------------------------------------------
