@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from failover.doctor import Level
+from failover.doctor.finding import Level
 from failover.lab.namespaces import ForbiddenError
 from failover.lab.world import World
 from failover.model import NoticeKind, Outcome, Reason, Verdict
