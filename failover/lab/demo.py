@@ -12,13 +12,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from json import dumps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from failover.lab.acts import DEFAULT, MORE, Act
 from failover.lab.meter import Hear
 from failover.lab.namespaces import LabError, gain_privileges
-from failover.lab.stage import FAILBACK_AFTER, Played, Said, Stage
+from failover.lab.stage import FAILBACK_AFTER, Played, Said, Stage, Status
 from failover.lab.user import KINDS
 from failover.model import FAMILIES, FailoverError
 
@@ -101,7 +100,7 @@ def perform(act: Act, teller: Screen | Teller) -> Played:
     """Play one act on a stage of its own."""
     teller.say("play", f"--- {act.name}: {act.title}")
     with Stage(teller.say, hear=teller.packet) as stage:
-        teller.attends(stage.socket)
+        teller.attends(stage.status)
         try:
             stage.check_traffic()
             if act.warm:
@@ -135,12 +134,12 @@ class Teller:
     def opens(self, number: int, acts: int, name: str, title: str) -> None:
         """The line that names the act is enough."""
 
-    def attends(self, socket: Path) -> None:
-        """Lines show nothing of the agent's status,"""
+    def attends(self, status: Status) -> None:
+        """Lines show nothing of the agent's status."""
 
     @property
     def packet(self) -> Hear | None:
-        """nor of the packets."""
+        """Lines show nothing of the packets."""
         return None
 
 

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -21,15 +20,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from failover.export.client import call
 from failover.lab.screen import SPARKS, STRIP_MARGIN, Scene, picture
+from failover.lab.stage import Status
 from failover.lab.strip import Strip
-from failover.model import FAMILIES, ControlError
+from failover.model import FAMILIES
 
 FRAME: Final = 0.2
 """Seconds between two frames; the agent is asked as often."""
-PATIENCE: Final = 0.5
-"""Seconds for its answer."""
 COLUMNS_LEAST: Final = 72
 CELLS_SHOWN: Final = 100
 STYLES: Final = {"play": "bold yellow", "FAIL": "bold red"}
@@ -51,7 +48,8 @@ class Screen:
         self._scene = Scene()
         """What the main thread knows; the drawing one adds the rest."""
         self._started = self._began = time.monotonic()
-        self._socket: Path | None = None
+        self._status: Status = dict
+        """Of nobody, until there is an agent."""
         self._strip = Strip()
         self._rtts: dict[str, deque[float | None]] = {}
         self._over = threading.Event()
@@ -84,13 +82,13 @@ class Screen:
 
     def opens(self, number: int, acts: int, name: str, title: str) -> None:
         """Act `number` of so many begins."""
-        self._socket, self._strip, self._rtts = None, Strip(), {}
+        self._status, self._strip, self._rtts = dict, Strip(), {}
         self._began = time.monotonic()
         self._scene = Scene(name, title, number, acts)
 
-    def attends(self, socket: Path) -> None:
+    def attends(self, status: Status) -> None:
         """The agent to be asked."""
-        self._socket = socket
+        self._status = status
 
     def packet(self, now: float, interface: str, packet: bytes) -> None:
         """An IP packet on the van's wires."""
@@ -107,7 +105,7 @@ class Screen:
 
     def _look(self) -> Scene:
         """The scene of this moment."""
-        status = self._ask()
+        status = self._status()
         for uplink in status.get("uplinks", ()):
             self._rtts.setdefault(uplink["name"], deque(maxlen=SPARKS)).append(_rtt(uplink))
         now = time.monotonic()
@@ -119,15 +117,6 @@ class Screen:
             rtts={name: tuple(samples) for name, samples in self._rtts.items()},
             strips={family: self._strip.last(now, family, count) for family in FAMILIES},
         )
-
-    def _ask(self) -> Mapping[str, Any]:
-        if self._socket is None:
-            return {}
-        try:
-            status: Mapping[str, Any] = call(self._socket, "status", {}, timeout=PATIENCE)["status"]
-        except ControlError:
-            return {}
-        return status
 
 
 def _rtt(uplink: Mapping[str, Any]) -> float | None:

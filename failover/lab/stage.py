@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +43,8 @@ ROUND_TRIP = (0.030, 0.036)
 LOOKS = 5
 """How often the delay is measured before it is believed to be wrong."""
 LOOK_INTERVAL = 0.1
+PATIENCE = 0.5
+"""Seconds that the agent has to answer."""
 CALM = 1.5
 """Seconds until the agent probes steadily; a fault comes up to one later, at a random phase."""
 LINE_LIMIT = 1 << 16
@@ -52,6 +54,8 @@ _ID = re.compile(r" \[[0-9a-f]+-[0-9]+\]$")
 
 Tell = Callable[[str, str], None]
 """Shows one line: who speaks ("play", "agent"), and what."""
+Status = Callable[[], Mapping[str, Any]]
+"""Asks the agent for its status document; empty while it does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ class Stage:
     def status(self) -> dict[str, Any]:
         """The agent's status document; empty while it does not answer."""
         try:
-            status: dict[str, Any] = call(self.socket, "status", {}, timeout=1.0)["status"]
+            status: dict[str, Any] = call(self.socket, "status", {}, PATIENCE)["status"]
             return status
         except ControlError:
             return {}
