@@ -146,6 +146,10 @@ class Verdict(enum.StrEnum):
     ABSENT = "absent"
 
 
+RECEIVING: Final = frozenset((Verdict.UP, Verdict.DEGRADED))
+"""Verdicts of an uplink that answers."""
+
+
 class Reason(enum.StrEnum):
     """Why a decision changed."""
 

@@ -1,13 +1,13 @@
 """Why traffic goes as it goes, as the document that `failover explain --json` prints: names and units are a contract.
 
-Ages and spans in seconds, ratios 0-1. No I/O; the words for people are made by the command line.
+Ages and spans in seconds, ratios 0-1. No I/O; words for people are made by the command line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import isfinite
 
+from failover.export.status import age, number
 from failover.picture import CandidateView, Explanation, Prospect
 
 
@@ -25,7 +25,7 @@ def _family(explanation: Explanation, now: float) -> dict[str, object]:
         "text": explanation.text,
         "reason": decision.reason.value,
         "decision_text": decision.text,
-        "since_seconds": _short(max(0.0, now - decision.at)),
+        "since_seconds": age(decision.at, now),
         "numbers": _numbers(decision.numbers),
         "candidates": [_candidate(candidate) for candidate in explanation.candidates],
         "prospects": [_prospect(prospect) for prospect in explanation.prospects],
@@ -42,21 +42,16 @@ def _candidate(candidate: CandidateView) -> dict[str, object]:
         "settled": candidate.settled,
         "drained": candidate.drained,
         "proven": candidate.proven,
-        "owed_seconds": _short(candidate.owed_seconds),
-        "relapses": _short(candidate.relapses),
+        "owed_seconds": number(candidate.owed_seconds),
+        "relapses": number(candidate.relapses),
         "numbers": _numbers(candidate.numbers),
         "objection": candidate.objection,
     }
 
 
 def _prospect(prospect: Prospect) -> dict[str, object]:
-    return {"text": prospect.text, "after_seconds": _short(prospect.after_seconds)}
+    return {"text": prospect.text, "after_seconds": number(prospect.after_seconds)}
 
 
 def _numbers(numbers: Mapping[str, float]) -> dict[str, float]:
-    return {name: short for name, value in numbers.items() if (short := _short(value)) is not None}
-
-
-def _short(value: float | None) -> float | None:
-    """Microseconds are enough, and JSON knows no infinity."""
-    return round(value, 6) if value is not None and isfinite(value) else None
+    return {name: short for name, value in numbers.items() if (short := number(value)) is not None}

@@ -1,17 +1,14 @@
 """How things are, as the document that `status --json` prints: names and units are a contract (DESIGN).
 
-Ages in seconds, ratios 0-1. No I/O; the words for people are made by the command line.
+Ages in seconds, ratios 0-1. No I/O; words.py puts it in words.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from math import isfinite
 
-from failover.model import FAMILIES, PROBE_PATIENCE, Decision, Verdict
+from failover.model import FAMILIES, PROBE_PATIENCE, RECEIVING, Decision, Verdict
 from failover.picture import FamilyView, Snapshot, TargetView, UplinkView
-
-USABLE: Final = frozenset((Verdict.UP, Verdict.DEGRADED))
-"""Verdicts of an uplink that carries packets now; one in doubt may, for PROBE_PATIENCE."""
 
 
 def document(snapshot: Snapshot, now: float) -> dict[str, object]:
@@ -30,9 +27,9 @@ def document(snapshot: Snapshot, now: float) -> dict[str, object]:
 
 def is_usable(uplink: UplinkView, now: float) -> bool:
     """Whether it carries packets in any family, as far as anyone knows: it answers, or has been in doubt for less time
-    than an answer may take."""
+    than an answer may take (PROBE_PATIENCE)."""
     return any(
-        view.verdict in USABLE or (view.verdict is Verdict.DOUBTFUL and now - view.since < PROBE_PATIENCE)
+        view.verdict in RECEIVING or (view.verdict is Verdict.DOUBTFUL and now - view.since < PROBE_PATIENCE)
         for view in uplink.families.values()
     )
 
@@ -41,16 +38,16 @@ def _use(snapshot: Snapshot, now: float) -> dict[str, object] | None:
     if snapshot.use is None:
         return None
     left = None if snapshot.use_until is None else max(0.0, snapshot.use_until - now)
-    return {"name": snapshot.use, "remaining_seconds": _short(left), "strict": snapshot.use_strict}
+    return {"name": snapshot.use, "remaining_seconds": number(left), "strict": snapshot.use_strict}
 
 
 def _decision(decision: Decision, now: float) -> dict[str, object]:
     return {
         "reason": decision.reason.value,
         "text": decision.text,
-        "numbers": {name: _short(value) for name, value in decision.numbers.items()},
+        "numbers": {name: number(value) for name, value in decision.numbers.items()},
         "order": list(decision.order),
-        "since_seconds": _age(decision.at, now),
+        "since_seconds": age(decision.at, now),
     }
 
 
@@ -72,11 +69,11 @@ def _family(view: FamilyView, now: float) -> dict[str, object]:
     return {
         "verdict": view.verdict.value,
         "text": view.text,
-        "loss_ratio": _short(view.loss_ratio),
-        "rtt_seconds": _short(view.rtt_seconds),
-        "since_seconds": _age(view.since, now),
-        "last_proven_seconds": _age(view.last_proven, now),
-        "hold_remaining_seconds": _short(hold),
+        "loss_ratio": number(view.loss_ratio),
+        "rtt_seconds": number(view.rtt_seconds),
+        "since_seconds": age(view.since, now),
+        "last_proven_seconds": age(view.last_proven, now),
+        "hold_remaining_seconds": number(hold),
         "targets": [_target(target) for target in view.targets],
     }
 
@@ -84,16 +81,17 @@ def _family(view: FamilyView, now: float) -> dict[str, object]:
 def _target(target: TargetView) -> dict[str, object]:
     return {
         "url": target.url,
-        "loss_ratio": _short(target.loss_ratio),
-        "rtt_seconds": _short(target.rtt_seconds),
+        "loss_ratio": number(target.loss_ratio),
+        "rtt_seconds": number(target.rtt_seconds),
         "last_outcome": None if target.last_outcome is None else target.last_outcome.value,
     }
 
 
-def _age(stamp: float | None, now: float) -> float | None:
-    return None if stamp is None else _short(max(0.0, now - stamp))
+def age(stamp: float | None, now: float) -> float | None:
+    """Seconds since `stamp`, both monotonic."""
+    return None if stamp is None else number(max(0.0, now - stamp))
 
 
-def _short(value: float | None) -> float | None:
-    """Microseconds are enough, and JSON knows no infinity."""
-    return None if value is None or value in (float("inf"), float("-inf")) or value != value else round(value, 6)
+def number(value: float | None) -> float | None:
+    """As JSON has it: microseconds are enough, and there is no infinity."""
+    return round(value, 6) if value is not None and isfinite(value) else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from failover.model import FAMILIES, clean
+from failover.model import FAMILIES, RECEIVING, clean
 
 Document = Mapping[str, Any]
 
@@ -44,7 +44,6 @@ HEAD_OF: Final = {
     "unknown": Head.UNPROVEN,
 }
 """By the verdict of the uplink in use; with every other one it is offline."""
-RECEIVING: Final = ("up", "degraded")
 DOWN_WORDS: Final = {
     "silent": "silent upstream",
     "the carrier": "refused by its carrier",

@@ -23,7 +23,7 @@ from rich.text import Text
 from failover.lab.screen import SPARKS, STRIP_MARGIN, Scene, picture
 from failover.lab.stage import Status
 from failover.lab.strip import Strip
-from failover.model import FAMILIES
+from failover.model import FAMILIES, RECEIVING
 
 FRAME: Final = 0.2
 """Seconds between two frames; the agent is asked as often."""
@@ -121,6 +121,6 @@ class Screen:
 
 def _rtt(uplink: Mapping[str, Any]) -> float | None:
     """Of the first family that is served."""
-    served = (view for view in uplink["families"].values() if view["verdict"] in ("up", "degraded"))
+    served = (view for view in uplink["families"].values() if view["verdict"] in RECEIVING)
     found: float | None = next((view["rtt_seconds"] for view in served), None)
     return found

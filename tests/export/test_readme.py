@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+
+import pytest
 
 from failover.export import explain, status
 from failover.export.commands import markdown
 from failover.export.entries import Numbering
 from failover.export.metrics import Metrics, Picture
-from failover.model import FAMILIES, Notice, NoticeKind
+from failover.model import FAMILIES, Notice, NoticeKind, Outcome, Verdict
 from tests.core.box import Box
 from tests.export.pictures import NOW, snapshot
 
@@ -55,6 +58,11 @@ def test_fields_of_explain() -> None:
 def test_fields_of_events() -> None:
     entry = Numbering("a").entry(Notice(NoticeKind.SWITCH, "to docomo", {"from": "au"}), 1.0, trusted=True)
     assert documented("What `events` answers") == paths(entry.document())
+
+
+@pytest.mark.parametrize("words", [Verdict, Outcome, [kind for kind in NoticeKind if kind is not NoticeKind.COUNTED]])
+def test_words_of_the_contract(words: Iterable[str]) -> None:
+    assert f"`{' '.join(words)}`" in README.read_text().replace("\n", " ")
 
 
 def test_metrics() -> None:
