@@ -28,6 +28,8 @@ SLOTS_MAX: Final = 63
 
 @dataclass(frozen=True, slots=True)
 class Link:
+    """A network device."""
+
     index: int
     name: str
     up: bool
@@ -39,7 +41,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """An address of a device."""
+
     index: int
+    """Of its link."""
     family: Family
     address: str
     prefix_length: int
@@ -120,6 +125,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
+    """A kernel parameter and its value."""
+
     path: str
     """Below /proc/sys, as `net/ipv4/conf/wwan0/ignore_routes_with_linkdown`."""
     value: str
@@ -138,6 +145,8 @@ class Facts:
 
 
 class Verb(enum.StrEnum):
+    """What an operation does; `Operation` says to what."""
+
     ADD = "add"
     REPLACE = "replace"
     DELETE = "delete"
@@ -154,6 +163,8 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class OperationResult:
+    """What came of one change."""
+
     operation: Operation
     error: str | None = None
     """None when done; else the kernel's words, cleaned."""

@@ -40,6 +40,8 @@ class ControlError(FailoverError):
 
 
 class Family(enum.StrEnum):
+    """An address family; each is judged apart."""
+
     IPV4 = "ipv4"
     IPV6 = "ipv6"
 
@@ -61,6 +63,8 @@ FAMILIES: Final = (Family.IPV4, Family.IPV6)
 
 
 class ProbeKind(enum.StrEnum):
+    """How a target is asked: the scheme of its URL."""
+
     ICMP = "icmp"
     TCP = "tcp"
     DNS = "dns"
@@ -75,10 +79,13 @@ class ProbeKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
+    """Whom to ask over every uplink, and how."""
+
     kind: ProbeKind
     host: str
     """Literal address without brackets, or a name (http and https only)."""
     port: int | None = None
+    """None where the kind has none."""
     path: str = ""
     """DNS: the name asked for; HTTP: path and query."""
     status: int = 204
@@ -137,13 +144,21 @@ PROBE_PATIENCE: Final = 15.0
 
 
 class Verdict(enum.StrEnum):
+    """What is thought of an uplink in one family."""
+
     UP = "up"
     DEGRADED = "degraded"
+    """It answers, with loss or latency that hurts."""
     DOUBTFUL = "doubtful"
+    """Silent for longer than it should be."""
     DOWN = "down"
+    """Convicted, refused, or without a carrier."""
     PORTAL = "portal"
+    """It carries packets, but somebody else answers."""
     UNKNOWN = "unknown"
+    """Nothing was heard of it yet."""
     ABSENT = "absent"
+    """It has no way out: no interface, no address or no default route."""
 
 
 RECEIVING: Final = frozenset((Verdict.UP, Verdict.DEGRADED))
@@ -192,24 +207,33 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Use:
+    """New flows and forwarded traffic go by this uplink."""
+
     name: str
     seconds: float = 86400.0
+    """After which the agent chooses again."""
     strict: bool = False
+    """Even when it is convicted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    pass
+    """The end of `Use`: the agent chooses again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
+    """No new flow and no forwarded traffic by this uplink."""
+
     name: str
     force: bool = False
+    """Even if it is the last usable one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undrain:
+    """The end of `Drain`."""
+
     name: str
 
 
@@ -228,13 +252,19 @@ Command = Use | Auto | Drain | Undrain | ProbeNow
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """Effect: what came of the command with this id."""
+
     id: int
     text: str
+    """What is done now; empty when it was refused."""
     error: str = ""
+    """Why it was refused; empty when it was not."""
     hint: str = ""
 
 
 class NoticeKind(enum.StrEnum):
+    """What a log line is about; `log.py` has the priority of each."""
+
     SWITCH = "switch"
     VERDICT = "verdict"
     UPLINK = "uplink"

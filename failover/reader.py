@@ -44,11 +44,13 @@ class Reader:
         self._reread: asyncio.TimerHandle | None = None
         self._read_at = 0.0
         self._untaken = False
-        """A reading is in the queue,"""
+        """A reading is in the queue."""
         self._stale = False
-        """and something has changed since."""
+        """Something has changed since that reading."""
         self._error = ""
+        """What was said of the last reading that failed."""
         self._devices: dict[str, int] = {}
+        """Name -> ifindex, at the last reading."""
 
     def open(self) -> None:
         """Listen to the kernel, and read it for the first time."""

@@ -35,8 +35,12 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class WallClock:
+    """Event: the wall clock. Until it is trusted, no certificate is judged by its dates."""
+
     unix: float
+    """Seconds since 1970."""
     trusted: bool
+    """Whether something keeps it right."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ TEXT_LIMIT: Final = 500
 
 
 class Level(enum.StrEnum):
+    """How bad it is, best first."""
+
     OK = "ok"
     NOTE = "note"
     """Worth knowing: also what could not be checked, and why."""

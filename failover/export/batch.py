@@ -57,13 +57,13 @@ class Batch:
         """When what can wait has waited for long enough."""
         self._counts: dict[Lane, _Count] = {}
         self._credit = float(BURST)
-        """Bytes that may be written now,"""
+        """Bytes that might be written at `_credited`; it grows by RATE, up to BURST."""
         self._credited = 0.0
-        """or could be at this moment."""
+        """When something was written last."""
         self._verdicts: dict[Lane, str] = {}
-        """The last one written."""
+        """The last one written of each lane."""
         self._shown: dict[Lane, str] = {}
-        """The last one heard."""
+        """The last one heard of each lane."""
         self._diverted: set[str] = set()
         """Families whose new flows are away because of a doubt."""
 

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 PERIOD: Final = 1.0
-"""Seconds between two pictures when nothing happens;"""
+"""Seconds between two pictures when nothing happens."""
 PAUSE: Final = 0.25
-"""and at the least, whatever happens."""
+"""Seconds between two pictures at the least, whatever happens."""
 BACKLOG: Final = 256 << 10
 """Bytes that a watcher may have left to take, beyond what the kernel holds for it, when there is more."""
 
