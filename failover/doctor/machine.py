@@ -15,7 +15,7 @@ from typing import Final
 from failover.config import Problem
 from failover.doctor.case import Case
 from failover.doctor.finding import Remarks, failure, note, ok, warning
-from failover.export.instance import DESCRIPTORS_MIN, DESCRIPTORS_WANTED, missing_capabilities
+from failover.export.instance import DESCRIPTORS_MIN, DESCRIPTORS_WANTED, few_descriptors, missing_capabilities
 from failover.kernel.clock import wall_clock_trusted
 
 AS_ROOT: Final = "run it as root: sudo failover doctor"
@@ -75,11 +75,11 @@ def open_files(case: Case) -> Remarks:
     limit = _limit_of(case.pid) if case.pid else resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if limit is None or not 0 <= limit < DESCRIPTORS_WANTED:  # -1 is RLIM_INFINITY
         return
-    mend = f"set LimitNOFILE={DESCRIPTORS_WANTED} in its systemd unit, or use `ulimit -n`"
+    few = few_descriptors(limit)
     if limit < DESCRIPTORS_MIN:
-        yield failure(f"only {limit} open files are allowed, and the agent needs {DESCRIPTORS_MIN}", mend)
+        yield failure(str(few), few.hint)
     else:
-        yield note(f"{limit} open files are allowed: enough, unless many probes and clients meet", mend)
+        yield note(f"{limit} open files are allowed: enough, unless many probes and clients meet", few.hint)
 
 
 def _limit_of(pid: int) -> int | None:

@@ -60,8 +60,13 @@ def require_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, DESCRIPTORS_WANTED), hard))
             soft = min(hard, DESCRIPTORS_WANTED)
     if soft < DESCRIPTORS_MIN:
-        words = f"only {soft} open files are allowed, and the agent needs {DESCRIPTORS_MIN}"
-        raise FailoverError(words, f"set LimitNOFILE={DESCRIPTORS_WANTED} in its systemd unit, or use `ulimit -n`")
+        raise few_descriptors(soft)
+
+
+def few_descriptors(limit: int) -> FailoverError:
+    """What is to be said of so low a limit of open files."""
+    words = f"only {limit} open files are allowed, and the agent needs {DESCRIPTORS_MIN}"
+    return FailoverError(words, f"set LimitNOFILE={DESCRIPTORS_WANTED} in its systemd unit, or use `ulimit -n`")
 
 
 def agents_here() -> list[str]:
