@@ -1,6 +1,6 @@
 """What a config comes to: as a document, and in words for people.
 
-`summary` knows the config alone. What the machine adds is forecast.py's, in the keys that `lines` takes as optional.
+`summary` knows the config alone; forecast.py adds what the machine has of it, and `lines` tells both.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def _policy(policy: Policy) -> dict[str, Any]:
 
 
 def lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """A summary in words."""
+    """What forecast.py makes of a summary, in words."""
     if document["discovered"]:
         yield "uplinks: discovered from the default routes of table main, in metric order"
-        if not document["uplinks"] and document.get("kernel_error", "") is None:
+        if not document["uplinks"] and document["kernel_error"] is None:
             yield "  there is no default route now"
     for rank, uplink in enumerate(document["uplinks"], 1):
         extras = [uplink["carrier"], "metered" if uplink["metered"] else ""]
@@ -76,24 +76,24 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
         if uplink["targets"] != document["targets"]:
             for family, own in uplink["targets"].items():
                 yield f"  {family} targets of its own: {', '.join(own) or 'none'}"
-        yield from _cost(uplink)
+        yield _cost(uplink["at_rest"])
     for family, common in document["targets"].items():
         yield f"{family} targets: {', '.join(common) or 'none'}"
     yield _detection_line(document["detection"])
     yield _policy_line(document["policy"])
     yield f"metrics: {document['metrics'] or 'not served'}"
-    if document.get("kernel_error"):
+    if document["kernel_error"] is not None:
         yield f"caution: the kernel cannot be read, so nothing is said of interfaces: {document['kernel_error']}"
-    for text in document.get("cautions", ()):
+    for text in document["cautions"]:
         yield f"caution: {text}"
 
 
 def _presence(uplink: Mapping[str, Any]) -> Iterator[str]:
     """What the kernel has of it now."""
-    if uplink.get("present") is False:
+    if uplink["present"] is False:
         yield f"  there is no interface {uplink['interface']} now"
         return
-    for family, way in (uplink.get("families") or {}).items():
+    for family, way in (uplink["families"] or {}).items():
         if way["fault"]:
             yield f"  {family}: {way['fault']}"
         else:
@@ -101,13 +101,11 @@ def _presence(uplink: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {family}: {', '.join(way['addresses'])} {gateway}, metric {way['metric']}"
 
 
-def _cost(uplink: Mapping[str, Any]) -> Iterator[str]:
+def _cost(rest: Mapping[str, Any]) -> str:
     """What its probes will come to."""
-    rest = uplink.get("at_rest")
-    if rest:
-        active, standby = (_megabytes(rest[f"{pace}_bytes_per_month"]) for pace in ("active", "standby"))
-        families = " and ".join(rest["families"]) or "no target"
-        yield f"  probes at rest: {active} a month while active, {standby} as a standby ({families})"
+    active, standby = (_megabytes(rest[f"{pace}_bytes_per_month"]) for pace in ("active", "standby"))
+    families = " and ".join(rest["families"]) or "no target"
+    return f"  probes at rest: {active} a month while active, {standby} as a standby ({families})"
 
 
 def _megabytes(size: int) -> str:
