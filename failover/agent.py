@@ -20,7 +20,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, takewhile
 from math import inf
@@ -87,12 +87,13 @@ class Options:
     """None: the default place, if there is a file."""
     socket: Path
     state: Path
-    """Directory of the state file."""
+    """Directory of what outlives a boot."""
 
     @property
     def ledgers(self) -> tuple[Path, ...]:
-        """Where sysctls that were changed may be noted."""
-        return self.state / LEDGER, self.socket.parent / LEDGER
+        """Where sysctls that were changed are noted, the agent's own place first: a boot is all they outlive, and in
+        memory no disk that hangs keeps the agent from setting one. The other is where they once were."""
+        return self.socket.parent / LEDGER, self.state / LEDGER
 
 
 def run(options: Options) -> int:
@@ -111,24 +112,13 @@ def run(options: Options) -> int:
 
 
 async def _serve(options: Options, source: ConfigFile, config: Config, log: Log) -> int:
-    ledger = Ledger(_place_to_write(options, log) / LEDGER)
-    with closing(Kernel(ledger)) as kernel, closing(Watch(kernel.port)) as watch:
+    with closing(Kernel(Ledger(options.ledgers[0]))) as kernel, closing(Watch(kernel.port)) as watch:
         agent = Agent(options, source, config, log, kernel, watch)
         try:
             await agent.open()
             return await agent.pump()
         finally:
             await agent.close()
-
-
-def _place_to_write(options: Options, log: Log) -> Path:
-    """The state directory; where it cannot be written to, that of the control socket."""
-    with suppress(OSError):
-        options.state.mkdir(parents=True, exist_ok=True)
-        if os.access(options.state, os.W_OK | os.X_OK):
-            return options.state
-    log.say("warning", f"{options.state} cannot be written to; sysctls are noted in {options.socket.parent}")
-    return options.socket.parent
 
 
 class Agent:
@@ -205,8 +195,9 @@ class Agent:
     async def pump(self) -> int:
         """Event after event until the end; 0 after a signal, 1 after an error that nobody expected."""
         while self._ended is None:
-            event = await self._queue.get()
-            self._guarded(self._turn, await self._hear(), event)
+            event, now = await self._queue.get(), await self._hear()
+            if self._ended is None:  # what is heard may end it
+                self._guarded(self._turn, now, event)
             if self._queue.empty():
                 self._report()
         return self._ended

@@ -48,7 +48,8 @@ class ConfigFile:
     @property
     def outcome(self) -> str:
         """What the last `load` came to, if it raised nothing."""
-        return f"{self.path} is in force" if self._needed else f"there is no {self.path}, so the defaults hold"
+        path = clean(str(self.path), 200)
+        return f"{path} is in force" if self._needed else f"there is no {path}, so the defaults hold"
 
 
 def _is_missing(path: Path) -> bool:

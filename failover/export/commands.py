@@ -140,7 +140,7 @@ def _checked(spec: Spec, argument: Argument, value: object) -> object:
         case Kind.FLAG, bool():
             return value
         case Kind.NAME, str() if 0 < len(value) <= NAME_LIMIT:
-            return value
+            return clean(value, NAME_LIMIT)
         case Kind.SECONDS, int() | float() if not isinstance(value, bool) and _is_span(value):
             return float(value)
         case Kind.COUNT, int() if not isinstance(value, bool) and 1 <= value <= COUNT_LIMIT:

@@ -19,7 +19,7 @@ def opened(path: Path, flags: int) -> Iterator[int]:
     file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file")
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
         yield file
     finally:
         os.close(file)

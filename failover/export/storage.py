@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -168,10 +169,12 @@ class _Writer:
     def _run(self) -> None:
         self._asked_at = time.monotonic()
         past = _look_back(self._folder, self._stamp)
-        self._asked_at = None
         with self._change:
             self._past = past
             self._change.notify_all()
+        with suppress(OSError):  # the first write says it
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._asked_at = None
         ending = False
         while not ending:
             with self._change:
@@ -206,11 +209,12 @@ class _Writer:
 
 
 def _error(step: Callable[[Path, bytes], None], path: Path, data: bytes) -> str:
-    """The words of the OSError that it ended in; empty: none."""
+    """The words of the OSError that it ended in, and of which file; empty: none."""
     try:
         step(path, data)
     except OSError as error:
-        return clean(error.strerror or str(error))
+        name = error.filename2 or error.filename  # of two, what should have become of the other
+        return clean((f"{Path(name).name}: " if name else "") + (error.strerror or str(error)))
     return ""
 
 

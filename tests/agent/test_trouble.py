@@ -131,39 +131,25 @@ def test_no_room_for_the_socket_is_said_in_one_line(
     assert ours(van) == before
 
 
-def test_a_full_disk_does_not_keep_it_from_running(van: Namespace, tmp_path: Path) -> None:
-    """No byte can be written where lock, socket and state file are."""
+def test_a_full_disk_does_not_keep_it_from_running_and_what_had_no_room_comes_later(
+    van: Namespace, tmp_path: Path
+) -> None:
+    """No byte can be written where lock, socket and state file are: no sysctl can be noted, so none is set."""
     home = tmp_path / "full"
     with running(van, home, command=on_small_disk(home)) as agent:
         agent.ready()
-        (tmp_path / "inside").symlink_to(f"/proc/{agent.process.pid}/root{home}")
-        agent.socket = tmp_path / "inside" / "control.sock"
+        inside = tmp_path / "inside"
+        inside.symlink_to(f"/proc/{agent.process.pid}/root{home}")
+        agent.socket = inside / "control.sock"
         agent.all_up()
-        assert (tmp_path / "inside" / "control.sock.lock").read_text() == ""
-        assert linkdown(van) == {"0"}
-
-
-def test_a_read_only_state_directory_is_said_and_another_is_used(van: Namespace, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    command = on_small_disk(state, flags=MS_RDONLY)
-    with running(van, tmp_path, "--state", str(state), command=command) as agent:
-        agent.ready().all_up()
-        assert agent.said(f"{state} cannot be written to; sysctls are noted in {tmp_path}")
-        assert (tmp_path / "sysctls.json").exists()
-
-
-def test_without_room_for_the_note_a_sysctl_stays_until_there_is(van: Namespace, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    with running(van, tmp_path, "--state", str(state), command=on_small_disk(state)) as agent:
-        agent.ready().all_up()
         assert os.strerror(errno.ENOSPC) in agent.said("the state file")
+        assert (inside / "control.sock.lock").read_text() == ""
         assert linkdown(van) == {"0"}
         assert active(facts(van)) == "wwan0"
-        seen = Path(f"/proc/{agent.process.pid}/root{state}")
-        (seen / "filler").unlink()
+        (inside / "filler").unlink()
         with watching(van) as wait:
             wait(lambda _: linkdown(van) == {"1"})
-        assert (seen / "sysctls.json").exists()
+        assert (inside / "sysctls.json").exists()
 
 
 def linkdown(van: Namespace) -> set[str]:
