@@ -1,9 +1,13 @@
-"""In CI a skipped test is a failed one, but for a replay of recorded drives that are not part of the project."""
+"""In CI a skipped test is a failed one, but for a replay of recorded drives that are not part of the project.
+
+What is shared by the tests of several rooms stands here too.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import pytest
@@ -28,3 +32,13 @@ def _held_to(report: Report) -> Report:
     if os.environ.get("CI") and report.skipped and not expected:
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine's clock shows UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()

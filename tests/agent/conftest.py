@@ -7,21 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from failover.lab.namespaces import ForbiddenError, Namespace
+from failover.lab.namespaces import Namespace
 from failover.lab.world import World
 from tests.agent.running import command, facts, ours
+from tests.allowed import or_skip
 
 
 @pytest.fixture(scope="package")
 def world() -> Iterator[World]:
-    try:
-        built = World(seed=3).__enter__()
-    except ForbiddenError as error:
-        pytest.skip(f"{error} ({error.hint})")
-    try:
+    with or_skip(), World(seed=3) as built:
         yield built
-    finally:
-        built.__exit__()
 
 
 @pytest.fixture

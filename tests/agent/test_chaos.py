@@ -23,7 +23,6 @@ from failover.core.diff import diff
 from failover.core.plan import plan
 from failover.facts import TABLES_OWNED, Facts, Operation
 from failover.lab.faults import Fault
-from failover.lab.namespaces import ForbiddenError
 from failover.lab.places import CARRIERS
 from failover.lab.world import World
 from failover.model import FAMILIES, Decision
@@ -31,6 +30,7 @@ from tests.agent.churn import Churn, plant, troubles
 from tests.agent.inventory import Inventory, inventory
 from tests.agent.lookout import Lookout
 from tests.agent.running import Agent, command, facts, running, watching
+from tests.allowed import or_skip
 
 KILLS = int(os.environ.get("FAILOVER_KILLS", "20"))
 SECONDS_PER_KILL = 15.0
@@ -55,15 +55,9 @@ SWITCHING = (
 @pytest.fixture
 def world() -> Iterator[World]:
     """A world for one test alone, where the van holds foreign objects of every kind."""
-    try:
-        built = World(seed=7).__enter__()
-    except ForbiddenError as error:
-        pytest.skip(f"{error} ({error.hint})")
-    try:
+    with or_skip(), World(seed=7) as built:
         plant(built)
         yield built
-    finally:
-        built.__exit__()
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from failover.doctor.finding import Level
-from failover.lab.namespaces import ForbiddenError
 from failover.lab.world import World
 from failover.model import NoticeKind, Outcome, Reason, Verdict
 from tests.agent.running import FAILOVER, command, running
+from tests.allowed import or_skip
 
 FOLDER = Path(__file__).resolve().parents[2] / "failover" / "export" / "schemas"
 FREE = {
@@ -53,11 +53,8 @@ def validator(name: str) -> Draft202012Validator:
 def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     """By the name of the schema: what the commands print, with an agent in a lab and without one."""
     home = tmp_path_factory.mktemp("home")
-    try:
-        with World(seed=5) as world:
-            return _in_the_lab(world, home) | _alone(home)
-    except ForbiddenError as error:
-        pytest.skip(f"{error} ({error.hint})")
+    with or_skip(), World(seed=5) as world:
+        return _in_the_lab(world, home) | _alone(home)
 
 
 def _in_the_lab(world: World, home: Path) -> Documents:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,16 +19,9 @@ from failover.picture import Explanation, Prospect, Snapshot, TargetView
 from tests.cli.conftest import EXPLANATION, SWITCH, UNIX, Standin, candidate, entry
 from tests.export.pictures import NOW, family, snapshot, uplink
 
+pytestmark = pytest.mark.usefixtures("utc")
+
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 # --- explain ---------------------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from failover.export.instance import MARK_PROTOCOL, sole_instance
-from failover.lab.namespaces import ForbiddenError, Namespace
+from failover.lab.namespaces import Namespace
 from failover.model import FailoverError
+from tests.allowed import or_skip
 
 STRANGER = """
 import os, sys
@@ -50,10 +51,8 @@ except FailoverError as error:
 @pytest.fixture
 def parked() -> Iterator[Namespace]:
     """A network namespace that no agent serves."""
-    try:
+    with or_skip():
         namespace = Namespace("parked")
-    except ForbiddenError as error:
-        pytest.skip(f"{error} ({error.hint})")
     with namespace:
         yield namespace
 

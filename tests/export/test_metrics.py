@@ -23,7 +23,7 @@ from failover import __version__
 from failover.export.exposition import Exposition
 from failover.export.metrics import NAMES_MAX, OTHER, WAYS_MAX, Metrics, Picture, Traffic, traffic
 from failover.facts import Operation, OperationResult, Route, Verb
-from failover.lab.namespaces import ForbiddenError, Namespace, gain_privileges
+from failover.lab.namespaces import Namespace, gain_privileges
 from failover.model import (
     Family,
     Notice,
@@ -37,6 +37,7 @@ from failover.model import (
     clean,
 )
 from failover.picture import Snapshot, TargetView, UplinkView
+from tests.allowed import or_skip
 from tests.export.pages import Samples, at, read
 from tests.export.pictures import NOW, family, snapshot
 
@@ -339,11 +340,9 @@ def test_traffic_of_this_machine() -> None:
 
 def test_traffic_by_the_name_that_the_kernel_adapter_gives_it() -> None:
     raw = b'a"\\\x1b[red]\xff;'
-    try:
+    with or_skip():
         gain_privileges()
         with Namespace("apart") as apart, apart.entered():
             subprocess.run(["ip", "link", "add", "name", os.fsdecode(raw), "type", "bridge"], check=True)
             found = traffic()
-    except ForbiddenError as error:
-        pytest.skip(f"{error} ({error.hint})")
     assert clean(raw.decode("utf-8", "replace")) in found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,17 +15,10 @@ from failover.model import Decision, Family, Verdict
 from failover.picture import FamilyView, Snapshot, UplinkView
 from tests.export.pictures import NOW, family, snapshot, uplink
 
+pytestmark = pytest.mark.usefixtures("utc")
+
 UNIX = 1_790_000_000.0
 """2026-09-21 14:13:20 UTC; the pictures' decisions are of then, their verdicts a minute old."""
-
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def told(**changes: Any) -> Mapping[str, Any]:

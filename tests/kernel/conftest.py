@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from failover.kernel import Kernel, Ledger
-from failover.lab.namespaces import LabError, gain_privileges
+from failover.lab.namespaces import gain_privileges
+from tests.allowed import or_skip
 
 from .box import Box
 
@@ -19,10 +20,8 @@ def box() -> Iterator[Box]:
     """A van and a far end, in namespaces of their own."""
     if shutil.which("ip") is None:
         pytest.skip("needs the Debian package iproute2")
-    try:
+    with or_skip():
         gain_privileges()
-    except LabError as error:
-        pytest.skip(str(error))
     built = Box()
     try:
         yield built

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from failover.facts import Sysctl
 from failover.kernel.ledger import Change, Ledger
-from failover.lab.namespaces import ForbiddenError, Namespace
+from failover.lab.namespaces import Namespace
 from failover.lab.wire import End, cable
 from failover.model import KernelError
+from tests.allowed import or_skip
 
 FIRST = Change("net/ipv4/conf/wan0/rp_filter", "1", "2")
 SECOND = Change("net/ipv4/conf/wan1/rp_filter", "0", "2")
@@ -141,10 +142,8 @@ def test_an_index_that_no_interface_can_have_is_called_corrupt(ledger: Ledger, i
 @pytest.fixture
 def garage() -> Iterator[Namespace]:
     """A namespace with the veths wan0 and wan1, in which the thread is; nobody else renames there."""
-    try:
+    with or_skip():
         namespace = Namespace("garage")
-    except ForbiddenError as error:
-        pytest.skip(f"{error} ({error.hint})")
     with namespace, namespace.entered():
         cable(End(namespace, "wan0", 10), End(namespace, "wan1", 20))
         for name in ("wan0", "wan1", "default"):

@@ -17,9 +17,10 @@ from pyroute2 import IPRoute
 
 from failover.facts import Address, Link, Operation, Route, RouteKind, Rule, RuleAction, Verb
 from failover.kernel import Kernel, Ledger
-from failover.lab.namespaces import ForbiddenError, Namespace, gain_privileges
+from failover.lab.namespaces import Namespace, gain_privileges
 from failover.lab.wire import End, cable
 from failover.model import Family
+from tests.allowed import or_skip
 
 V4, V6 = Family.IPV4, Family.IPV6
 AF = {V4: socket.AF_INET, V6: socket.AF_INET6}
@@ -126,11 +127,9 @@ def plain(message: Any) -> Words:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    try:
+    with or_skip():
         gain_privileges()
         van, far = Namespace("van"), Namespace("far")
-    except ForbiddenError as error:
-        pytest.skip(f"{error} ({error.hint})")
     with van, far:
         near = End(van, "wan0", WAN)
         cable(near, End(far, "wan0", 110))

@@ -16,9 +16,10 @@ from failover.core.diff import diff, removal
 from failover.core.plan import FRA_GOTO, FRA_UID_RANGE, Desired, ours, plan
 from failover.core.uplinks import resolve
 from failover.facts import TABLE_MAIN, Facts, Route, RouteKind, Rule, RuleAction
-from failover.lab.namespaces import LabError, gain_privileges
+from failover.lab.namespaces import gain_privileges
 from failover.model import FAMILIES, Decision, Family
 from failover.sim.kernel import PER_LINK, VirtualKernel
+from tests.allowed import or_skip
 
 from .twin import SETTLES, RealKernel
 from .van import wait_until
@@ -121,10 +122,8 @@ def seen(facts: Facts) -> dict[str, object]:
 def twins(tmp_path: Path) -> Iterator[Twins]:
     if shutil.which("ip") is None:
         pytest.skip("needs the Debian package iproute2")
-    try:
+    with or_skip():
         gain_privileges()
-    except LabError as error:
-        pytest.skip(str(error))
     real = RealKernel(tmp_path / "state.json")
     try:
         yield Twins(real)

@@ -23,10 +23,11 @@ from failover.core.plan import mark_of, plan
 from failover.core.uplinks import Uplink, resolve
 from failover.facts import Facts, Operation, OperationResult
 from failover.kernel import Kernel, Ledger
-from failover.lab.namespaces import LabError, Namespace, gain_privileges
+from failover.lab.namespaces import Namespace, gain_privileges
 from failover.lab.rtnl import RTPROT_DHCP, Route
 from failover.lab.wire import End, cable
 from failover.model import FAMILIES, Decision, Family
+from tests.allowed import or_skip
 
 V4, V6 = FAMILIES
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
@@ -294,10 +295,8 @@ def built(state: Path, count: int = 2, *, twins: bool = False) -> Iterator[Van]:
     for tool, package in (("ip", "iproute2"), ("bash", "bash")):
         if shutil.which(tool) is None:
             pytest.skip(f"needs the Debian package {package}")
-    try:
+    with or_skip():
         gain_privileges()
-    except LabError as error:
-        pytest.skip(str(error))
     van = Van(state, count, twins=twins)
     try:
         yield van

@@ -6,18 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from failover.lab.namespaces import ForbiddenError
 from failover.lab.world import World
+from tests.allowed import or_skip
 
 
 @pytest.fixture(scope="package")
 def world() -> Iterator[World]:
     """A van that filters nothing, so that each uplink can be looked at without an agent."""
-    try:
-        built = World(seed=7, rp_filter=0).__enter__()
-    except ForbiddenError as error:
-        pytest.skip(f"{error} ({error.hint})")
-    try:
+    with or_skip(), World(seed=7, rp_filter=0) as built:
         yield built
-    finally:
-        built.__exit__()

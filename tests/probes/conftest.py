@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from failover.lab.namespaces import LabError, gain_privileges
+from failover.lab.namespaces import gain_privileges
+from tests.allowed import or_skip
 
 from .ground import Ground
 
@@ -14,10 +15,8 @@ from .ground import Ground
 @pytest.fixture
 def ground() -> Iterator[Ground]:
     """A van with two uplinks and a world, in namespaces of their own."""
-    try:
+    with or_skip():
         gain_privileges()
-    except LabError as error:
-        pytest.skip(str(error))
     built = Ground()
     try:
         yield built

@@ -18,10 +18,10 @@ from typing import TypeGuard
 import pytest
 
 from failover.facts import METRIC_CHOSEN, TABLE_ACTIVE, TABLE_SETTLED, Route, Rule
-from failover.lab.namespaces import ForbiddenError
 from failover.lab.user import User
 from failover.lab.world import World
 from tests.agent.running import ours, proven
+from tests.allowed import or_skip
 from tests.systemd.machine import CHECKOUT, Machine
 
 CONFIG = "etc/failover/failover.yaml"
@@ -52,14 +52,8 @@ def missing() -> str:
 
 @pytest.fixture(scope="package")
 def world() -> Iterator[World]:
-    try:
-        built = World(seed=5).__enter__()
-    except ForbiddenError as error:
-        pytest.skip(f"{error} ({error.hint})")
-    try:
+    with or_skip(), World(seed=5) as built:
         yield built
-    finally:
-        built.__exit__()
 
 
 @pytest.fixture(scope="package")
