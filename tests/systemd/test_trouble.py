@@ -66,6 +66,7 @@ def test_a_bad_config_at_the_start_is_waited_out(service: Machine, world: World)
 @pytest.mark.parametrize("folder", ["there", "not there"])
 def test_what_root_cleaned_up_before_the_first_start_is_no_obstacle(service: Machine, folder: str) -> None:
     service.systemctl("stop", "failover")
+    service.run("failover", "cleanup")  # as if it had never been started
     service.run("rm", "-r", "/run/failover")
     if folder == "there":
         service.run("systemd-tmpfiles", "--create", "failover.conf")
