@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from failover.export.entries import RECENT, Entry, decode
-from failover.export.files import opened, sync_folder, tail, write_all
+from failover.files import opened, sync_folder, tail, write_all
 
 CURRENT, OLD = "journal.jsonl", "journal.old.jsonl"
 SEGMENT_MAX: Final = 2 << 20

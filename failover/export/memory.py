@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from failover.export.entries import UNIX_MAX
-from failover.export.files import tail
+from failover.files import tail
 from failover.memory import Debt, Memory
 from failover.model import Family, clean
 

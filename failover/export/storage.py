@@ -20,9 +20,9 @@ from failover.export import journal
 from failover.export import memory as memories
 from failover.export.batch import Batch
 from failover.export.entries import Entry
-from failover.export.files import replace
 from failover.export.log import Say
 from failover.export.memory import Stamp
+from failover.files import replace
 from failover.memory import Memory
 from failover.model import clean
 

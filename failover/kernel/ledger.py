@@ -6,21 +6,20 @@ one boot: after the next, nothing of ours is left.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from failover import files
 from failover.facts import Operation, OperationResult, Sysctl, Verb
 from failover.kernel import sysctls
 from failover.model import KernelError, clean
 
 VERSION: Final = 1
 BYTES_MAX: Final = 1 << 20
+MODE: Final = 0o600
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 Argument = TypeVar("Argument")
 
@@ -50,7 +49,7 @@ class Ledger:
     def changes(self) -> tuple[Change, ...]:
         """What was noted since the machine started."""
         try:
-            text = self._read()
+            text = files.tail(self.path, BYTES_MAX)
         except FileNotFoundError:
             return ()
         except OSError as error:
@@ -103,35 +102,11 @@ class Ledger:
         try:
             if entries:
                 text = json.dumps({"version": VERSION, "boot": _boot(), "sysctls": entries}, indent=1)
-                self._replace(text.encode())
+                files.replace(self.path, text.encode(), MODE)
             else:
                 self.path.unlink(missing_ok=True)
         except OSError as error:
             raise self._unusable(error) from error
-
-    def _read(self) -> bytes:
-        """OSError when it is anything but a file; a pipe is not waited for."""
-        file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(file, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "Not a regular file")
-            return stream.read(BYTES_MAX)
-
-    def _replace(self, text: bytes) -> None:
-        """Whole or not at all, even when the power fails in between. What is in the place of the new file gives way."""
-        fresh = self.path.with_name(self.path.name + ".new")
-        fresh.unlink(missing_ok=True)
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(file, "wb") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(file)
-        fresh.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _unusable(self, error: OSError) -> KernelError:
         words = f"the state file {self.path} cannot be used: {error.strerror}"

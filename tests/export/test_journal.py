@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from failover.export.entries import LINE_MAX, Entry, encode
-from failover.export.files import replace
 from failover.export.journal import CURRENT, OLD, SEGMENT_MAX, append, read
+from failover.files import replace
 from failover.model import NoticeKind
 
 from .disks import NEEDS_ROOT, among_own_mounts, mount_as_after_a_power_cut, mount_ext4, mount_memory, remount, unmount

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failover.export import files
+from failover import files
 from failover.export.memory import BYTES_MAX, NAME, Stamp, decode, encode, load
 from failover.memory import Debt, Memory
 from failover.model import Family, clean

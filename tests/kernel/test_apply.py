@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -175,13 +177,14 @@ def test_one_write_notes_a_batch_before_the_first_of_it_is_set(
 ) -> None:
     """However many there are, the file and its folder are waited for once."""
     paths = [f"net/{family}/conf/{name}/ignore_routes_with_linkdown" for family in FAMILIES for name in NAMES.values()]
-    fsync, seen = os.fsync, list[list[str]]()
+    seen = list[list[str]]()
 
-    def watched(descriptor: int) -> None:
-        fsync(descriptor)
+    def watched(sync: Callable[[int], None], descriptor: int) -> None:
+        sync(descriptor)
         seen.append([sysctl(box, path) for path in paths])
 
-    monkeypatch.setattr(os, "fsync", watched)
+    for name in ("fdatasync", "fsync"):
+        monkeypatch.setattr(os, name, partial(watched, getattr(os, name)))
     results = kernel.apply(Operation(Verb.SET, Sysctl(path, "1")) for path in paths)
     assert [result.error for result in results] == [None] * len(paths)
     assert seen == [["0"] * len(paths)] * 2

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Final
 
 MODE: Final = 0o640
+"""Group failover may read."""
 
 
 @contextmanager
-def opened(path: Path, flags: int) -> Iterator[int]:
+def opened(path: Path, flags: int, mode: int = MODE) -> Iterator[int]:
     """The descriptor of a regular file; OSError for anything else that stands there, a pipe is not waited for."""
-    file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
+    file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
@@ -48,12 +49,12 @@ def sync_folder(folder: Path) -> None:
         os.close(file)
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, mode: int = MODE) -> None:
     """Make `data` the whole file, or leave the old one; OSError when it stayed. Its `.new` gives way."""
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     try:
-        with opened(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+        with opened(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode) as file:
             write_all(file, data)
         fresh.replace(path)
     except OSError:
