@@ -8,9 +8,10 @@ import time
 from typing import Any, Final
 
 from failover.cli.screen import Screen, print_json, print_lines
+from failover.cli.views import explain_lines, only, status_lines
 from failover.export.client import call, socket_path
-from failover.export.commands import Spec, meant
-from failover.model import ControlError, clean
+from failover.export.commands import Spec
+from failover.model import clean
 
 TEXT_LIMIT: Final = 1000
 """Characters of the agent's answer."""
@@ -27,21 +28,8 @@ def show_status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(status)
     else:
-        from failover.cli.views import status_lines
-
         print_lines(status_lines(status, time.time(), Screen.of(sys.stdout)))
     return int(arguments.check and not status["usable"])
-
-
-def only(status: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """The document with nothing but this uplink among its uplinks; ControlError if there is no such one."""
-    if name is None:
-        return status
-    found = [uplink for uplink in status["uplinks"] if uplink["name"] == name]
-    if not found:
-        names = [str(uplink["name"]) for uplink in status["uplinks"]]
-        raise ControlError(f"no uplink is named {clean(name)}", meant(name, names) if names else "there is none")
-    return {**status, "uplinks": found, "usable": any(uplink["usable"] for uplink in found)}
 
 
 def tell(arguments: argparse.Namespace) -> int:
@@ -65,7 +53,5 @@ def explain(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found)
     else:
-        from failover.cli.views import explain_lines
-
         print_lines(explain_lines(found, time.time(), Screen.of(sys.stdout)))
     return 0

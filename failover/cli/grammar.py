@@ -163,7 +163,7 @@ WORDS: Final[tuple[Word, ...]] = (
     ),
     Word(
         "events",
-        "happened:list_events",
+        "events:list_events",
         COMMANDS["events"].help,
         "Switches, changes of verdict and whatever else the log tells, each with the id that log and journal give it."
         " Without an agent, the journal in --state is read. `~` marks a time by a clock that nobody had set.",

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from failover.cli.asking import ask, only
+from failover.cli.asking import ask
 from failover.cli.screen import Screen, print_json, print_lines
+from failover.cli.views import only, probe_lines
 from failover.export.client import call, socket_path
 from failover.export.words import cleaned
 
@@ -37,8 +38,6 @@ def probe(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"uplink": name, "targets": told})
     else:
-        from failover.cli.views import probe_lines
-
         print_lines(probe_lines(cleaned(told), Screen.of(sys.stdout)))
     return 0
 

@@ -1,20 +1,35 @@
-"""The documents of the agent as lines for people. Everything that came in with them is cleaned before it is shown."""
+"""The documents of the agent as lines for people, and what part of one is wanted.
+
+Everything that came in with them is cleaned before it is shown.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import Any, Final
 
 from failover.cli.screen import Screen
+from failover.export.commands import meant
 from failover.export.words import COLUMNS, cleaned, clock, milliseconds, ratio, remarks, rows, sentence, span
+from failover.model import ControlError, clean
 
 SPARE: Final = ("answered", "rtt", "loss", "interface", "for")
 """Columns of the status table that a narrow terminal can do without."""
 CANDIDATE_COLUMNS: Final = ("", "uplink", "verdict", "standing", "owes", "relapses", "why")
 DEEP: Final = "    "
 """Before the further lines of a paragraph."""
+
+
+def only(status: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """The document with nothing but this uplink among its uplinks; ControlError if there is no such one."""
+    if name is None:
+        return status
+    found = [uplink for uplink in status["uplinks"] if uplink["name"] == name]
+    if not found:
+        names = [str(uplink["name"]) for uplink in status["uplinks"]]
+        raise ControlError(f"no uplink is named {clean(name)}", meant(name, names) if names else "there is none")
+    return {**status, "uplinks": found, "usable": any(uplink["usable"] for uplink in found)}
 
 
 def status_lines(status: Mapping[str, Any], now: float, screen: Screen) -> Iterator[str]:
@@ -29,15 +44,8 @@ def status_lines(status: Mapping[str, Any], now: float, screen: Screen) -> Itera
 def event_lines(events: Sequence[Mapping[str, Any]], now: float, screen: Screen) -> Iterator[str]:
     """One line per event; `~` marks a time by a clock that nobody had set."""
     for event in cleaned(events):
-        at = ("" if event["clock_trusted"] else "~") + stamp(event["unix_seconds"], now)
+        at = ("" if event["clock_trusted"] else "~") + clock(event["unix_seconds"], now, near=inf)
         yield from screen.wrap(f"{at}  {event['id']}  {event['kind']}: {event['text']}", "  ")
-
-
-def stamp(moment: float, now: float) -> str:
-    """A unix time to the second, with its date if that is not today's."""
-    there = time.localtime(moment)
-    same = there[:3] == time.localtime(now)[:3]
-    return time.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S", there)
 
 
 def probe_lines(told: Sequence[Mapping[str, Any]], screen: Screen) -> Iterator[str]:

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from failover.cli.asking import only
 from failover.cli.screen import Screen, json_text
-from failover.cli.views import status_lines
+from failover.cli.views import only, status_lines
 from failover.export.client import stream
 from failover.export.words import clock
 from failover.model import ControlError, clean

@@ -21,7 +21,7 @@ TEXT_LIMIT: Final = 500
 """Characters of one text of the document."""
 UNITS: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 NEAR: Final = 120.0
-"""Seconds from now within which a clock time is told to the second."""
+"""Seconds from now within which a clock time is told to the second, as a rule."""
 NAMED_MAX: Final = 3
 """Uplinks of which a sentence tells something, so that it stays one."""
 
@@ -87,11 +87,12 @@ def span(seconds: float | None) -> str:
     return f"{count:.0f} {unit}" if count >= 10 else f"{count:.1f}".removesuffix(".0") + f" {unit}"
 
 
-def clock(moment: float, now: float) -> str:
-    """A unix time by the local clock: `14:02`; to the second when it is near; with its date when that is another."""
+def clock(moment: float, now: float, near: float = NEAR) -> str:
+    """A unix time by the local clock: `14:02`; to the second within `near` seconds of now; with its date when that is
+    another."""
     there, here = time.localtime(moment), time.localtime(now)
     date = "" if there[:3] == here[:3] else "%Y-%m-%d "
-    return time.strftime(f"{date}%H:%M:%S" if abs(moment - now) < NEAR else f"{date}%H:%M", there)
+    return time.strftime(f"{date}%H:%M:%S" if abs(moment - now) < near else f"{date}%H:%M", there)
 
 
 def _listed(words: Sequence[str]) -> str:

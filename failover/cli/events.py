@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from failover.cli.asking import ask
 from failover.cli.screen import Screen, complain, json_text, print_json, print_lines
+from failover.cli.views import event_lines
 from failover.cli.watching import coming
 from failover.export.client import socket_path
 from failover.model import ControlError
@@ -89,6 +90,4 @@ def _show_one(event: Event, *, as_json: bool) -> None:
 
 
 def _show(events: list[Event]) -> None:
-    from failover.cli.views import event_lines
-
     print_lines(event_lines(events, time.time(), Screen.of(sys.stdout)))
