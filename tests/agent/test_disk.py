@@ -1,12 +1,16 @@
-"""The running agent on disks that hang or are full, and with anything but its own files in the state directory.
+"""The running agent on disks that hang or are full, with anything but its own files in the state directory, and killed
+while it writes them.
 
 Whatever becomes of the disk, traffic is moved as fast, it is said once, and what happened can be asked for.
+FAILOVER_SEED: which dice for the kills (else they are thrown anew and told).
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +36,10 @@ STARTED = 4.0
 MEMORY_MAX = 60_000
 """kB; 38,000 are usual."""
 PRECIOUS = b"somebody else's\n"
+KILLS = 10
+WRITTEN = 1.0
+"""Seconds after an answer within which what it promised is on disk."""
+CONFIG = "uplinks: [{name: au, interface: wwan0}, {name: docomo, interface: wwan1}, {name: depot, interface: wlan0}]\n"
 
 
 def blackout_is_left(world: World, agent: Agent) -> float:
@@ -223,3 +231,59 @@ def test_a_state_directory_that_is_none_is_said(van: Namespace, tmp_path: Path, 
         assert facts(van).rules
         assert "ready" in past(agent)
         assert agent.stop()[0] == 0
+
+
+# --- killed ----------------------------------------------------------------------------------------------------------
+
+Will = tuple[object, ...]
+COMMANDS: list[tuple[str, dict[str, object]]] = [
+    ("use", {"name": "docomo"}),
+    ("use", {"name": "depot"}),
+    ("drain", {"name": "au", "force": True}),
+    ("undrain", {"name": "au"}),
+    ("auto", {}),
+    ("reload", {}),
+]
+
+
+def will(agent: Agent) -> Will:
+    """What the operator wants, as the agent has it."""
+    status = agent.status()
+    use = status["use"] and status["use"]["name"]
+    return use, *(one["name"] for one in status["uplinks"] if one["drained"])
+
+
+def command_it(agent: Agent, dice: random.Random) -> Will:
+    """Tell it something that it takes; what the operator wants from then on."""
+    word, arguments = dice.choice(COMMANDS)
+    call(agent.socket, word, arguments)
+    return will(agent)
+
+
+def test_killed_at_any_moment_it_keeps_the_operators_will_and_what_happened(van: Namespace, tmp_path: Path) -> None:
+    """What was acknowledged is in force again; of the last moment before the kill it may be what was so before."""
+    seed = int(os.environ.get("FAILOVER_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"again with: FAILOVER_SEED={seed}")
+    dice, ids, wills = random.Random(seed), list[str](), list[Will]()
+    config, state = tmp_path / "failover.yaml", tmp_path / "state"
+    config.write_text(CONFIG)
+    for _ in range(KILLS):
+        with running(van, tmp_path, "--config", str(config), "--state", str(state)) as agent:
+            if dice.random() < 0.3:
+                agent.hear(dice.uniform(0.0, 0.5))
+                agent.kill()
+            else:
+                found = will(agent.ready())
+                assert found in wills or not wills, (found, wills)
+                wills = [found, *(command_it(agent, dice) for _ in range(dice.randint(1, 6)))]
+                agent.process.send_signal(dice.choice((signal.SIGHUP, signal.SIGCONT)))
+                if dice.random() < 0.5:
+                    agent.hear(WRITTEN)
+                    wills = wills[-1:]
+                agent.kill()
+            ids += filter(None, agent.ids)
+            assert not [line for line in warnings(agent) if str(state) in line], agent.lines
+    assert len(set(ids)) == len(ids)
+    written = [entry.id for entry in journal.read(state)]
+    assert len(written) > KILLS
+    assert set(written) <= set(ids)
