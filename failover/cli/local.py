@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from failover.cli.parser import USAGE
 from failover.cli.screen import Screen, complain, print_json, print_lines
@@ -42,7 +43,7 @@ def check_config(arguments: argparse.Namespace) -> int:
 
     from failover.config import CONFIG_PATH, Config, ConfigError
     from failover.config.reading import load_with_warnings
-    from failover.config.summary import lines
+    from failover.config.source import is_missing
     from failover.forecast import forecast
 
     if arguments.file is not None and arguments.config is not None:
@@ -51,7 +52,7 @@ def check_config(arguments: argparse.Namespace) -> int:
     named = arguments.config if arguments.file is None else arguments.file
     path = CONFIG_PATH if named is None else named
     try:
-        missing = named is None and not os.path.exists(path)
+        missing = named is None and is_missing(Path(path))
         config, warnings = (Config(), ()) if missing else load_with_warnings(path)
     except ConfigError as error:
         if not arguments.json:
@@ -63,16 +64,19 @@ def check_config(arguments: argparse.Namespace) -> int:
         print_json({"ok": True, "warnings": [asdict(warning) for warning in warnings], **found})
         return FINE
     head = f"{clean(path, 1000)}: " + ("not there, so the defaults hold" if missing else "fine")
-    warned = [f"warning: {warning}" for warning in warnings]
-    screen = Screen.of(sys.stdout)
-    print_lines(part for line in (head, *warned, *lines(found)) for part in _wrapped(screen, line))
+    print_lines(_config_lines([head, *(f"warning: {warning}" for warning in warnings)], found))
     return FINE
 
 
-def _wrapped(screen: Screen, line: str) -> list[str]:
-    """A line that keeps its indent."""
-    indent = line[: len(line) - len(line.lstrip())]
-    return screen.wrap(clean(line.lstrip(), 1000), f"{indent}  ", indent)
+def _config_lines(head: Iterable[str], found: Mapping[str, Any]) -> Iterator[str]:
+    """A config in words; each line keeps its indent where it is broken."""
+    from failover.config.summary import lines
+
+    screen = Screen.of(sys.stdout)
+    for line in (*head, *lines(found)):
+        text = line.lstrip()
+        indent = line[: len(line) - len(text)]
+        yield from screen.wrap(clean(text, 1000), f"{indent}  ", indent)
 
 
 def doctor(arguments: argparse.Namespace) -> int:

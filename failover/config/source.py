@@ -25,7 +25,7 @@ class ConfigFile:
 
     def load(self) -> tuple[Config, tuple[Problem, ...]]:
         """The config and its warnings. Raises ConfigError."""
-        if not self._needed and _is_missing(self.path):
+        if not self._needed and is_missing(self.path):
             return Config(), ()
         loaded = load_with_warnings(self.path, _open_regular)
         self._needed = True
@@ -52,7 +52,7 @@ class ConfigFile:
         return f"{path} is in force" if self._needed else f"there is no {path}, so the defaults hold"
 
 
-def _is_missing(path: Path) -> bool:
+def is_missing(path: Path) -> bool:
     """Whether there is no such file; one that may not be looked at is not missing."""
     try:
         path.stat()

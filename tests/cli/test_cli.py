@@ -223,6 +223,28 @@ def test_a_named_file_has_to_be_there_and_the_default_one_has_not(
     assert "uplinks: discovered from the default routes" in capsys.readouterr().out
 
 
+HIDDEN = """
+import os, sys
+import failover.cli.local, failover.config.source, failover.forecast
+from failover.cli import main
+from failover.cli.grammar import build_parser
+build_parser()  # afterwards, this user may read no module any more
+failover.config.CONFIG_PATH = sys.argv[1]
+os.setuid(54321)
+sys.exit(main(["check"]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_default_file_that_may_not_be_looked_at_is_not_called_missing(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text(GOOD)
+    tmp_path.chmod(0o700)
+    done = subprocess.run([sys.executable, "-c", HIDDEN, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"failover: {path}: cannot be read: Permission denied; name a file that this user may read\n"
+
+
 # --- as a process ----------------------------------------------------------------------------------------------------
 
 
