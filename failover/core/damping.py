@@ -49,6 +49,11 @@ class Standing:
         elif verdict is not Verdict.UNKNOWN:
             self.wait = max(self.wait, after_doubt)
 
+    def acquit(self, now: float, after_doubt: float) -> None:
+        """The last conviction was a mistake: it counts as a doubt."""
+        self.wait, self.convicted, self._chargeable = after_doubt, False, True
+        self.relapses, self._relapsed_at = max(0.0, self.relapses_now(now) - 1), now
+
     def _convict(self, now: float, failback: float) -> None:
         least = 0.0
         if self._chargeable:

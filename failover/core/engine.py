@@ -22,7 +22,7 @@ from failover.core.reconcile import Reconciler
 from failover.memory import Memory
 from failover.model import FAMILIES, Answer, Decision, Family, ProbeNow, ProbeResult, Use
 from failover.picture import Explanation, Snapshot
-from failover.seam import Applied, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
+from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
 
 Event = KernelRead | Applied | ProbeResult | Resumed | WallClock | Asked | Reconfigured
 
@@ -88,8 +88,8 @@ class Engine:
         """The whole picture, with monotonic times."""
         will = self._will
         until = will.until if will.until < inf else None
-        uplinks, warnings = self._fleet.views(will.drained), self._kernel.desired.warnings
-        return Snapshot(dict(self._decisions), uplinks, will.use, until, will.strict, warnings)
+        uplinks = self._fleet.views(will.drained)
+        return Snapshot(dict(self._decisions), uplinks, will.use, until, will.strict, self._warned)
 
     def explain(self, now: float) -> tuple[Explanation, ...]:
         """Why each family's traffic goes where it goes, and what would change that."""
@@ -99,6 +99,11 @@ class Engine:
     def memory(self, now: float) -> Memory:
         """What an engine that comes after this one is to be given."""
         return self._recall.take(now, self._will, self._fleet)
+
+    @property
+    def _warned(self) -> tuple[str, ...]:
+        """What stands in the way now."""
+        return (*self._kernel.desired.warnings, *self._fleet.blame.warnings())
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -145,13 +150,9 @@ class Engine:
         lanes = list(touched)
         all_at_once = facts or willed or min(self._policy_due.values()) <= now
         families = set(FAMILIES) if all_at_once else set()
-        for lane in lanes:
-            lane.health.judge(now, self._fleet.witness(lane))
-            if lane.health.suspicious(now):
-                lane.schedule.burst(now)
-            if lane.turned(now, self.config):
-                effects.append(notices.verdict(lane))
-                families.add(lane.family)
+        for lane in self._fleet.judge(now, lanes):
+            effects.append(notices.verdict(lane))
+            families.add(lane.family)
         for lane in lanes:
             if lane.family not in families and self._fleet.hang_on(lane, self._decisions[lane.family].active):
                 families.add(lane.family)
@@ -164,7 +165,7 @@ class Engine:
             lane.pace(now, decision)
             effects += self._prober.due(now, lane, rivals, decision)
             lane.rearm()
-        return effects
+        return effects + self._warnings.news(now, notices.warnings(self._warned))
 
     def _decide(self, now: float, families: Collection[Family], *, facts: bool) -> list[Effect]:
         """Policy for these families, then the kernel."""
@@ -188,10 +189,9 @@ class Engine:
             return [*switch, *effects]  # the rest follows when the kernel has been read again
         return [*self._plan(now, decided=changed), *effects] if changed or facts else effects
 
-    def _plan(self, now: float, *, decided: bool) -> list[Effect]:
+    def _plan(self, now: float, *, decided: bool) -> list[Apply]:
         self._kernel.want(now, self._fleet.uplinks, self._decisions, self.config.fwmark_mask)
-        news = self._warnings.news(now, notices.warnings(self._kernel.desired.warnings))
-        return [*self._kernel.apply(now, decided=decided), *news]
+        return self._kernel.apply(now, decided=decided)
 
     def _expire(self, now: float) -> list[Effect]:
         before, self._will = self._will, expire(now, self._will)

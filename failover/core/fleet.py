@@ -1,15 +1,16 @@
 """All uplinks in both families: kept in step with the kernel's facts and the config.
 
-Pure. Holds the lanes and finds out what changed; judging and deciding happen elsewhere.
+Pure. Holds the lanes and finds out what changed; how a lane is judged and what is decided lies elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import inf
 
 from failover.config import Config
+from failover.core.blame import Blame
 from failover.core.lane import Lane
 from failover.core.policy import Candidate, Will
 from failover.core.uplinks import Uplink, resolve
@@ -27,6 +28,7 @@ class Fleet:
         self.by_family: dict[Family, list[Lane]] = {family: [] for family in FAMILIES}
         self.renamed: dict[str, str] = {}
         """Old name -> new name of uplinks on the same interface, at the last `follow`."""
+        self.blame = Blame()
         self._lanes: tuple[Lane, ...] = ()
         self._random = random
 
@@ -44,6 +46,7 @@ class Fleet:
         for family in FAMILIES:
             known = {self.renamed.get(lane.uplink.name, lane.uplink.name): lane for lane in self.by_family[family]}
             self.by_family[family] = [self._lane(now, uplink, family, known) for uplink in self.uplinks]
+            self.blame.keep(family, self.by_family[family])
         self._lanes = tuple(lane for family in FAMILIES for lane in self.by_family[family])
         after = {uplink.name: uplink.interface for uplink in self.uplinks}
         notices = [
@@ -75,14 +78,35 @@ class Fleet:
         since = [r.receiving_since for r in rivals if r.last_heard is not None and r.last_heard >= silent]
         return min((at for at in since if at is not None), default=None)
 
-    def silent_rivals(self, now: float, heard: Lane) -> list[Lane]:
-        """Lanes in doubt that the answer on `heard` tells something about; a new witness is worth another burst."""
-        rivals = self.by_family[heard.family]
-        silent = [lane for lane in rivals if lane is not heard and lane.verdict is Verdict.DOUBTFUL]
+    def concerned(self, now: float, heard: Lane) -> list[Lane]:
+        """Other lanes that an answer on `heard` tells something about: those in doubt, and those behind a portal.
+
+        A new witness is worth another burst.
+        """
+        family = self.by_family[heard.family]
+        self.blame.weigh(now, heard.family, family)
+        rivals = [lane for lane in family if lane is not heard]
+        silent = [lane for lane in rivals if lane.verdict is Verdict.DOUBTFUL]
         if heard.health.receiving_since == now:
             for lane in silent:
                 lane.schedule.rest()
-        return silent
+        return silent + [lane for lane in rivals if lane.verdict is Verdict.PORTAL]
+
+    def judge(self, now: float, lanes: Iterable[Lane]) -> list[Lane]:
+        """Judge these; returns those whose verdict has changed. Where one meets a portal, the others look for it too:
+        if all find it, it is none."""
+        turned = []
+        for lane in lanes:
+            lane.health.judge(now, self.witness(lane), self.blame.at_fault[lane.family])
+            if lane.health.suspicious(now):
+                lane.schedule.burst(now)
+            if lane.turned(now, self.config):
+                turned.append(lane)
+        for lane in turned:
+            for rival in self.by_family[lane.family] if lane.verdict is Verdict.PORTAL else ():
+                if rival is not lane:
+                    rival.schedule.others_within(now, 0.0)
+        return turned
 
     def hang_on(self, lane: Lane, active: str | None) -> bool:
         """Whether traffic of a shaky active uplink may wait for this one to be proven."""

@@ -7,6 +7,7 @@ attributes. What other uplinks do enters as one number: since when one of them h
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import inf
 from typing import Final, assert_never
@@ -61,7 +62,10 @@ class Health:
         self._late: dict[str, int] = {}
         """Overdue probes since the last answer, by target."""
         self._refused: dict[str, int] = {}
-        self._portals: set[str] = set()
+        self.strange: dict[str, float] = {}
+        """Pages in whose place something else came when they were last heard of, and since when it does."""
+        self.fine: dict[str, float] = {}
+        """Pages that came as expected, and when they did last."""
         self._targets: Sequence[Target] = ()
         self._quick: frozenset[str] = frozenset()
         """Targets that a burst can ask."""
@@ -76,7 +80,7 @@ class Health:
         self._targets = targets
         self._quick = frozenset([t.url for t in targets if not t.kind.is_web] or urls)
         self._forget()
-        self._portals.intersection_update(urls)
+        self.void(self.strange.keys() - urls, self.fine.keys() - urls)
         self.record.keep_targets(urls)
         self.record.clear()
         self._judge_unaimed(now)
@@ -91,7 +95,8 @@ class Health:
         if not old.fault and not _differs(old, path):
             return False
         self._forget()
-        self._portals.clear()
+        self.strange.clear()
+        self.fine.clear()
         self.record.clear()
         self.record.srtt = self.record.baseline = None
         self.last_heard = None
@@ -131,10 +136,13 @@ class Health:
         self.record.heard(url, outcome, result.rtt)
         match outcome:
             case Outcome.ANSWERED | Outcome.LATE | Outcome.CLOCK:
-                self._portals.discard(url)
+                self.strange.pop(url, None)
+                if pending.target.kind.is_web:
+                    self.fine[url] = now
                 self._answered(now, pending, result.rtt)
             case Outcome.PORTAL:
-                self._portals.add(url)
+                self.fine.pop(url, None)
+                self.strange.setdefault(url, now)
                 self._answered(now, pending, result.rtt)
             case Outcome.REFUSED:
                 self._overdue(pending)
@@ -152,11 +160,12 @@ class Health:
 
     # --- judgement ---------------------------------------------------------------------------------------------------
 
-    def judge(self, now: float, witness: float | None) -> None:
+    def judge(self, now: float, witness: float | None, at_fault: Collection[str] = ()) -> None:
         """Apply what has come due.
 
         `witness`: since when another uplink of this family has been receiving, if it was heard after this one fell
-        silent. Silence before that may be a tunnel's, and convicts nobody.
+        silent. Silence before that may be a tunnel's, and convicts nobody. `at_fault`: URLs that are strange over every
+        uplink, which is no portal.
         """
         self._judged = now
         self._witness = inf if witness is None else witness
@@ -169,7 +178,7 @@ class Health:
             return
         self._judge_refusal(now)
         self._judge_silence(now)
-        self._judge_service(now)
+        self._judge_service(now, at_fault)
 
     def deadline(self) -> float:
         """When `judge` must be called next, whatever else happens; inf: not before new evidence."""
@@ -190,6 +199,21 @@ class Health:
             and self.verdict is not Verdict.PORTAL
             and bool(self._live(self._late))
         )
+
+    @property
+    def reached(self) -> bool:
+        """Whether a target that is no web page was answered, when it was last heard of."""
+        seen = self.record.targets
+        return any(seen[t.url].last in (Outcome.ANSWERED, Outcome.LATE) for t in self._targets if not t.kind.is_web)
+
+    def void(self, strange: AbstractSet[str], fine: AbstractSet[str]) -> bool:
+        """Forget that these pages were strange, and that these were fine; True if there was any."""
+        before = len(self.strange) + len(self.fine)
+        for url in strange:
+            self.strange.pop(url, None)
+        for url in fine:
+            self.fine.pop(url, None)
+        return len(self.strange) + len(self.fine) < before
 
     @property
     def refused(self) -> bool:
@@ -362,17 +386,25 @@ class Health:
             text = f"silent for {now - since:.1f} s, {unanswered} probes unanswered while another uplink receives"
             self._sign(now, Sign.CONVICTION, text)
 
-    def _judge_service(self, now: float) -> None:
+    def _judge_service(self, now: float, at_fault: Collection[str]) -> None:
         """What goes beyond silence: portal and brownout, for a link that answers."""
-        if self._portals:
+        if self._walled(at_fault):
             self._sign(now, Sign.PORTAL, "a portal answers in the target's place")
         elif self.verdict is Verdict.PORTAL:
-            self._sign(now, Sign.PORTAL_OVER, "the portal is gone")
+            blamed = next((f"no portal: it is {url} that answers strangely" for url in self.strange), "")
+            self._sign(now, Sign.PORTAL_OVER, blamed or "the portal is gone")
         self.record.judge()
         if self.record.brownout:
             self._sign(now, Sign.BROWNOUT, self._brownout_text())
         elif self.verdict is Verdict.DEGRADED:
             self._sign(now, Sign.RECOVERY, "loss and latency are normal again")
+
+    def _walled(self, at_fault: Collection[str]) -> bool:
+        """Whether something answers in a page's place, and since it does, no other page came as it should."""
+        if not self.strange:
+            return False
+        fine = max(self.fine.values(), default=-inf)
+        return any(since > fine and url not in at_fault for url, since in self.strange.items())
 
     def _brownout_text(self) -> str:
         lost, count = self.record.loss()

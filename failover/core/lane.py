@@ -15,7 +15,7 @@ from failover.core.health import Health
 from failover.core.policy import PROOF_AGE, Candidate
 from failover.core.schedule import METERED_FACTOR, PORTAL_INTERVAL, STANDBY_FACTOR, Schedule
 from failover.core.uplinks import Uplink
-from failover.core.verdicts import LOST
+from failover.core.verdicts import LOST, RECEIVING
 from failover.model import Decision, Family, Reason, Target, Verdict
 from failover.picture import FamilyView
 
@@ -85,7 +85,10 @@ class Lane:
         verdict = self.health.verdict
         if verdict is self.verdict:
             return False
+        wronged = self.verdict is Verdict.PORTAL and bool(self.health.strange)
         self.verdict = verdict
+        if wronged and verdict in RECEIVING:
+            self.standing.acquit(now, config.detection.return_after)
         self.standing.turn(now, verdict, config.policy.failback_after, config.detection.return_after)
         if verdict is Verdict.UP and self.standing.convicted:
             self.schedule.others_within(now, max(0.0, self.standing.until() - CHECK_BEFORE_RETURN - now))

@@ -30,6 +30,8 @@ class Once:
 
     def news(self, now: float, present: Mapping[str, Notice]) -> list[Notice]:
         """Those that were not there the last time."""
+        if not present and not self._lasting:
+            return []
         self._said = {key: at for key, at in self._said.items() if now < at + REPEATED}
         begun = sorted(present.keys() - self._lasting - self._said.keys())
         self._lasting = frozenset(present)

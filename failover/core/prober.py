@@ -41,7 +41,7 @@ class Prober:
         if lane.health.last_heard != now:
             return [lane]
         lane.schedule.rest()
-        return [lane, *fleet.silent_rivals(now, lane)]
+        return [lane, *fleet.concerned(now, lane)]
 
     def due(self, now: float, lane: Lane, rivals: Sequence[Lane], decision: Decision) -> list[SendProbe]:
         """Everything this lane has to send now, and its standby with it."""

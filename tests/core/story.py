@@ -47,6 +47,7 @@ class Story:
         self.health.aim(-10.0, [target(letter) for letter in letters])
         self.health.follow(-10.0, PATHS["there"])
         self.witness: float | None = None
+        self.at_fault: list[str] = []
         self.now = -10.0
         self._open: dict[str, list[tuple[int, float]]] = {}
         self._last = 0
@@ -84,7 +85,7 @@ class Story:
 
     def _judge(self, at: float) -> None:
         self.now = at
-        self.health.judge(at, self.witness)
+        self.health.judge(at, self.witness, self.at_fault)
         assert self.health.deadline() > at
 
     def _do(self, word: str, what: str, line: str) -> None:
@@ -97,6 +98,8 @@ class Story:
                 self.hear(letter, OUTCOMES[word], oldest=word == "late")
         elif word == "witness":
             self.witness = float(what) if what else None
+        elif word == "blame":
+            self.at_fault = [target(letter).url for letter in what.strip("-")]
         elif word == "path":
             health.follow(self.now, PATHS[what])
         elif word == "aim":
