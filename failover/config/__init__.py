@@ -63,16 +63,26 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """All in seconds but the last three. DESIGN: a fixed threshold wins within noise; the knee is 0.35 s."""
+    """How soon silence counts. DESIGN: a fixed threshold wins within noise; the knee is 0.35 s."""
 
     suspicion: float = 0.25
+    """Age of an unanswered probe at which the other targets are asked."""
     doubt: float = 0.35
+    """Silence after which new flows leave."""
     conviction: float = 1.5
+    """Silence after which everything leaves."""
     return_after: float = 10.0
+    """Replies after a doubt before new flows come back."""
     conviction_sends: int = 6
+    """Unanswered probes that a conviction takes."""
     rtt_factor: float = 2.5
+    """Round trips that a doubt waits at least."""
     profile: str = "balanced"
     """What the numbers start from, for people."""
+
+
+SECONDS: Final = ("suspicion", "doubt", "conviction", "return_after")
+"""The fields of Detection that are seconds; the other numbers count."""
 
 
 PROFILES: Final = {
@@ -87,7 +97,9 @@ class Policy:
     """When traffic comes back, and what comes along."""
 
     failback_after: float = 60.0
+    """Seconds of proven health after a conviction; doubles per relapse."""
     failback_moves_flows: bool = False
+    """Forwarded traffic too, which breaks its open flows."""
 
 
 @dataclass(frozen=True, slots=True)

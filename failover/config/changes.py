@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from failover.config import Config, Uplink
+from failover.config import SECONDS, Config, Uplink
 from failover.config.values import format_duration
 
 
@@ -52,9 +52,8 @@ def _uplink(before: Uplink, after: Uplink) -> Iterator[str]:
 def _written(config: Config) -> dict[str, str]:
     """Every single value as it would stand in the file."""
     detection, policy = config.detection, config.policy
-    thresholds = ("suspicion", "doubt", "conviction", "return_after")
     return {
-        **{f"detection.{name}": format_duration(getattr(detection, name)) for name in thresholds},
+        **{f"detection.{name}": format_duration(getattr(detection, name)) for name in SECONDS},
         "detection.conviction_sends": str(detection.conviction_sends),
         "detection.rtt_factor": f"{detection.rtt_factor:g}",
         "policy.failback_after": format_duration(policy.failback_after),

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from failover.config import PROFILES, Config, Detection, Policy
+from failover.config import PROFILES, SECONDS, Config, Detection, Policy
 from failover.config.values import format_duration
 from failover.model import FAMILIES, Target
 
-_THRESHOLDS: Final = ("suspicion", "doubt", "conviction", "return_after")
-"""The numbers of detection that are seconds; the others count."""
-_COUNTS: Final = ("conviction_sends", "rtt_factor")
+_NUMBERS: Final = (*SECONDS, "conviction_sends", "rtt_factor")
 
 
 def summary(config: Config) -> dict[str, Any]:
@@ -47,7 +45,7 @@ def urls(targets: Sequence[Target]) -> dict[str, list[str]]:
 
 def _detection(detection: Detection) -> dict[str, Any]:
     profile = PROFILES[detection.profile]
-    numbers = {name: getattr(detection, name) for name in (*_THRESHOLDS, *_COUNTS)}
+    numbers = {name: getattr(detection, name) for name in _NUMBERS}
     usual = {name: getattr(profile, name) for name in numbers if getattr(profile, name) != numbers[name]}
     return {"profile": detection.profile, **_keyed(numbers), "overridden": _keyed(usual)}  # as the profile has them
 
@@ -113,7 +111,7 @@ def _megabytes(size: int) -> str:
 
 
 def _detection_line(detection: Mapping[str, Any]) -> str:
-    shown = {name: _shown(name, detection) for name in (*_THRESHOLDS, *_COUNTS)}
+    shown = {name: _shown(name, detection) for name in _NUMBERS}
     overridden = detection["overridden"]
     usual = [f"{name} of {_shown(name, overridden)}" for name in shown if _key(name) in overridden]
     return (
@@ -124,12 +122,12 @@ def _detection_line(detection: Mapping[str, Any]) -> str:
 
 
 def _key(name: str) -> str:
-    return f"{name}_seconds" if name in _THRESHOLDS else name
+    return f"{name}_seconds" if name in SECONDS else name
 
 
 def _shown(name: str, numbers: Mapping[str, float]) -> str:
     number = numbers[_key(name)]
-    return format_duration(number) if name in _THRESHOLDS else f"{number:g}"
+    return format_duration(number) if name in SECONDS else f"{number:g}"
 
 
 def _policy_line(policy: Mapping[str, Any]) -> str:

@@ -47,8 +47,7 @@ class _Reply:
 class Scrape:
     """The server. `start` raises OSError when the address cannot be had."""
 
-    def __init__(self, listen: str, prepare: Prepare, health: Health = str) -> None:
-        """Without `health`, to answer at all is healthy."""
+    def __init__(self, listen: str, prepare: Prepare, health: Health) -> None:
         self.listen = listen
         self._prepare, self._health = prepare, health
         self._pages: asyncio.Future[tuple[bytes, bytes]] | None = None

@@ -31,7 +31,7 @@ def scrape(times: int) -> list[Figure]:
         traffic()  # what the agent reads, though the virtual interfaces are not in it
         return van.page()
 
-    took, late = asyncio.run(_measured(Scrape("127.0.0.1:0", prepare), times + 1))
+    took, late = asyncio.run(_measured(Scrape("127.0.0.1:0", prepare, lambda: ""), times + 1))
     size = "8 uplinks, 2 families, 8 targets"
     return [
         Figure("scrape, the first", "ms", [1000 * took[0]], note="every label is escaped, once"),

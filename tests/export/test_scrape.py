@@ -143,7 +143,7 @@ def test_a_port_in_use_is_an_error_to_be_told() -> None:
     async def play() -> None:
         async with serving() as first:
             with pytest.raises(OSError, match="in use"):
-                await Scrape(f"127.0.0.1:{first.port}", lambda: lambda: b"").start()
+                await Scrape(f"127.0.0.1:{first.port}", lambda: lambda: b"", str).start()
 
     asyncio.run(play())
 

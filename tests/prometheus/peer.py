@@ -71,7 +71,7 @@ class Yard:
                 self._scraped.notify_all()
             return van.page()
 
-        self._servers[name] = server = Scrape("127.0.0.1:0", prepare)
+        self._servers[name] = server = Scrape("127.0.0.1:0", prepare, lambda: "")
         asyncio.run_coroutine_threadsafe(server.start(), self._loop).result(PATIENCE)
         return server.port
 
