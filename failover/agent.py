@@ -29,7 +29,7 @@ from typing import Any, Final, assert_never
 
 from failover import __version__
 from failover.config import Config, Reconfigured
-from failover.config.source import ConfigFile
+from failover.config.source import KEPT, ConfigFile, Loaded
 from failover.core.diff import is_switch
 from failover.core.engine import Engine, Event
 from failover.desk import Desk, Sources
@@ -101,19 +101,17 @@ def run(options: Options) -> int:
     claim_standard_streams()
     sys.setswitchinterval(GIVE_WAY)
     source = ConfigFile(options.config)
-    config, warnings = source.load()
+    loaded = source.begin(options.state / KEPT)
     require_capabilities()
     require_descriptors()
     with sole_instance(options.socket):
         log = Log()
-        for warning in warnings:
-            log.say("config", str(warning))
-        return asyncio.run(_serve(options, source, config, log))
+        return asyncio.run(_serve(options, source, loaded, log))
 
 
-async def _serve(options: Options, source: ConfigFile, config: Config, log: Log) -> int:
+async def _serve(options: Options, source: ConfigFile, loaded: Loaded, log: Log) -> int:
     with closing(Kernel(Ledger(options.ledgers[0]))) as kernel, closing(Watch(kernel.port)) as watch:
-        agent = Agent(options, source, config, log, kernel, watch)
+        agent = Agent(options, source, loaded, log, kernel, watch)
         try:
             await agent.open()
             return await agent.pump()
@@ -125,11 +123,11 @@ class Agent:
     """One Engine and its surroundings: `open`, `pump` until the end, `close`."""
 
     def __init__(
-        self, options: Options, source: ConfigFile, config: Config, log: Log, kernel: Kernel, watch: Watch
+        self, options: Options, source: ConfigFile, loaded: Loaded, log: Log, kernel: Kernel, watch: Watch
     ) -> None:
         """To be made in the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._log, self._kernel = log, kernel
+        self._source, self._log, self._kernel = source, log, kernel
         self._numbering = Numbering(os.urandom(4).hex())
         self._supervisor = Supervisor()
         self._tick = min(TICK, self._supervisor.interval or TICK)
@@ -140,15 +138,14 @@ class Agent:
         """The wall clock, as last looked at."""
         self._storage = Storage(options.state, self._stamp(), self._say)
         self._past = self._storage.past()
-        self._engine = Engine(config, random.random, self._past.memory)
+        self._engine = Engine(loaded.config, random.random, self._past.memory)
         self._probes = Probes(self._loop, self._probed, self._resolvers)
         self._metrics = Metrics()
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
-        self._reloads = Reload(source, config, self._take, self._reloaded, self._say)
+        self._reloads = Reload(source, loaded, self._take, self._reloaded, self._say)
         self._pulse = Pulse()
         sources = Sources(self._engine, self._metrics, self._storage, self._pulse, self._past.entries, self._about)
         self._desk = Desk(options.socket, sources, self._say)
-        self._listen = config.metrics.listen
         self._ended: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = inf
@@ -173,8 +170,9 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-        await self._desk.open(self._listen, self._ask, self._reload)
+        await self._desk.open(self._engine.config.metrics.listen, self._ask, self._reload)
         self._say("started", f"failover {__version__}, pid {os.getpid()}")
+        self._reloads.begin()
         for complaint in self._past.complaints:
             self._say("warning", complaint)
         self._forgetful = time.monotonic() + REMEMBERED
@@ -374,11 +372,14 @@ class Agent:
     def _reload(self) -> asyncio.Task[Answer]:
         self._supervisor.reloading()
         self._desk.keep()
-        return self._reloads.ask()
+        reload = self._reloads.ask()
+        reload.add_done_callback(lambda _: self._supervisor.reloaded())
+        return reload
 
     def _reloaded(self, ok: bool) -> None:
         self._metrics.reloaded(ok)
-        self._supervisor.reloaded()
+        if ok:
+            self._storage.keep(KEPT, self._source.keepsake())
 
     async def _take(self, config: Config) -> str:
         """Put it in force; what could not be had is the answer."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from failover.config import Config, ConfigError
 from failover.config.changes import changes
-from failover.config.source import ConfigFile
+from failover.config.source import ConfigFile, Loaded
 from failover.export.log import Say
 from failover.model import Answer
 
@@ -25,19 +25,28 @@ class Reload:
     def __init__(
         self,
         source: ConfigFile,
-        config: Config,
+        loaded: Loaded,
         take: Callable[[Config], Awaitable[str]],
         judged: Callable[[bool], None],
         say: Say,
     ) -> None:
-        """To be made in the running loop; `config` is the one in force."""
+        """To be made in the running loop; what is `loaded` is in force."""
         self.path = source.path
-        self.problems: tuple[str, ...] = ()
+        self.problems = tuple(map(str, loaded.problems[:SHOWN]))
         """Of the file as last read, the first few; none when it is in force."""
-        self._source, self._config, self._take, self._judged, self._say = source, config, take, judged, say
+        self._source, self._loaded, self._config = source, loaded, loaded.config
+        self._take, self._judged, self._say = take, judged, say
         self._lock = asyncio.Lock()
         self._asked: set[asyncio.Task[Answer]] = set()
         self._next: asyncio.Task[Answer] | None = None
+
+    def begin(self) -> None:
+        """Say what the config is that the agent starts with."""
+        for note in (*self._loaded.warnings, *self._loaded.problems):
+            self._say("config", str(note))
+        if self._loaded.problems:
+            self._say("warning", f"{self.path} is refused; the config that was last in force still is")
+        self._judged(not self._loaded.problems)
 
     def ask(self) -> asyncio.Task[Answer]:
         """Have it read; the answer comes when it was."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -78,7 +78,11 @@ class Storage:
 
     def remember(self, memory: Memory, stamp: Stamp) -> None:
         """Write this instead of what was remembered before."""
-        self._writer.remember(memories.encode(memory, stamp))
+        self.keep(memories.NAME, memories.encode(memory, stamp))
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Make `data` the whole file of that name in the folder."""
+        self._writer.keep(name, data)
 
     def tick(self, now: float) -> None:
         """Pass on what is due, say what became of the disk; to be called every second or so."""
@@ -112,11 +116,12 @@ class _Writer:
         self._bytes = 0
         self._flying = 0
         """Lines that the disk has been given, and not yet taken."""
-        self._memory: bytes | None = None
+        self._files: dict[str, bytes] = {}
+        """Those to be replaced, by name."""
         self._mourned = 0
         self._ending = False
         self._unwritten = self._unkept = ""
-        """Why the journal could not be written the last time; why the memory."""
+        """Why the journal could not be written the last time; why a file."""
         self._asked_at: float | None = None
         """Since when the disk has not answered; None: nothing is asked of it."""
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
@@ -138,10 +143,10 @@ class _Writer:
                 self._fit(sum(map(len, lines)))
                 self._change.notify_all()
 
-    def remember(self, data: bytes) -> None:
+    def keep(self, name: str, data: bytes) -> None:
         """The newest is enough."""
         with self._change:
-            self._memory = data
+            self._files[name] = data
             self._change.notify_all()
 
     def trouble(self, now: float) -> str:
@@ -180,25 +185,25 @@ class _Writer:
             with self._change:
                 if self._unwritten or self._unkept:
                     self._change.wait_for(lambda: self._ending or (self._lines and not self._unwritten), self._retry)
-                self._change.wait_for(lambda: self._ending or self._lines or self._memory is not None)
-                ending, lines, memory = self._ending, list(self._lines), self._memory
+                self._change.wait_for(lambda: self._ending or self._lines or self._files)
+                ending, lines, files = self._ending, list(self._lines), self._files
                 self._lines.clear()
-                self._bytes, self._memory, self._flying = 0, None, len(lines)
-            self._write(lines, memory)
+                self._bytes, self._files, self._flying = 0, {}, len(lines)
+            self._write(lines, files)
 
-    def _write(self, lines: Sequence[bytes], memory: bytes | None) -> None:
+    def _write(self, lines: Sequence[bytes], files: Mapping[str, bytes]) -> None:
         """Put them on disk; what fails waits for the next time."""
         self._asked_at = time.monotonic()
         unwritten = _error(journal.append, self._folder, b"".join(lines)) if lines else ""
-        unkept = _error(replace, self._folder / memories.NAME, memory) if memory is not None else ""
+        tried = {name: _error(replace, self._folder / name, data) for name, data in files.items()}
+        failed = {name: why for name, why in tried.items() if why}
         with self._change:
             self._flying = 0
             if unwritten:
                 self._lines.extendleft(reversed(lines))
                 self._fit(sum(map(len, lines)))
-            if unkept and self._memory is None:
-                self._memory = memory
-            self._unwritten, self._unkept, self._asked_at = unwritten, unkept, None
+            self._files = {name: files[name] for name in failed} | self._files
+            self._unwritten, self._unkept, self._asked_at = unwritten, next(iter(failed.values()), ""), None
 
     def _fit(self, more: int) -> None:
         """So many bytes have been added: the oldest lines give way."""

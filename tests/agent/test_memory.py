@@ -11,7 +11,7 @@ from failover.lab import faults
 from failover.lab.namespaces import Namespace
 from failover.lab.world import World
 from failover.model import NoticeKind
-from tests.agent.running import running
+from tests.agent.running import running, scrape
 
 
 def test_the_operators_will_outlives_even_a_kill(van: Namespace, tmp_path: Path) -> None:
@@ -56,3 +56,24 @@ def test_one_id_in_log_journal_and_answers(world: World, van: Namespace, tmp_pat
         past = call(second.ready().socket, "events", {"limit": 1000})["events"]
         assert number in [entry["id"] for entry in past]
         assert past[-1]["id"].split("-")[0] != number.split("-")[0]
+
+
+def test_a_bad_config_does_not_keep_an_agent_away_that_once_had_a_good_one(van: Namespace, tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text("uplinks: [{name: au, interface: wwan0}, {name: docomo, interface: wwan1}]\n")
+    with running(van, tmp_path, "--config", str(path)) as first:
+        first.ready().all_up()
+        first.until(lambda _: (tmp_path / "config.json").exists())
+        first.kill()
+    path.write_text("uplinks: [{name: au, interface: wwan0, metred: yes}]\n")
+    with running(van, tmp_path, "--config", str(path)) as second:
+        second.said(f"failover: config: {path}:1: uplinks[0].metred: unknown key")
+        second.said(f"failover: warning: {path} is refused; the config that was last in force still is")
+        status = second.ready().status()
+        assert [uplink["name"] for uplink in status["uplinks"]] == ["au", "docomo"]
+        assert not status["config"]["ok"]
+        assert "failover_config_reload_ok 0.0" in scrape(van)
+        path.write_text("uplinks: [{name: au, interface: wwan0}]\n")
+        assert "docomo on wwan1 is gone" in call(second.socket, "reload", {})["text"]
+        assert second.status()["config"]["ok"]
+        assert "failover_config_reload_ok 1.0" in scrape(van)

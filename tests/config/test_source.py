@@ -107,3 +107,59 @@ def test_one_that_may_not_be_looked_at_is_not_missing(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     done = subprocess.run([sys.executable, "-c", HIDDEN, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout == f"{path}: cannot be read: Permission denied; name a file that this user may read\n"
+
+
+def kept(path: Path, text: str) -> Path:
+    """What an agent that had this text in force leaves behind."""
+    path.write_text(text)
+    source = ConfigFile(path)
+    source.load()
+    place = path.with_name("kept")
+    place.write_bytes(source.keepsake())
+    return place
+
+
+def test_a_refused_file_gives_way_to_what_was_last_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    place = kept(path, CONFIG)
+    path.write_text("uplinks: [{nme: au}]\n")
+    begun = ConfigFile(path).begin(place)
+    assert [uplink.name for uplink in begun.config.uplinks] == ["au"]
+    assert begun.problems
+    assert all(problem.source == str(path) for problem in begun.problems)
+    path.write_text("metrics: {listen: none}\n")
+    assert ConfigFile(path).begin(place).config.uplinks == ()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda place: place.unlink(),
+        lambda place: place.write_bytes(place.read_bytes()[:-10]),
+        lambda place: place.write_bytes(b"[" * 100_000),
+        lambda place: place.write_bytes(b'{"path": 1}'),
+        lambda place: place.write_bytes(place.read_bytes().replace(b"interface", b"interfaze")),
+        lambda place: place.write_bytes(place.read_bytes().replace(b"failover.yaml", b"another.yaml")),
+        lambda place: place.rename(place.with_name("elsewhere")) and place.mkdir(),
+    ],
+    ids=["gone", "torn", "deep", "odd", "bad itself", "of another file", "folder"],
+)
+def test_without_it_the_file_is_refused(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    path = tmp_path / "failover.yaml"
+    place = kept(path, CONFIG)
+    path.write_text("uplinks: 7\n")
+    spoil(place)
+    with pytest.raises(ConfigError, match="uplinks: "):
+        ConfigFile(path).begin(place)
+
+
+def test_what_was_last_in_force_is_what_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text(CONFIG)
+    source = ConfigFile(path)
+    source.load()
+    before = source.keepsake()
+    path.write_text("uplinks: 7\n")
+    with pytest.raises(ConfigError):
+        source.load()
+    assert source.keepsake() == before
