@@ -24,12 +24,13 @@ def show_status(arguments: argparse.Namespace) -> int:
         from failover.cli.watching import watch
 
         return watch(path, arguments.name, as_json=arguments.json)
-    status = only(call(path, "status", {})["status"], arguments.name)
+    status = call(path, "status", {})["status"]
+    wanted = only(status, arguments.name)
     if arguments.json:
-        print_json(status)
+        print_json(wanted)
     else:
-        print_lines(status_lines(status, time.time(), Screen.of(sys.stdout)))
-    return int(arguments.check and not status["usable"])
+        print_lines(status_lines(status, arguments.name, time.time(), Screen.of(sys.stdout)))
+    return int(arguments.check and not wanted["usable"])
 
 
 def tell(arguments: argparse.Namespace) -> int:

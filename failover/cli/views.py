@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from failover.cli.screen import Screen
 from failover.export.commands import meant
-from failover.export.words import COLUMNS, cleaned, clock, milliseconds, ratio, remarks, rows, sentence, span
+from failover.export.words import COLUMNS, about, cleaned, clock, milliseconds, ratio, remarks, rows, sentence, span
 from failover.model import ControlError, clean
 
 SPARE: Final = ("answered", "rtt", "loss", "interface", "for")
@@ -32,13 +32,13 @@ def only(status: dict[str, Any], name: str | None) -> dict[str, Any]:
     return {**status, "uplinks": found, "usable": any(uplink["usable"] for uplink in found)}
 
 
-def status_lines(status: Mapping[str, Any], now: float, screen: Screen) -> Iterator[str]:
-    """Sentence, warnings, table."""
-    yield from screen.wrap(sentence(status, now))
+def status_lines(status: Mapping[str, Any], name: str | None, now: float, screen: Screen) -> Iterator[str]:
+    """Sentence, warnings, table; with a name the sentence begins with that uplink, and the table has no other."""
+    yield from screen.wrap(sentence(status, now) if name is None else about(status, name, now))
     for remark in remarks(status):
         yield from screen.wrap(remark)
-    if status["uplinks"]:
-        yield from screen.table(COLUMNS, list(rows(status, now)), SPARE)
+    if shown := list(rows(status, now, name)):
+        yield from screen.table(COLUMNS, shown, SPARE)
 
 
 def event_lines(events: Sequence[Mapping[str, Any]], now: float, screen: Screen) -> Iterator[str]:

@@ -52,11 +52,11 @@ def watch(path: Path, name: str | None, *, as_json: bool) -> int:
     """Show how things are until interrupted: in place on a terminal, else anew at each change."""
     pictures = _pictures(path, name)
     if as_json or not sys.stdout.isatty():
-        for text in _changes(pictures, as_json=as_json):
+        for text in _changes(pictures, name, as_json=as_json):
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
     else:
-        _draw(pictures)
+        _draw(pictures, name)
     return 0
 
 
@@ -68,8 +68,9 @@ def _pictures(path: Path, name: str | None) -> Iterator[Line | ControlError]:
             if isinstance(line, ControlError):
                 raise line
             if "status" in line:
-                yield only(line["status"], name)
+                only(line["status"], name)
                 met = True
+                yield line["status"]
         except ControlError as error:
             if not met:
                 raise
@@ -79,17 +80,17 @@ def _pictures(path: Path, name: str | None) -> Iterator[Line | ControlError]:
 # --- no terminal -----------------------------------------------------------------------------------------------------
 
 
-def _changes(pictures: Iterator[Line | ControlError], *, as_json: bool) -> Iterator[str]:
-    """A text for each picture that differs from the one before in more than its ages."""
+def _changes(pictures: Iterator[Line | ControlError], name: str | None, *, as_json: bool) -> Iterator[str]:
+    """A text for each picture that differs from the one before in more than its ages, as far as `name` goes."""
     before: object = None
     for picture in pictures:
         if isinstance(picture, ControlError):
             before = None
             yield json_text({"error": str(picture)}, indent=None) if as_json else f"{_now()} {_gone(picture)}"
-        elif (essence := _essence(picture)) != before:
+        elif (essence := _essence(wanted := only(picture, name))) != before:
             before = essence
-            lines = status_lines(picture, time.time(), Screen(None))
-            yield json_text(picture, indent=None) if as_json else f"{_now()} " + "\n".join(lines) + "\n"
+            lines = status_lines(picture, name, time.time(), Screen(None))
+            yield json_text(wanted, indent=None) if as_json else f"{_now()} " + "\n".join(lines) + "\n"
 
 
 def _now() -> str:
@@ -116,9 +117,9 @@ def _essence(status: Line) -> object:
 # --- a terminal ------------------------------------------------------------------------------------------------------
 
 
-def _draw(pictures: Iterator[Line | ControlError]) -> None:
+def _draw(pictures: Iterator[Line | ControlError], name: str | None) -> None:
     with _alternate_screen():
-        window = _Window()
+        window = _Window(name)
         signal.signal(signal.SIGWINCH, window.resized)
         for picture in pictures:
             window.show(picture)
@@ -143,7 +144,8 @@ def _terminated(number: int, _: FrameType | None) -> None:
 class _Window:
     """The last picture on the terminal, drawn over the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str | None) -> None:
+        self._name = name
         self._status: Line | None = None
         self._at = 0.0
         self._trouble = ""
@@ -175,7 +177,7 @@ class _Window:
 
     def _picture(self, screen: Screen) -> str:
         """What replaces the picture before: each line to its end, then the rest of the screen."""
-        lines = [] if self._status is None else list(status_lines(self._status, self._at, screen))
+        lines = [] if self._status is None else list(status_lines(self._status, self._name, self._at, screen))
         if self._trouble:
             seen = f"this was at {clock(self._at, time.time())}:" if lines else ""
             lines = [*screen.wrap(self._trouble), seen, *lines]

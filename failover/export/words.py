@@ -7,6 +7,7 @@ Moments are told by this machine's clock: `now` is the unix time at which the do
 from __future__ import annotations
 
 import enum
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ OTHER_WORDS: Final = {
 WELL: Final = "answers"
 """The text of an uplink of which there is nothing else to say."""
 
+UNMEASURED: Final = ("down", "absent")
+"""Verdicts with which loss and round-trip time are those of another time."""
+FROZEN: Final = re.compile(r"silent for ([0-9.]+) s, (.+)")
+"""The text of a verdict of silence: how long it had lasted when the verdict fell, and what for."""
+
 COLUMNS: Final = ("", "uplink", "interface", "family", "verdict", "for", "loss", "rtt", "answered", "why")
 
 
@@ -107,13 +113,25 @@ def _listed(words: Sequence[str]) -> str:
 def sentence(status: Document, now: float | None = None) -> str:
     """How things are, for somebody in a hurry; without `now` it tells no times, and is true until something changes."""
     status = cleaned(status)
+    return "; ".join([*_box(status, now), *_will(status, now)])
+
+
+def about(status: Document, name: str, now: float) -> str:
+    """How one uplink of the document is and what it is for, then how the whole box is."""
+    status = cleaned(status)
+    own = (one for uplink in status["uplinks"] if uplink["name"] == cleaned(name) for one in _own(status, uplink, now))
+    return "; ".join([*own, *_box(status, now, brief=True), *_will(status, now)])
+
+
+def _box(status: Document, now: float | None, *, brief: bool = False) -> list[str]:
+    """A clause for each way that traffic goes; a brief one does not say why it is not another way."""
     ways: dict[tuple[Head, str], list[str]] = {}
     for family, name in status["active"].items():
         if name is not None:
             ways.setdefault((_head(status, name, family), name), []).append(family)
     found = sorted(ways.items(), key=lambda way: list(Head).index(way[0][0]))
-    clauses = [_Way(status, head, name, families, now).clause() for (head, name), families in found]
-    return "; ".join([*(clauses or [_nowhere(status, now)]), *_forwarded(status), *_will(status, now)])
+    clauses = [_Way(status, head, name, families, now, brief).clause() for (head, name), families in found]
+    return [*(clauses or [_nowhere(status, now)]), *_forwarded(status)]
 
 
 def _head(status: Document, name: str, family: str) -> Head:
@@ -144,6 +162,7 @@ class _Way:
     name: str
     families: Sequence[str]
     now: float | None
+    brief: bool
 
     def clause(self) -> str:
         """What is to be said of them."""
@@ -186,6 +205,8 @@ class _Way:
 
     def _because(self) -> str:
         """Why it is not the one that is wanted most, and when that may change."""
+        if self.brief:
+            return ""
         ahead = list(_ahead(self.status, self.name))
         faults = _faults(ahead, self.families, self.now)
         for view in _views(self._mine(), self.families):
@@ -276,6 +297,39 @@ def _is_used(status: Document, uplink: Document) -> bool:
     return status["use"] is not None and bool(status["use"]["name"] == uplink["name"])
 
 
+def _own(status: Document, uplink: Document, now: float) -> Iterator[str]:
+    """What is to be said of one uplink; its families are named where they differ, or one has no way out."""
+    views = uplink["families"]
+    ways = {family: view for family, view in views.items() if view["verdict"] != "absent"} or views
+    said: dict[str, list[str]] = {}
+    for family in ways:
+        said.setdefault(_condition(status, uplink, family, now), []).append(family)
+    only = " only" if len(ways) < len(views) else ""
+    for text, families in said.items():
+        tag = f" ({_listed(families)}{only})" if only or len(said) > 1 else ""
+        yield f"{uplink['name']}{tag} is {text}"
+
+
+def _condition(status: Document, uplink: Document, family: str, now: float) -> str:
+    """The verdict with what is wrong, what the uplink is for, and what it waits for."""
+    view = uplink["families"][family]
+    verdict, age = view["verdict"], _for(view["since_seconds"], now)
+    match verdict:
+        case "up":
+            words = "up"
+        case "down":
+            words = f"down: {_fault(view)}{age}" if _fault(view) != "down" else f"down{age}"
+        case "absent" | "degraded":
+            words = f"{verdict}{age}: {view['text']}"
+        case _:
+            words = OTHER_WORDS.get(verdict, str(verdict)) + age
+    used, receives = status["active"][family] == uplink["name"], verdict in RECEIVING
+    role = ["in use"] if used else ["a standby"] if receives and not uplink["drained"] else []
+    left = _left(status, uplink, family)
+    due = [] if left is None else [f"back not before {clock(now + left, now)}"]
+    return ", ".join([words, *role, *due])
+
+
 def _forwarded(status: Document) -> Iterator[str]:
     """Where forwarded traffic goes, in the families in which that is not where new flows go."""
     ways: dict[str, list[str]] = {}
@@ -302,11 +356,12 @@ def _will(status: Document, now: float | None) -> Iterator[str]:
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
-def rows(status: Document, now: float) -> Iterator[tuple[str, ...]]:
-    """One row of COLUMNS per uplink and family, in order of preference; `*` marks where new flows go."""
-    status = cleaned(status)
-    for uplink in status["uplinks"]:
+def rows(status: Document, now: float, name: str | None = None) -> Iterator[tuple[str, ...]]:
+    """One row of COLUMNS per uplink (or of that one) and family, in order of preference; `*`: where new flows go."""
+    status, name = cleaned(status), cleaned(name)
+    for uplink in (one for one in status["uplinks"] if name in (None, one["name"])):
         for family, view in uplink["families"].items():
+            shown = view["verdict"] not in UNMEASURED
             answered = "never" if view["last_proven_seconds"] is None else f"{span(view['last_proven_seconds'])} ago"
             yield (
                 "*" if status["active"][family] == uplink["name"] else "",
@@ -315,8 +370,8 @@ def rows(status: Document, now: float) -> Iterator[tuple[str, ...]]:
                 family,
                 view["verdict"],
                 span(view["since_seconds"]),
-                ratio(view["loss_ratio"]),
-                milliseconds(view["rtt_seconds"]),
+                ratio(view["loss_ratio"] if shown else None),
+                milliseconds(view["rtt_seconds"] if shown else None),
                 answered,
                 "; ".join(_why(status, uplink, family, now)),
             )
@@ -334,19 +389,31 @@ def milliseconds(seconds: float | None) -> str:
 
 def _why(status: Document, uplink: Document, family: str, now: float) -> Iterator[str]:
     """What is to be said of an uplink besides its verdict: of one that is well nothing."""
-    text = uplink["families"][family]["text"]
+    view = uplink["families"][family]
     yield from ("drained",) if uplink["drained"] else ()
-    yield from (text,) if text != WELL else ()
+    yield from (lasting(view["text"], view["since_seconds"]),) if view["text"] != WELL else ()
     yield from _return(status, uplink, family, now)
+
+
+def lasting(text: str, age: float | None) -> str:
+    """The text of a verdict that fell `age` seconds ago, so that it holds now: a silence has gone on since then."""
+    found = FROZEN.fullmatch(text)
+    return text if found is None or age is None else f"fell silent {span(float(found[1]) + age)} ago: {found[2]}"
 
 
 def _return(status: Document, uplink: Document, family: str, now: float) -> Iterator[str]:
     """Why a healthy uplink is not in use though it is wanted more than the one that is: its hold-down."""
+    left = _left(status, uplink, family)
+    if left is not None:
+        yield f"may take traffic in {span(left)}, at {clock(now + left, now)}"
+
+
+def _left(status: Document, uplink: Document, family: str) -> int | None:
+    """Whole seconds for which its hold-down alone keeps traffic from an uplink that is wanted; None: it does not."""
     view, active = uplink["families"][family], status["active"][family]
     known = any(one["name"] == active for one in status["uplinks"])
-    if known and _waits(view) and uplink in _ahead(status, active):
-        left = ceil(view["hold_remaining_seconds"])
-        yield f"may take traffic in {span(left)}, at {clock(now + left, now)}"
+    waits = known and _waits(view) and uplink in _ahead(status, active)
+    return ceil(view["hold_remaining_seconds"]) if waits else None
 
 
 def remarks(status: Document) -> Iterator[str]:

@@ -150,7 +150,9 @@ def test_status_of_one_uplink(standin: Standin, capsys: Captured) -> None:
     socket = ["--socket", str(standin.path)]
     assert main(["status", "docomo", *socket]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("online by docomo")
+    assert lines[0].startswith(
+        "docomo (ipv4) is up, in use; docomo (ipv6) is not proven yet for 1 min; online by docomo"
+    )
     assert [line[3:9] for line in lines[2:]] == ["docomo", "docomo"]
     assert main(["status", "docmo", *socket]) == 1
     assert capsys.readouterr().err == "failover: no uplink is named docmo (did you mean 'docomo'?)\n"

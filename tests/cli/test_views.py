@@ -161,7 +161,8 @@ def test_nothing_from_the_agent_reaches_a_screen_as_it_is() -> None:
     from failover.export.words import cleaned
 
     lines = [
-        *status_lines(status, UNIX, Screen(None)),
+        *status_lines(status, None, UNIX, Screen(None)),
+        *status_lines(status, EVIL, UNIX, Screen(None)),
         *explained(why),
         *event_lines([replace(entry(2, EVIL), id=EVIL).document()], UNIX, Screen(None)),
         *probe_lines(cleaned([target]), Screen(None)),

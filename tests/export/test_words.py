@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from failover.export.status import document
-from failover.export.words import clock, remarks, rows, sentence, span
+from failover.export.words import about, clock, lasting, remarks, rows, sentence, span
 from failover.model import Decision, Family, Verdict
 from failover.picture import FamilyView, Snapshot, UplinkView
 from tests.export.pictures import NOW, family, snapshot, uplink
@@ -246,13 +246,66 @@ def test_forwarded_traffic_is_told_where_it_goes_another_way(
     assert said == ([words] if words else [])
 
 
+# --- one uplink ------------------------------------------------------------------------------------------------------
+
+ONE = [
+    ([both("au", UP), both("depot", UP)], "depot is up, a standby; online by au since 14:00"),
+    ([both("depot", UP), both("au", UP)], "depot is up, a standby; online by au since 14:00"),
+    ([both("au", UP), uplink("depot", UP, GONE)], "depot (ipv4 only) is up, a standby; online by au since 14:00"),
+    (
+        [both("au", UP), both("depot", SILENT)],
+        "depot is down: silent upstream for 3 min; online by au since 14:00",
+    ),
+    (
+        [both("au", UP), both("depot", view(Verdict.DOWN, "the modem said so"))],
+        "depot is down for 3 min; online by au since 14:00",
+    ),
+    (
+        [both("au", UP), uplink("depot", SILENT, LOSSY)],
+        "depot (ipv4) is down: silent upstream for 3 min;"
+        " depot (ipv6) is degraded for 3 min: 7 of 50 probes lost, rtt 300 ms, a standby; online by au since 14:00",
+    ),
+    ([both("au", UP), both("depot", GONE)], "depot is absent for 3 min: no address; online by au since 14:00"),
+    ([both("au", UP), both("depot", DOUBT)], "depot is in doubt for 2 s; online by au since 14:00"),
+    (
+        [both("depot", BACK), both("au", UP)],
+        "depot is up, a standby, back not before 15:11; online by au since 14:00",
+    ),
+    (
+        [both("au", UP), replace(both("depot", UP), drained=True)],
+        "depot is up; online by au since 14:00; drained: depot",
+    ),
+    (
+        [both("au", replace(DOUBT, last_proven=NOW - 780)), both("depot", PORTAL)],
+        "depot is behind a portal for 3 min; silent: no uplink has answered since 14:13:19; traffic stays on au",
+    ),
+]
+
+
+@pytest.mark.parametrize(("uplinks", "words"), ONE, ids=[words[:60] for _, words in ONE])
+def test_of_one_uplink_the_sentence_begins_with_that_and_goes_on_with_the_box(uplinks: Any, words: str) -> None:
+    assert about(told(decisions=by("au", "au", 780), uplinks=tuple(uplinks)), "depot", UNIX) == words
+
+
+def test_an_uplink_in_use_says_so() -> None:
+    status = told(decisions=by("au", "depot", 780), uplinks=(both("au", UP), both("depot", UP)))
+    assert about(status, "au", UNIX) == (
+        "au (ipv4) is up, in use; au (ipv6) is up, a standby;"
+        " online by au (ipv4) since 14:00; online by depot (ipv6) since 14:00"
+    )
+    assert [row[:4] for row in rows(status, UNIX, "depot")] == [
+        ("", "depot", "wwan-depot", "ipv4"),
+        ("*", "depot", "wwan-depot", "ipv6"),
+    ]
+
+
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
 def test_rows_say_it_in_order() -> None:
     assert list(rows(told(), UNIX))[:3] == [
         ("", "au", "wwan-au", "ipv4", "doubtful", "1 min", "25%", "30 ms", "0.5 s ago", "because"),
-        ("", "au", "wwan-au", "ipv6", "absent", "1 min", "25%", "30 ms", "never", "because"),
+        ("", "au", "wwan-au", "ipv6", "absent", "1 min", "-", "-", "never", "because"),
         ("*", "docomo", "wwan-docomo", "ipv4", "up", "1 min", "25%", "30 ms", "0.5 s ago", "because"),
     ]
 
@@ -277,6 +330,22 @@ def test_of_an_uplink_that_is_well_there_is_nothing_to_say() -> None:
         "au": "",
         "docomo": "drained",
     }
+
+
+def test_a_silence_goes_on() -> None:
+    """What it had lasted when the verdict fell is of no use to whoever reads of it later."""
+    late = replace(DOUBT, since=NOW - 18.0)
+    assert whys(told(uplinks=(both("au", late),)))["au"] == "fell silent 18 s ago: 2 targets unanswered"
+    assert whys(told(uplinks=(both("au", SILENT),)))["au"] == (
+        "fell silent 3 min ago: 6 probes unanswered while another uplink receives"
+    )
+    assert lasting(DOUBT.text, None) == DOUBT.text
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DOWN, Verdict.ABSENT])
+def test_of_an_uplink_that_is_not_there_nothing_is_measured(verdict: Verdict) -> None:
+    (measured, *_) = rows(told(uplinks=(both("au", view(verdict)),)), UNIX)
+    assert measured[6:8] == ("-", "-")
 
 
 def test_what_the_operator_wants_is_preferred() -> None:
@@ -326,7 +395,7 @@ def test_no_string_of_the_document_reaches_a_screen_as_it_is() -> None:
     hostile = replace(uplink(EVIL, bad, replace(LOSSY, text=EVIL)), interface=EVIL, carrier=EVIL)
     worst = Snapshot(by(EVIL, EVIL), (hostile, both("z" + EVIL, bad)), EVIL, NOW + 60, True, (EVIL,))
     status = {**document(worst, NOW), "config": {"path": EVIL, "ok": False, "problems": [EVIL]}}
-    shown = [sentence(status, UNIX), sentence(status), *remarks(status)]
+    shown = [sentence(status, UNIX), sentence(status), about(status, EVIL, UNIX), *remarks(status)]
     shown += [cell for row in rows(status, UNIX) for cell in row]
     assert all(text.isprintable() for text in shown)
     assert "?[31m?[red]??2J?" in shown[0]
