@@ -43,9 +43,9 @@ def _known(arguments: argparse.Namespace) -> list[Event]:
     try:
         return list(ask(arguments)["events"])
     except ControlError as error:
-        if not isinstance(error.__cause__, OSError):
-            raise
-        events = _journal(Path(arguments.state), arguments.limit, arguments.since)
+        if not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, PermissionError):
+            raise  # there may well be one, and what it left is old
+        events = _journal(Path(arguments.state), arguments.limit, arguments.since, error)
         if not events:
             raise ControlError(
                 f"{error}, and the journal in {arguments.state} has nothing to tell", error.hint
@@ -54,14 +54,15 @@ def _known(arguments: argparse.Namespace) -> list[Event]:
         return events
 
 
-def _journal(folder: Path, limit: int | None, since: float | None) -> list[Event]:
+def _journal(folder: Path, limit: int | None, since: float | None, instead: ControlError) -> list[Event]:
     from failover.export.entries import RECENT
     from failover.export.journal import read
 
     try:
         entries = read(folder, limit or RECENT, None if since is None else time.time() - since)
     except OSError as error:
-        raise ControlError(f"no agent here, and the journal in {folder} cannot be read: {error.strerror}") from error
+        why = f"the journal in {folder} cannot be read: {error.strerror}"
+        raise ControlError(f"{instead}, and {why}", instead.hint) from error
     return [entry.document() for entry in entries]
 
 

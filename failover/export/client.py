@@ -16,6 +16,10 @@ from typing import Any, Final
 from failover.model import ControlError, clean
 
 DEFAULT_SOCKET: Final = "/run/failover/control.sock"
+UNITS: Final = tuple(
+    f"{folder}/systemd/system/failover.service" for folder in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+)
+"""Where systemd has a unit from (systemd.unit(5), Unit File Load Path)."""
 REPLY_LIMIT: Final = 4 << 20
 """Bytes of one reply: 60 uplinks with 20 targets each take a quarter of it."""
 
@@ -88,7 +92,7 @@ def _decode(path: Path, line: bytes, *, first: bool) -> dict[str, Any]:
 
 def _unreachable(where: Path, error: OSError) -> ControlError:
     path = clean(str(where), 1000)
-    start = "start it with `failover run`, or name its socket with --socket"
+    start = f"{_mend()}, or name its socket with --socket"
     match error:
         case FileNotFoundError():
             return ControlError(f"no agent here: there is no {path}", start)
@@ -101,3 +105,10 @@ def _unreachable(where: Path, error: OSError) -> ControlError:
         case TimeoutError():
             return ControlError(f"the agent at {path} does not answer", "its log says what it is doing")
     return ControlError(f"cannot talk to {path}: {error.strerror or error}", start)
+
+
+def _mend() -> str:
+    """What to do about an agent that is not there: as a service it should be, and has left word why it is not."""
+    if any(map(os.path.exists, UNITS)):
+        return "`systemctl status failover` and `journalctl -u failover` say why"
+    return "start it with `failover run`"

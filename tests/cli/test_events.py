@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +17,17 @@ from failover.export.entries import encode
 from failover.export.journal import append
 from failover.model import ControlError
 from tests.cli.conftest import SWITCH, Standin, entry
+
+STRANGER = """
+import os, sys
+import failover.cli.events
+from failover.cli import main
+from failover.cli.grammar import build_parser
+build_parser()  # afterwards, this user may read no module any more
+os.setgroups([])
+os.setuid(54321)
+sys.exit(main(sys.argv[1:]))
+"""
 
 Captured = pytest.CaptureFixture[str]
 
@@ -103,3 +117,17 @@ def test_a_journal_that_cannot_be_read_is_named(tmp_path: Path, capsys: Captured
     said = capsys.readouterr()
     assert said.err.count("\n") == 1
     assert f"the journal in {tmp_path} cannot be read: Not a regular file" in said.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_socket_that_may_not_be_asked_is_no_missing_agent(tmp_path: Path) -> None:
+    """Neither is the journal told in its place: it would be old, and nobody would know."""
+    tmp_path.chmod(0o700)
+    where = ["--socket", str(tmp_path / "control.sock"), "--state", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, "events", *where], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"failover: no permission for {tmp_path}/control.sock (run as root or as a member of group failover)\n"
+    )

@@ -103,7 +103,7 @@ def test_a_stream_that_is_closed_lets_go_of_the_agent(path: Path) -> None:
     run(path, scene)
 
 
-def test_the_client_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "none.sock"
     with pytest.raises(ControlError, match="no agent here: there is no"):
         call(path, "status", {})
@@ -121,6 +121,23 @@ def test_the_client_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monke
         dead.listen(0)
         with pytest.raises(ControlError, match="too many wait for the agent"):
             call(path, "status", {})
+
+
+def test_whoever_has_the_service_is_sent_to_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = tmp_path / "failover.service"
+    monkeypatch.setattr(client, "UNITS", (str(unit),))
+    with pytest.raises(ControlError) as alone:
+        call(tmp_path / "none.sock", "status", {})
+    assert alone.value.hint == "start it with `failover run`, or name its socket with --socket"
+    unit.touch()
+    with pytest.raises(ControlError) as served:
+        call(tmp_path / "none.sock", "status", {})
+    assert served.value.hint == (
+        "`systemctl status failover` and `journalctl -u failover` say why, or name its socket with --socket"
+    )
+
+
+def test_the_socket_is_named_by_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILOVER_SOCKET", "/x/y.sock")
     assert socket_path() == Path("/x/y.sock")
     assert socket_path("/z.sock") == Path("/z.sock")
