@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final, assert_never
 
 from failover import __version__
+from failover.clocks import Clocks
 from failover.config import Config, Reconfigured
 from failover.config.source import KEPT, ConfigFile, Loaded
 from failover.core.diff import is_switch
@@ -36,13 +37,11 @@ from failover.desk import Desk, Sources
 from failover.export.entries import Numbering
 from failover.export.instance import require_capabilities, require_descriptors, sole_instance
 from failover.export.log import Log, claim_standard_streams
-from failover.export.memory import Stamp
 from failover.export.metrics import Metrics
 from failover.export.pulse import Pulse
 from failover.export.storage import Storage
 from failover.export.supervisor import Supervisor
 from failover.facts import Operation
-from failover.kernel.clock import slept, wall_clock_trusted
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
 from failover.kernel.watch import Watch
@@ -59,13 +58,12 @@ from failover.model import (
 from failover.probes import Probes
 from failover.reader import Reader
 from failover.reload import Reload
-from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
+from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel
 
 TICK: Final = 1.0
 """Seconds; the longest time between two looks at the clocks, and two signs of life to the supervisor."""
-SLEPT_LEAST: Final = 0.5
-"""Seconds of suspend that count."""
-CLOCK_PERIOD: Final = 60.0
+MINUTE: Final = 60.0
+"""Seconds between two looks at what changes without a word, and between two complaints of the same kind."""
 REMEMBERED: Final = 600.0
 """Seconds between two writes of what is to be remembered, when the operator says nothing."""
 LEDGER: Final = "sysctls.json"
@@ -134,9 +132,8 @@ class Agent:
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         """None: the timer, or what was heard. As bounded as probes and clients are."""
         self._put = self._queue.put_nowait
-        self._trusted = wall_clock_trusted()
-        """The wall clock, as last looked at."""
-        self._storage = Storage(options.state, self._stamp(), self._say)
+        self._clocks = Clocks()
+        self._storage = Storage(options.state, self._clocks.stamp(), self._say)
         self._past = self._storage.past()
         self._engine = Engine(loaded.config, random.random, self._past.memory)
         self._probes = Probes(self._loop, self._probed, self._resolvers)
@@ -145,7 +142,7 @@ class Agent:
         self._reloads = Reload(source, loaded, self._take, self._reloaded, self._say)
         self._pulse = Pulse()
         sources = Sources(self._engine, self._metrics, self._storage, self._pulse, self._past.entries, self._about)
-        self._desk = Desk(options.socket, sources, self._say)
+        self._desk = Desk(options.socket, sources, self._ask, self._reload, self._say)
         self._ended: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = inf
@@ -154,12 +151,9 @@ class Agent:
         """Not yet told to the engine."""
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._ids = count(1)
-        self._slept = slept()
-        self._clock_due = 0.0
         self._news = False
         """The supervisor does not know yet how things are."""
-        self._forgetful = 0.0
-        """When what is to be remembered is written anew."""
+        self._minute_due = self._remember_due = 0.0
         self._complained = -inf
 
     # --- start and end -----------------------------------------------------------------------------------------------
@@ -170,13 +164,13 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-        await self._desk.open(self._engine.config.metrics.listen, self._ask, self._reload)
+        await self._desk.open(self._engine.config.metrics.listen)
         self._say("started", f"failover {__version__}, pid {os.getpid()}")
         self._reloads.begin()
         for complaint in self._past.complaints:
             self._say("warning", complaint)
-        self._forgetful = time.monotonic() + REMEMBERED
-        self._look_at_clocks(time.monotonic())  # before any probe leaves
+        self._remember_due = time.monotonic() + REMEMBERED
+        self._look_around(time.monotonic())  # before any probe leaves
         self._reader.open()
         gc.freeze()  # what is loaded now stays: a full collection over it would cost 25 ms in the middle of a switch
 
@@ -244,7 +238,7 @@ class Agent:
         """An error in a callback, of a client or a probe: said, and the agent goes on."""
         error, said = context.get("exception"), str(context["message"])
         if isinstance(error, OSError):  # the machine is short of something: once a minute is enough
-            if time.monotonic() >= self._complained + CLOCK_PERIOD:
+            if time.monotonic() >= self._complained + MINUTE:
                 self._complained = time.monotonic()
                 self._say("error", f"{said}: {error.strerror or error}")
             return
@@ -256,41 +250,34 @@ class Agent:
 
     def _turn(self, now: float, event: Event | None) -> None:
         """What was heard, then one event, through the engine and its effects into the world; the timer is set anew."""
-        self._look_at_clocks(now)
+        self._look_around(now)
         if isinstance(event, KernelRead):
             self._reader.taken()
         heard, self._heard = self._heard, []
         self._carry_out(self._engine.hear(now, heard))
         self._carry_out(self._engine.wake(now) if event is None else self._engine.handle(now, event))
         self._reader.catch_up()
-        if now >= self._forgetful:
+        if now >= self._remember_due:
             self._remember()
         if self._timer is not None:
             self._timer.cancel()
         self._due = max(now, min(self._engine.deadline(), now + self._tick))
         self._timer = self._loop.call_at(self._due, self._put, None)
 
-    def _look_at_clocks(self, now: float) -> None:
-        """The loop's clock stands still in suspend, and the wall clock may be set late."""
-        asleep = slept()
-        if asleep - self._slept >= SLEPT_LEAST:
-            self._put(Resumed(asleep - self._slept))
-            self._slept = asleep
+    def _look_around(self, now: float) -> None:
+        """What nobody tells us."""
+        for event in self._clocks.look(now):
+            self._put(event)
         self._storage.tick(now)
-        if now >= self._clock_due:
-            self._clock_due = now + CLOCK_PERIOD
+        if now >= self._minute_due:
+            self._minute_due = now + MINUTE
             self._news = True
             self._desk.keep()
-            self._trusted = wall_clock_trusted()
-            self._put(WallClock(time.time(), self._trusted))
-
-    def _stamp(self) -> Stamp:
-        return Stamp.now(time.time(), trusted=self._trusted)
 
     def _remember(self) -> None:
         now = time.monotonic()
-        self._forgetful = now + REMEMBERED
-        self._storage.remember(self._engine.memory(now), self._stamp())
+        self._remember_due = now + REMEMBERED
+        self._storage.remember(self._engine.memory(now), self._clocks.stamp())
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         """In the engine's order: a switch comes before its log line."""
@@ -323,13 +310,13 @@ class Agent:
 
     def _notice(self, notice: Notice) -> None:
         """One entry: said, counted, shown to whoever watches."""
-        entry = self._numbering.entry(notice, time.time(), trusted=self._trusted)
+        entry = self._numbering.entry(notice, time.time(), trusted=self._clocks.trusted)
         self._log.say(notice.kind, notice.text, entry.id)
         self._storage.note(time.monotonic(), entry)
         self._metrics.noticed(notice)
         self._desk.publish(entry)
         if notice.kind is NoticeKind.OPERATOR:
-            self._forgetful = 0.0
+            self._remember_due = 0.0
         if notice.kind is NoticeKind.READY:
             self._pulse.ready()
             self._supervisor.ready(self._desk.sentence())

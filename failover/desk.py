@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from failover.core.engine import Engine
 from failover.export.commands import Spec
@@ -30,8 +31,10 @@ Ask = Callable[[Command], Awaitable[Answer]]
 """Has the engine obey a command."""
 About = Callable[[], Mapping[str, object]]
 """What `status` says of the agent itself."""
-Reload = Callable[[], Awaitable[Answer]]
+Reread = Callable[[], Awaitable[Answer]]
 """Has the config read again."""
+Answerer = Callable[[Mapping[str, object]], Awaitable[Mapping[str, object]]]
+"""The reply to a command with these arguments; ControlError is the refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +53,21 @@ class Sources:
 class Desk:
     """Both servers; `open` and `close` them together."""
 
-    def __init__(self, socket: Path, sources: Sources, say: Say) -> None:
-        self._from, self._say = sources, say
+    def __init__(self, socket: Path, sources: Sources, ask: Ask, reload: Reread, say: Say) -> None:
+        self._from, self._ask, self._say = sources, ask, say
+        self.answers: Mapping[str, Answerer] = {
+            "status": self._status,
+            "explain": self._explain,
+            "events": self._events,
+            "reload": lambda _: _reply(reload()),
+        }
+        """What the shell answers itself, by command; all else is the engine's."""
         self._recent = Recent()
         self._control = Control(socket, self._answer, say)
         self._scrape: Scrape | None = None
 
-    async def open(self, listen: str | None, ask: Ask, reload: Reload) -> None:
+    async def open(self, listen: str | None) -> None:
         """Take up both ends; ControlError when there can be no control socket."""
-        self._ask, self._reload = ask, reload
         await self._control.start()
         await self.serve_metrics(listen)
 
@@ -111,29 +120,26 @@ class Desk:
         """A request over the control socket; ControlError is the refusal."""
         if spec.build is not None:
             return await _reply(self._ask(spec.build(**arguments)))
-        match spec.name:
-            case "status":
-                return {"status": self._status()}
-            case "explain":
-                now = time.monotonic()
-                return {"explain": explained(self._from.engine.explain(now), now)}
-            case "events":
-                return {"events": [entry.document() for entry in self._entries(arguments)]}
-            case "reload":
-                return await _reply(self._reload())
-        raise ControlError(f"{spec.name} is unknown to this agent")
+        return await self.answers[spec.name](arguments)
 
-    def _entries(self, arguments: Mapping[str, object]) -> Sequence[Entry]:
-        limit, since = arguments["limit"], arguments.get("since")
-        assert isinstance(limit, int)
-        earliest = time.time() - since if isinstance(since, float) else None
-        return self._recent.recent(limit, earliest, self._from.past)
+    async def _status(self, _: Mapping[str, object]) -> Mapping[str, object]:
+        return {"status": self._document()}
+
+    async def _explain(self, _: Mapping[str, object]) -> Mapping[str, object]:
+        now = time.monotonic()
+        return {"explain": explained(self._from.engine.explain(now), now)}
+
+    async def _events(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
+        since = arguments.get("since")
+        earliest = None if since is None else time.time() - since
+        newest = self._recent.recent(arguments["limit"], earliest, self._from.past)
+        return {"events": [entry.document() for entry in newest]}
 
     def sentence(self) -> str:
         """How things are, for somebody in a hurry."""
-        return sentence(self._status())
+        return sentence(self._document())
 
-    def _status(self) -> Mapping[str, object]:
+    def _document(self) -> Mapping[str, object]:
         return {**self._from.about(), **document(self._from.engine.snapshot(), time.monotonic())}
 
 

@@ -60,7 +60,7 @@ def test_a_config_that_became_a_pipe_is_refused(van: Namespace, tmp_path: Path) 
 OFTEN = """
 import sys
 import failover.agent
-failover.agent.CLOCK_PERIOD = 0.2
+failover.agent.MINUTE = 0.2
 from failover.cli import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -1,0 +1,41 @@
+"""Every command of the table has somebody who answers it: the engine, the desk, or the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from failover.desk import Desk
+from failover.export.client import call
+from failover.export.commands import COMMANDS
+from failover.lab.namespaces import Namespace
+from failover.model import ControlError
+from tests.agent.running import running
+
+
+def test_nobody_is_left_without_an_answer(tmp_path: Path) -> None:
+    sources: Any = None
+    nobody: Any = None
+    desk = Desk(tmp_path / "control.sock", sources, nobody, nobody, lambda kind, text: None)
+    shell = {spec.name for spec in COMMANDS.values() if spec.build is None and not spec.streams}
+    assert set(desk.answers) == shell
+
+
+def answered(socket: Path, command: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
+    try:
+        return call(socket, command, arguments)
+    except ControlError as error:
+        return {"refused": str(error)}
+
+
+def test_a_real_agent_answers_each(tmp_path: Path) -> None:
+    with Namespace("parked") as parked, running(parked, tmp_path) as agent:
+        agent.ready()
+        for spec in COMMANDS.values():
+            names = {argument.name: "au" for argument in spec.arguments if not argument.option}
+            reply = answered(agent.socket, spec.name, names)
+            if names:
+                assert reply == {"refused": "no uplink is named au"}
+            else:
+                assert spec.streams or spec.reply in reply
