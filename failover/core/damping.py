@@ -10,7 +10,7 @@ from typing import Final
 
 from failover.core.verdicts import LOST
 from failover.memory import Debt
-from failover.model import Verdict
+from failover.model import Reason, Verdict
 
 HALF_LIFE: Final = 900.0
 """Seconds in which half of the relapses are forgiven."""
@@ -23,16 +23,22 @@ class Standing:
     """Hold-down of one uplink in one family.
 
     wait: seconds of unbroken health owed before traffic returns; healthy_since: when that health began (None: not
-    healthy); convicted: whether the debt comes from a conviction (failback) or from a doubt (acquittal).
+    healthy); returns: as what traffic would return: FAILBACK after a conviction, ACQUITTAL after a doubt; where it
+    waits for no health, OPERATOR or CONFIG, whose word would bring it.
     """
 
     wait: float
-    convicted: bool = False
+    returns: Reason = Reason.ACQUITTAL
     healthy_since: float | None = None
     relapses: float = 0.0
     _relapsed_at: float = 0.0
     _chargeable: bool = True
     """An outage counts once: not again before the uplink was healthy for a while."""
+
+    @property
+    def convicted(self) -> bool:
+        """What it owes comes from a conviction."""
+        return self.returns is Reason.FAILBACK
 
     def turn(self, now: float, verdict: Verdict, failback: float, after_doubt: float) -> None:
         """The verdict has become `verdict`; `failback` and `after_doubt` are the configured waits in seconds."""
@@ -42,7 +48,7 @@ class Standing:
         if self.healthy_since is not None and now - self.healthy_since >= after_doubt:
             self._chargeable = True
         if self.until() <= now:
-            self.wait, self.convicted = after_doubt, False
+            self.wait, self.returns = after_doubt, Reason.ACQUITTAL
         self.healthy_since = None
         if verdict in LOST:
             self._convict(now, failback)
@@ -51,7 +57,7 @@ class Standing:
 
     def acquit(self, now: float, after_doubt: float) -> None:
         """The last conviction was a mistake: it counts as a doubt."""
-        self.wait, self.convicted, self._chargeable = after_doubt, False, True
+        self.wait, self.returns, self._chargeable = after_doubt, Reason.ACQUITTAL, True
         self.relapses, self._relapsed_at = max(0.0, self.relapses_now(now) - 1), now
 
     def _convict(self, now: float, failback: float) -> None:
@@ -63,7 +69,7 @@ class Standing:
         elif self.convicted:
             least = self.wait
         self.wait = max(least, self._sentence(failback))
-        self.convicted = True
+        self.returns = Reason.FAILBACK
 
     def _sentence(self, failback: float) -> float:
         """The whole hold-down after so many relapses, seconds."""
@@ -77,7 +83,7 @@ class Standing:
         """As it was before a restart. An outage that may have been under way then is the same one still."""
         self.relapses, self._relapsed_at = debt.relapses, now
         if debt.owed > 0:
-            self.wait, self.convicted = debt.owed, debt.convicted
+            self.wait, self.returns = debt.owed, Reason.FAILBACK if debt.convicted else Reason.ACQUITTAL
             self._chargeable = not debt.convicted or debt.owed + after_doubt <= self._sentence(failback)
 
     def owed(self, now: float) -> float:
@@ -88,6 +94,6 @@ class Standing:
         """Monotonic time from which traffic may return; inf while the uplink is not healthy."""
         return float("inf") if self.healthy_since is None else self.healthy_since + self.wait
 
-    def served(self) -> None:
-        """Traffic is back: the debt is paid."""
-        self.wait, self.convicted = 0.0, False
+    def served(self, returns: Reason = Reason.CONFIG) -> None:
+        """The debt is paid: traffic is back, or only the operator or another config would bring it (`returns`)."""
+        self.wait, self.returns = 0.0, returns

@@ -177,12 +177,12 @@ class Engine:
             moves = self.config.policy.failback_moves_flows
             then = decide(now, before, candidates, self._will, moves_flows=moves)
             self._policy_due[family] = next_due(now, then, candidates, self._will)
+            self._fleet.settle(now, then, self._will.drained)
             if then is before:
                 continue
             changed, self._decisions[family] = True, then
             if moved(before, then):
                 effects.append(notices.switch(before, then))
-                self._fleet.served(now, then)
             if then.active != before.active:
                 switched.append(then)
         if switch := self._kernel.switch(now, self._fleet.uplinks, switched):

@@ -204,10 +204,17 @@ def _with(situation: Situation, candidate: Candidate, verdict: Verdict, due: flo
         verdict=verdict,
         due=due,
         proven=verdict is Verdict.UP,
-        convicted=candidate.convicted or verdict in LOST,
+        returns=_returns(candidate, verdict),
         cause=Reason.CONVICTION,
     )
     return replace(situation, listed=[other if c is candidate else c for c in situation.listed])
+
+
+def _returns(candidate: Candidate, verdict: Verdict) -> Reason:
+    """As what traffic would return to it, once it has become that."""
+    if candidate.convicted or verdict in LOST:
+        return Reason.FAILBACK
+    return candidate.returns if verdict is candidate.verdict else Reason.ACQUITTAL
 
 
 def _outcome(then: Situation) -> Decision:

@@ -5,7 +5,7 @@ Pure. Holds the lanes and finds out what changed; how a lane is judged and what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from math import inf
 
@@ -15,7 +15,7 @@ from failover.core.lane import Lane
 from failover.core.policy import Candidate, Will
 from failover.core.uplinks import Uplink, resolve
 from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Facts, RouteKind
-from failover.model import FAMILIES, Decision, Family, Notice, NoticeKind, Verdict
+from failover.model import FAMILIES, Decision, Family, Notice, NoticeKind, Reason, Verdict
 from failover.picture import UplinkView
 
 
@@ -114,11 +114,17 @@ class Fleet:
         rivals = self.by_family[lane.family] if lane.verdict is Verdict.UP else ()
         return any(rival.uplink.name == active and rival.verdict in shaky for rival in rivals)
 
-    def served(self, now: float, decision: Decision) -> None:
-        """An uplink that takes traffic when its hold-down is over owes nothing more."""
+    def settle(self, now: float, decision: Decision, drained: Collection[str]) -> None:
+        """Whose hold-down is over owes nothing more, unless traffic is to return there and cannot yet: not the active
+        uplink, nor what comes after it (another order would bring traffic there), nor what is drained."""
+        after = False
         for lane in self.by_family[decision.family]:
-            if lane.uplink.name == decision.active and lane.standing.until() <= now:
-                lane.standing.served()
+            name = lane.uplink.name
+            after = after or name == decision.active
+            if lane.standing.until() <= now and name in drained:
+                lane.standing.served(Reason.OPERATOR)
+            elif lane.standing.until() <= now and after:
+                lane.standing.served(Reason.CONFIG)
 
     def adopt(self, now: float, facts: Facts, will: Will | None = None) -> dict[Family, Decision]:
         """The kernel's present choice: our own tables if a former agent left them, else the best default of main.
@@ -140,7 +146,7 @@ class Fleet:
                     left = left and will is None
                 elif left and not (will and lane.uplink.name in will.drained):
                     lane.standing.wait = self.config.policy.failback_after
-                    lane.standing.convicted = True
+                    lane.standing.returns = Reason.FAILBACK
         return decisions
 
     def _chosen(self, facts: Facts, family: Family, table: int) -> str | None:

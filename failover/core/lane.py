@@ -125,7 +125,7 @@ class Lane:
             proven=health.proven(now, PROOF_AGE),
             heard_ago=now - health.last_heard if health.last_heard is not None else float("inf"),
             numbers=lambda: health.numbers(now),
-            convicted=self.standing.convicted,
+            returns=self.standing.returns,
             cause=self._cause(),
         )
 

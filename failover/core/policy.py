@@ -28,6 +28,13 @@ _CLASS: Final = {
 _HELD_UP: Final = 1
 """Up, but in its hold-down."""
 _DRAINED: Final = 5
+_RETURNS: Final = {
+    Reason.FAILBACK: "{} has answered without a gap for its hold-down",
+    Reason.ACQUITTAL: "{} has answered without a gap for its hold-down",
+    Reason.OPERATOR: "the operator's choice is over",
+    Reason.CONFIG: "{} comes first now",
+}
+"""Why there is a return."""
 _SETTLING: Final = frozenset((Reason.OPERATOR, Reason.DRAIN, Reason.FIRST, Reason.ADOPTED))
 """Reasons that take `settled` along."""
 
@@ -48,10 +55,15 @@ class Candidate:
     heard_ago: float
     numbers: Callable[[], Mapping[str, float]]
     """What its verdict rests on; asked only of the one that is left."""
-    convicted: bool
-    """What it owes comes from a conviction."""
+    returns: Reason
+    """As what traffic would return here (`damping.Standing`)."""
     cause: Reason = Reason.CONVICTION
     """For a lost one: how."""
+
+    @property
+    def convicted(self) -> bool:
+        """What it owes comes from a conviction."""
+        return self.returns is Reason.FAILBACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +244,11 @@ def _back(situation: Situation) -> Ruling | None:
     best = min([here, *ready], key=lambda c: _wish(c, will))
     if best is here:
         return None
+    if here.name in will.drained:
+        return Ruling(best.name, Reason.DRAIN, f"{here.name} is drained too")
     wished = current.reason is Reason.OPERATOR or (current.reason is Reason.DRAIN and not will.drained)
-    if wished and will.use is None:
-        return Ruling(best.name, Reason.OPERATOR, "the operator's choice is over")
-    why = Reason.FAILBACK if best.convicted else Reason.ACQUITTAL
-    return Ruling(best.name, why, f"{best.name} has answered without a gap for its hold-down")
+    why = Reason.OPERATOR if wished and will.use is None else best.returns
+    return Ruling(best.name, why, _RETURNS[why].format(best.name))
 
 
 def _stay(situation: Situation) -> Ruling | None:

@@ -38,7 +38,7 @@ def candidate(name: str, words: str, preference: int) -> Candidate:
         proven="unproven" not in flaws,
         heard_ago=0.5,
         numbers=lambda: {"silence_seconds": 0.0 if verdict == "up" else 1.0},
-        convicted="held" in flaws or verdict in ("down", "portal", "absent"),
+        returns=R.FAILBACK if "held" in flaws or verdict in ("down", "portal", "absent") else R.ACQUITTAL,
         cause=CAUSES.get(WORDS[verdict], R.CONVICTION),
     )
 
@@ -213,7 +213,7 @@ def test_drain(text: str, ways: str, drained: str, want: str) -> None:
 
 
 def test_failback_takes_open_flows_along_only_if_told() -> None:
-    owed = [replace(c, convicted=True) for c in situation("a: up, b: up")]
+    owed = [replace(c, returns=R.FAILBACK) for c in situation("a: up, b: up")]
     current = Decision(V4, "b", "b")
     stays = decide(NOW, current, owed, Will(), moves_flows=False)
     moves = decide(NOW, current, owed, Will(), moves_flows=True)
