@@ -44,7 +44,7 @@ FACTS = Facts(
 def test_the_uplinks_are_shown_as_the_kernel_has_them() -> None:
     found = list(lines(document(CONFIG, FACTS)))
     assert found[:12] == [
-        "uplink 1: au on wwan0 KDDI metered",
+        "uplink 1: au on wwan0, KDDI, metered",
         "  ipv4: 192.168.8.100 by 192.168.8.1, metric 100",
         "  ipv6: 2001:db8::2 without a gateway, metric 100",
         "  probes at rest: 88 MB a month while active, 18 MB as a standby (ipv4 and ipv6)",
@@ -90,7 +90,7 @@ def test_where_the_kernel_cannot_be_read_the_config_alone_is_told() -> None:
     assert found["uplinks"][0]["at_rest"] == document(CONFIG, FACTS)["uplinks"][0]["at_rest"]
     said = list(lines(found))
     assert said[:2] == [
-        "uplink 1: au on wwan0 KDDI metered",
+        "uplink 1: au on wwan0, KDDI, metered",
         "  probes at rest: 88 MB a month while active, 18 MB as a standby (ipv4 and ipv6)",
     ]
     assert "caution: the kernel cannot be read, so nothing is said of interfaces: no socket" in said

@@ -30,7 +30,7 @@ EXAMPLES: Final = (
 )
 EXIT_STATUS: Final = (
     ("0", "fine"),
-    ("1", "a failure; also what `status --check` and `doctor` are asked to tell"),
+    ("1", "a failure; also what `status --check`, `probe` and `doctor` tell by it"),
     ("2", "wrong usage or a bad config"),
 )
 FILES: Final = (
@@ -42,6 +42,20 @@ ENVIRONMENT: Final = (
     ("FAILOVER_SOCKET", "the control socket, where --socket is not given"),
     ("NO_COLOR", "no colours"),
 )
+
+
+OUTCOMES: Final = (
+    ("answered", "the target answered"),
+    ("late", "it answered, but later than expected"),
+    ("clock", "it answered; only the dates of its certificate could not be judged"),
+    ("silent", "no answer"),
+    ("refused", "somebody on the way answers that it does not let this through"),
+    ("portal", "something else answers in the target's place"),
+    ("local", "this machine could not send the probe"),
+    ("name", "the target's name has no address"),
+    ("nothing", "nothing yet after 5 seconds, or it was not asked"),
+)
+Rows = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,8 @@ class Word:
     add: Callable[[Parser], None] = lambda _: None
     """Adds its own."""
     examples: tuple[str, ...] = ()
+    legend: tuple[str, Rows] = ("", ())
+    """Words that it prints, under a title, each with its meaning."""
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -115,7 +131,7 @@ def _events(parser: Parser) -> None:
 
 
 def _check(parser: Parser) -> None:
-    parser.add_argument("file", nargs="?", metavar="FILE", help="instead of --config")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="instead of --config; -: standard input")
 
 
 def _cleanup(parser: Parser) -> None:
@@ -175,10 +191,11 @@ WORDS: Final[tuple[Word, ...]] = (
         "probe",
         "probing:probe",
         COMMANDS["probe"].help,
-        "Waits up to 5 seconds and says what came of each target.",
+        "Waits up to 5 seconds and says what came of each target. Exits 1 if none answered.",
         ("--socket", "--json"),
         _socket_arguments("probe"),
         ("failover probe au",),
+        ("outcomes", OUTCOMES),
     ),
     Word(
         "use",
@@ -255,13 +272,30 @@ def build_parser() -> Parser:
     shared = _shared()
     for word in WORDS:
         text = word.help[0].upper() + word.help[1:] + "." + (f" {word.more}" if word.more else "")
-        shown = "\n".join(["examples:", *(f"  {example}" for example in word.examples)]) if word.examples else None
+        shown = "\n".join([*_legend(word), *_examples(word)])
         parents = [shared[one] for one in (*word.shared, "--debug")]
-        command: Parser = commands.add_parser(word.name, description=text, parents=parents, epilog=shown)
+        command: Parser = commands.add_parser(word.name, description=text, parents=parents, epilog=shown or None)
         word.add(command)
         command.set_defaults(run=word.run)
     parser.commands = commands.choices
     return parser
+
+
+def _legend(word: Word) -> Iterator[str]:
+    title, rows = word.legend
+    if rows:
+        yield from (*_table(title, rows), "")
+
+
+def _examples(word: Word) -> Iterator[str]:
+    if word.examples:
+        yield from ("examples:", *(f"  {example}" for example in word.examples))
+
+
+def _table(title: str, rows: Rows) -> Iterator[str]:
+    yield f"{title}:"
+    wide = max(len(left) for left, _ in rows)
+    yield from (f"  {left:<{wide}}  {right}" for left, right in rows)
 
 
 def epilog() -> Iterator[str]:
@@ -273,8 +307,5 @@ def epilog() -> Iterator[str]:
         yield ""
     tables = (("examples", EXAMPLES), ("exit status", EXIT_STATUS), ("files", FILES), ("environment", ENVIRONMENT))
     for title, rows in tables:
-        yield f"{title}:"
-        wide = max(len(left) for left, _ in rows)
-        yield from (f"  {left:<{wide}}  {right}" for left, right in rows)
-        yield ""
+        yield from (*_table(title, rows), "")
     yield "`failover help COMMAND` tells more of each."

@@ -50,7 +50,7 @@ def check_config(arguments: argparse.Namespace) -> int:
         complain("argument FILE: not allowed with argument --config", "name one file")
         return USAGE
     named = arguments.config if arguments.file is None else arguments.file
-    path = CONFIG_PATH if named is None else named
+    path = CONFIG_PATH if named is None else "/dev/stdin" if named == "-" else named
     try:
         missing = named is None and is_missing(Path(path))
         config, warnings = (Config(), ()) if missing else load_with_warnings(path)
@@ -93,10 +93,11 @@ def clean_up(arguments: argparse.Namespace) -> int:
     from failover.cleanup import clean_up as undo
     from failover.cli import report
     from failover.cli.undone import Undone
-    from failover.export.instance import require_capabilities, sole_instance
+    from failover.export.instance import missing_capabilities, sole_instance
 
     options = agent.Options(None, socket_path(arguments.socket), Path(arguments.state))
-    require_capabilities()
+    if missing := missing_capabilities():
+        raise FailoverError(f"no permission to clean up: {' and '.join(missing)} missing", "run as root")
     undone = Undone()
     with ExitStack() as held:
         try:

@@ -50,7 +50,7 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _command(parser: Parser, name: str) -> Iterator[str]:
-    """Its syntax, what it does, its own options, its examples."""
+    """Its syntax, what it does, its own options, the words that it prints, its examples."""
     command = parser.commands[name]
     word = next(word for word in WORDS if word.name == name)
     yield f".SS {_text(name)}"
@@ -58,6 +58,7 @@ def _command(parser: Parser, name: str) -> Iterator[str]:
     yield ".PP"
     yield _text(command.description or "")
     yield from _items(_own(command))
+    yield from _items(word.legend[1])
     if word.examples:
         yield from (".PP", ".nf", *(f"    {_text(example)}" for example in word.examples), ".fi")
 

@@ -69,7 +69,7 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
             yield "  there is no default route now"
     for rank, uplink in enumerate(document["uplinks"], 1):
         extras = [uplink["carrier"], "metered" if uplink["metered"] else ""]
-        yield " ".join(filter(None, [f"uplink {rank}: {uplink['name']} on {uplink['interface']}", *extras]))
+        yield ", ".join(filter(None, [f"uplink {rank}: {uplink['name']} on {uplink['interface']}", *extras]))
         yield from _presence(uplink)
         if uplink["targets"] != document["targets"]:
             for family, own in uplink["targets"].items():

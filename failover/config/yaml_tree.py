@@ -95,9 +95,9 @@ def read_text(path: str | os.PathLike[str], opener: Opener | None = None) -> str
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(
-            (Problem(source, 0, 0, "", f"cannot be read: {reason}", "name a file that this user may read"),)
-        ) from None
+        folder = isinstance(error, IsADirectoryError)
+        mend = "name a file in it" if folder else "name a file that this user may read"
+        raise ConfigError((Problem(source, 0, 0, "", f"cannot be read: {reason}", mend),)) from None
     return decode(data, source)
 
 

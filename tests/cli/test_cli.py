@@ -182,12 +182,19 @@ def test_check_says_what_it_understood(tmp_path: Path, capsys: Captured) -> None
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{path}: fine"
     assert [line for line in lines if line.startswith("warning: ")]
-    assert "uplink 1: au on wwan0 KDDI metered" in lines
+    assert "uplink 1: au on wwan0, KDDI, metered" in lines
     assert "uplink 2: docomo on wwan1" in lines
     assert "  ipv4 targets of its own: icmp://10.1.1.1" in lines
     assert "  ipv6 targets of its own: none" in lines
     assert any(line.startswith("ipv4 targets: icmp://1.1.1.1, icmp://8.8.8.8") for line in lines)
     assert lines[-1] == "metrics: not served"
+
+
+def test_check_reads_standard_input(capsys: Captured) -> None:
+    argv = [sys.executable, "-m", "failover", "check", "-"]
+    done = subprocess.run(argv, input=GOOD, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("/dev/stdin: fine\n")
 
 
 def test_check_prints_every_problem(tmp_path: Path, capsys: Captured) -> None:

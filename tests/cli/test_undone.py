@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import pytest
+
 from failover.cli.undone import Undone
 from failover.facts import Operation, OperationResult, Route, RouteKind, Rule, RuleAction, Sysctl, Verb
 from failover.model import Family, KernelError
@@ -61,3 +67,21 @@ def test_what_was_not_done_is_counted_and_said() -> None:
 def test_a_hostile_name_is_cleaned() -> None:
     (line, _) = undone(Rule(V4, 15540, table=254, iif="\x1b[31m\n", oif="[red]")).lines()
     assert line == "delete ipv4 rule 15540, iif ?[31m? oif [red] lookup 254"
+
+
+ORDINARY = """
+import os, sys
+import failover.agent, failover.cleanup, failover.cli.undone, failover.cli.local
+from failover.cli import main
+from failover.cli.grammar import build_parser
+build_parser()  # afterwards, this user may read no module any more
+os.setuid(54321)
+sys.exit(main(["cleanup"]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_whoever_may_not_clean_up_is_told_just_that() -> None:
+    done = subprocess.run([sys.executable, "-c", ORDINARY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("failover: no permission to clean up: CAP_NET_ADMIN and CAP_NET_RAW missing (run as root)\n")

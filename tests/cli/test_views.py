@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from failover.cli import main
+from failover.cli.grammar import OUTCOMES, build_parser
+from failover.cli.probing import NOTHING
 from failover.cli.screen import Screen
 from failover.cli.views import event_lines, explain_lines, probe_lines, status_lines
 from failover.export import explain
@@ -101,7 +104,6 @@ def test_probe_shows_each_target() -> None:
         "answered  31 ms  ipv4    icmp://1.1.1.1",
         "silent    -      ipv6    icmp://[2001:db8::1]",
     ]
-    assert list(probe_lines([], Screen(None))) == ["no target was probed: no way out, or no target"]
 
 
 def probed(*views: TargetView) -> Snapshot:
@@ -112,9 +114,11 @@ def probed(*views: TargetView) -> Snapshot:
 OLD = TargetView("icmp://1.1.1.1", 0.0, 0.030, Outcome.ANSWERED)
 
 
-def outcomes(standin: Standin, capsys: Captured, monkeypatch: pytest.MonkeyPatch, wait: float) -> dict[str, Any]:
+def outcomes(
+    standin: Standin, capsys: Captured, monkeypatch: pytest.MonkeyPatch, wait: float, status: int = 0
+) -> dict[str, Any]:
     monkeypatch.setattr("failover.cli.probing.WAIT", wait)
-    assert main(["probe", "au", "--socket", str(standin.path)]) == 0
+    assert main(["probe", "au", "--socket", str(standin.path)]) == status
     lines = capsys.readouterr().out.splitlines()[1:]
     return {line.split()[-1]: line.split()[0] for line in lines}
 
@@ -135,11 +139,27 @@ def test_probe_takes_no_old_answer_for_a_new_one(
     mute = replace(OLD, url="tcp://1.1.1.1:443", last_outcome=Outcome.SILENT)
     never = replace(OLD, url="dns://9.9.9.9/example.com", last_outcome=None)
     standin.picture = standin.on_probe = probed(OLD, mute, never)
-    assert outcomes(standin, capsys, monkeypatch, 0.0) == {
+    assert outcomes(standin, capsys, monkeypatch, 0.0, 1) == {
         "icmp://1.1.1.1": "nothing",
         "tcp://1.1.1.1:443": "silent",
         "dns://9.9.9.9/example.com": "nothing",
     }
+
+
+def test_probe_says_why_it_has_nothing_to_ask(standin: Standin, capsys: Captured) -> None:
+    standin.picture = probed()
+    assert main(["probe", "au", "--socket", str(standin.path)]) == 1
+    told = capsys.readouterr().out
+    assert told == "no target was probed: ipv4: no target is configured; ipv6: because\n"
+    assert main(["probe", "au", "--json", "--socket", str(standin.path)]) == 1
+    assert json.loads(capsys.readouterr().out) == {"uplink": "au", "targets": []}
+
+
+def test_every_outcome_has_its_meaning_in_the_help() -> None:
+    assert {name for name, _ in OUTCOMES} == {*Outcome, NOTHING}
+    text = build_parser().commands["probe"].format_help()
+    for name, meaning in OUTCOMES:
+        assert f"\n  {name:<8}  {meaning}\n" in text
 
 
 def test_probe_of_an_unknown_uplink(standin: Standin, capsys: Captured) -> None:
