@@ -43,7 +43,7 @@ from failover.export.storage import Storage
 from failover.export.supervisor import Supervisor
 from failover.facts import Operation
 from failover.kernel.kernel import Kernel
-from failover.kernel.ledger import Ledger
+from failover.kernel.ledger import LEDGER, Ledger
 from failover.kernel.watch import Watch
 from failover.model import (
     Answer,
@@ -66,7 +66,6 @@ MINUTE: Final = 60.0
 """Seconds between two looks at what changes without a word, and between two complaints of the same kind."""
 REMEMBERED: Final = 600.0
 """Seconds between two writes of what is to be remembered, when the operator says nothing."""
-LEDGER: Final = "sysctls.json"
 SHOWN: Final = frozenset((NoticeKind.SWITCH, NoticeKind.VERDICT, NoticeKind.OPERATOR, NoticeKind.UPLINK))
 """Kinds of notices that change how things are in one sentence."""
 HEARING: Final = 4

@@ -40,6 +40,15 @@ def write_all(file: int, data: bytes) -> None:
     os.fdatasync(file)
 
 
+def give_to_owner_of(folder: Path, file: int) -> None:
+    """What root makes there, by hand or in a cleanup, must not lock out an agent that is not root. A file with other
+    names beside is left alone: it may be anybody's."""
+    if os.geteuid() == 0 and os.fstat(file).st_nlink == 1:
+        owner = folder.stat()
+        with suppress(OSError):  # a user namespace that does not know them
+            os.fchown(file, owner.st_uid, owner.st_gid)
+
+
 def sync_folder(folder: Path) -> None:
     """The names in it, on disk."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -50,11 +59,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(path: Path, data: bytes, mode: int = MODE) -> None:
-    """Make `data` the whole file, or leave the old one; OSError when it stayed. Its `.new` gives way."""
+    """Make `data` the whole file, by root for its folder's owner, or leave the old one; OSError when it stayed. Its
+    `.new` gives way."""
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     try:
         with opened(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode) as file:
+            give_to_owner_of(path.parent, file)
             write_all(file, data)
         fresh.replace(path)
     except OSError:

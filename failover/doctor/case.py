@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from failover.config import Config, ConfigError, Problem
 from failover.config.source import ConfigFile
 from failover.core.plan import Desired, plan
 from failover.core.uplinks import Uplink, resolve
-from failover.export.client import call
+from failover.export.client import DEFAULT_SOCKET, UNITS, call
 from failover.facts import Facts
 from failover.kernel.kernel import Kernel
 from failover.kernel.survey import tables_with_default
@@ -22,6 +22,8 @@ from failover.model import FAMILIES, ControlError, Family, clean
 PATIENCE: Final = 2.0
 """Seconds that the agent has to answer."""
 PATH_LIMIT: Final = 200
+BOOTED: Final = Path("/run/systemd/system")
+"""There when systemd runs this machine (sd_booted(3))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,25 @@ class Case:
             config, doubts, text, hidden = Config(), (), "", True
         status, silence = _asked(socket)
         return Case(socket, state, config, text, problems, doubts, hidden, status, silence)
+
+    @property
+    def of_service(self) -> bool:
+        """Whether it is the control socket of the agent that systemd starts."""
+        return self.socket == Path(DEFAULT_SOCKET)
+
+    @property
+    def systemd_starts(self) -> bool:
+        """Whether the agent is one that systemd would start."""
+        return self.of_service and not self.runs and BOOTED.exists() and any(map(os.path.exists, UNITS))
+
+    @property
+    def refused(self) -> Sequence[str] | None:
+        """Why the agent that runs did not take the file as it last read it; None when it did."""
+        told = self.status.get("config") if self.status else None
+        if not isinstance(told, dict) or told.get("ok") is not False:
+            return None
+        problems = told.get("problems")
+        return tuple(map(str, problems)) if isinstance(problems, list) else ()
 
     @property
     def agent(self) -> Mapping[str, Any]:

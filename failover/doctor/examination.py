@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from failover.doctor import machine, marks, places, probing, rivals, routing, rules
+from failover.doctor import keeping, machine, marks, places, probing, rivals, routing, rules
 from failover.doctor.case import Case, Ground
 from failover.doctor.finding import Finding, Remark, Remarks, failure, note, ok, warning
 from failover.model import FailoverError, KernelError
@@ -36,8 +36,8 @@ OF_THE_CASE: Final[tuple[Check[Case], ...]] = (
     Check("clock", machine.clock, fine="something keeps the wall clock right"),
     Check("kernel features", machine.features, fine="tables, marks and rules as the agent lays them"),
     Check("agent", places.agent),
-    Check("state directory", places.state_directory),
-    Check("socket directory", places.socket_directory),
+    Check("state directory", keeping.state_directory),
+    Check("socket directory", keeping.socket_directory),
     Check("metrics", places.metrics),
     Check("other daemons", rivals.processes, fine="none that moves routes is known to run"),
     Check("marks of the firewall", marks.firewall, fine="nobody sets bits of our mask"),

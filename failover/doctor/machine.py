@@ -35,7 +35,7 @@ def config(case: Case) -> Remarks:
     for doubt in case.doubts:
         yield warning(*_told(doubt))
     if not (case.problems or case.doubts):
-        yield ok(case.config_text)
+        yield ok(case.config_text if case.refused is None else "the file as it is now can be used")
 
 
 def _told(problem: Problem) -> tuple[str, str]:

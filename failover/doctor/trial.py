@@ -34,6 +34,7 @@ LOOPBACK: Final = 1
 """The index of `lo`, the only device of an empty namespace."""
 OWN: Final = {Family.IPV4: "192.0.2.1", Family.IPV6: "2001:db8::1"}
 LINKDOWN: Final = Path("/proc/sys/net/ipv4/conf/lo/ignore_routes_with_linkdown")
+OWN_USERS: Final = Path("/proc/self/uid_map")
 SIX: Final = Path("/proc/sys/net/ipv6")
 """Not there without the module, nor with ipv6.disable=1."""
 
@@ -61,10 +62,13 @@ def refused(families: tuple[Family, ...]) -> list[str]:
 
 def enter_empty_namespace() -> None:
     """A network namespace with nothing but a loopback that is up; OSError where that is not allowed."""
+    user = os.geteuid()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET) != 0 and libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    if libc.unshare(CLONE_NEWNET) != 0:
+        if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        OWN_USERS.write_text(f"0 {user} 1\n")  # the kernel refuses a rule about a user that the namespace does not know
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from failover.files import give_to_owner_of
 from failover.model import FailoverError
 
 CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
@@ -74,10 +75,15 @@ def agents_here() -> list[str]:
     return [_marked_by(address) for address in _marks()]
 
 
+def lock_of(path: Path) -> Path:
+    """The file that is locked for a control socket."""
+    return path.with_name(path.name + ".lock")
+
+
 @contextlib.contextmanager
 def sole_instance(path: Path) -> Iterator[None]:
     """Holds both locks while the block runs; FailoverError names the agent that already does."""
-    with _file_lock(path.with_name(path.name + ".lock")), _namespace_lock():
+    with _file_lock(lock_of(path)), _namespace_lock():
         yield
 
 
@@ -87,7 +93,7 @@ def _file_lock(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         os.fchmod(fd, 0o600)  # whoever may open it may hold the lock
-        _give_to_owner_of(path.parent, fd)
+        give_to_owner_of(path.parent, fd)
     except OSError as error:
         raise FailoverError(f"no lock file {path}: {error.strerror}", "choose another place with --socket") from error
     try:
@@ -102,14 +108,6 @@ def _file_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-def _give_to_owner_of(folder: Path, fd: int) -> None:
-    """What root's cleanup makes there must not lock out an agent that is not root."""
-    if os.geteuid() == 0:
-        owner = os.stat(folder)
-        with contextlib.suppress(OSError):  # a user namespace that does not know them
-            os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from failover.export.entries import RECENT, Entry, decode
-from failover.files import opened, sync_folder, tail, write_all
+from failover.files import give_to_owner_of, opened, sync_folder, tail, write_all
 
 CURRENT, OLD = "journal.jsonl", "journal.old.jsonl"
 SEGMENT_MAX: Final = 2 << 20
@@ -32,6 +32,7 @@ def append(folder: Path, lines: bytes) -> None:
         if size == 0 or size + len(lines) <= SEGMENT_MAX:
             _append(file, size, lines)
             if size == 0:
+                give_to_owner_of(folder, file)
                 sync_folder(folder)
             return
     path.replace(folder / OLD)

@@ -17,6 +17,8 @@ from failover.facts import Operation, OperationResult, Sysctl, Verb
 from failover.kernel import sysctls
 from failover.model import KernelError, clean
 
+LEDGER: Final = "sysctls.json"
+"""Its name, beside the control socket."""
 VERSION: Final = 1
 BYTES_MAX: Final = 1 << 20
 MODE: Final = 0o600

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from failover.doctor.case import Case, Ground
 from failover.doctor.examination import OF_THE_CASE, OF_THE_GROUND, examine, made
 from failover.doctor.finding import Finding, Level
+from failover.export.client import DEFAULT_SOCKET
 from failover.kernel import Kernel
 from failover.model import FAMILIES
 from tests.kernel.box import GATEWAYS, INTERNET, NAMES, V4, V6, Box
@@ -56,6 +61,40 @@ for check in (*OF_THE_CASE, *OF_THE_GROUND):
 print(json.dumps(document(found)))
 """
 """The checks of these names."""
+
+
+MOUNTED: Final = ("unshare", "--mount", "sh", "-c")
+"""A command in a mount namespace of its own; what is mounted there is seen by nobody else."""
+SERVICE_SOCKET: Final = Path(DEFAULT_SOCKET)
+
+
+def fresh_run(prepare: str) -> tuple[str, ...]:
+    """A command that sees an empty /run, and in it what these lines of the shell have made."""
+    return (*MOUNTED, f'mount -t tmpfs none /run && {{ {prepare}; }} && exec "$@"', "sh")
+
+
+@contextmanager
+def speaking(patient: Patient, line: bytes) -> Iterator[None]:
+    """Something at the control socket that says this to whoever asks."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(patient.socket))
+    server.listen()
+
+    def serve() -> None:
+        with suppress(OSError):  # closed at the end
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(line)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        patient.socket.unlink()
 
 
 class Patient:

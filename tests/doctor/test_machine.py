@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ from failover.doctor.finding import Level
 from failover.facts import Route, Rule
 from failover.model import FAMILIES
 from tests.agent.running import running
-from tests.doctor.patient import EVERYTHING, Patient
+from tests.doctor.patient import EVERYTHING, RUN, Patient
 
 ORDINARY = f"""{EVERYTHING}
 import os
@@ -24,6 +25,7 @@ os.setresgid(54321, 54321, 54321)
 os.setresuid(54321, 54321, 54321)
 """
 """The doctor of an ordinary user."""
+DUMPABLE = "import ctypes\nctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: as after an exec\n"
 UNBOUND = "import ctypes\nfor bit in (12, 13): ctypes.CDLL(None).prctl(24, bit, 0, 0, 0)  # PR_CAPBSET_DROP\n"
 """No child can be given CAP_NET_ADMIN or CAP_NET_RAW; this process keeps what it has until it becomes another."""
 FEW = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))\n"
@@ -149,6 +151,24 @@ def test_this_kernel_has_all_it_takes(patient: Patient) -> None:
     before = patient.box.ip("rule") + patient.box.ip("route show table all")
     patient.says("kernel features", Level.OK)
     assert patient.box.ip("rule") + patient.box.ip("route show table all") == before, "tried elsewhere"
+
+
+@as_root
+@pytest.mark.parametrize("uid", [1000, 54321, 65534])
+def test_an_ordinary_user_may_try_it_too(patient: Patient, uid: int) -> None:
+    """In a user namespace of its own, of which it is root: one of the rules is about root."""
+    lowered = ORDINARY.replace("54321", str(uid)) + DUMPABLE + "from failover.doctor import trial\ntrial.main()\n"
+    done = patient.run(code=lowered)
+    assert json.loads(done.stdout) == {"untried": "", "ipv6": True, "refused": []}, done
+
+
+@as_root
+def test_a_healthy_van_is_healthy_for_an_ordinary_user(patient: Patient) -> None:
+    """What it could not check is a note."""
+    done = patient.run("--json", code=ORDINARY + RUN)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["counts"]["failure"]) == (0, 0), found
+    assert found["counts"]["note"] >= 4
 
 
 def test_the_trial_lays_every_kind_of_rule() -> None:

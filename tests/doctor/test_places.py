@@ -1,4 +1,4 @@
-"""The agent's places: control socket, directories, metrics port; each fault made for real."""
+"""Where the agent is met: control socket, metrics port; each fault made for real."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ import pytest
 
 from failover.doctor.finding import Level
 from failover.doctor.places import SCRAPE_SECONDS
-from tests.agent.running import running
-from tests.doctor.patient import Patient
+from tests.agent.running import command, running
+from tests.doctor.patient import SERVICE_SOCKET, Patient, fresh_run, speaking
 
-MOUNTED = ("unshare", "--mount", "sh", "-c")
-"""A command in a mount namespace of its own; what is mounted there is seen by nobody else."""
+LEFT = """
+import os, socket
+os.mkdir("/run/failover")
+with socket.socket(socket.AF_UNIX) as dead:
+    dead.bind("/run/failover/control.sock")
+    dead.listen()
+"""
+"""A control socket that is left behind."""
 
 
 @contextmanager
@@ -45,29 +51,50 @@ def listening(patient: Patient, port: int, reply: bytes | None = None) -> Iterat
         server.close()
 
 
-@contextmanager
-def speaking(patient: Patient, line: bytes) -> Iterator[None]:
-    """Something at the control socket that says this to whoever asks."""
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(str(patient.socket))
-    server.listen()
-
-    def serve() -> None:
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(4096)
-            connection.sendall(line)
-
-    threading.Thread(target=serve, daemon=True).start()
-    with server:
-        yield
-
-
 # --- the control socket ----------------------------------------------------------------------------------------------
 
 
 def test_no_agent(patient: Patient) -> None:
-    patient.says("agent", Level.NOTE, "none runs")
+    found = patient.says("agent", Level.NOTE, "none runs")
+    assert "its socket with --socket" in found.mend
+
+
+@pytest.mark.parametrize(
+    ("unit", "named"),
+    [("mkdir -p /run/systemd/system; touch /run/systemd/system/failover.service", True), (":", False)],
+)
+@pytest.mark.parametrize("left", [True, False])
+def test_no_agent_where_systemd_would_start_it(patient: Patient, unit: str, named: bool, left: bool) -> None:
+    """Its unit is the mend then, for the control socket of that unit only."""
+    first = fresh_run(unit)
+    dead = LEFT if left else ""
+    (elsewhere,) = patient.told("agent", first=first)["agent"]
+    patient.socket = SERVICE_SOCKET
+    (finding,) = patient.told("agent", first=first, before=dead)["agent"]
+    assert ("left of one that died" in finding["text"]) is left
+    assert finding["mend"].startswith("systemctl start failover; `journalctl -u failover` says why") is named
+    assert "systemctl start" not in elsewhere["mend"]
+
+
+def test_an_agent_that_refused_the_file_goes_by_an_older_one(patient: Patient) -> None:
+    with running(patient.van, patient.home, "--config", str(patient.config)) as agent:
+        agent.ready()
+        patient.socket = agent.socket
+        patient.says("agent", Level.OK)
+        good = patient.config.read_text()
+        patient.config.write_text("uplinks: 7\nmetrics: {listn: 127.0.0.1:9109}\n")
+        assert command(patient.van, "reload", "--socket", str(agent.socket))[0] == 1
+        answers, older = patient.check("agent")
+        assert (answers.level, older.level) == (Level.OK, Level.WARNING)
+        assert older.text.startswith(
+            f"it goes by an older config, as it refused the file: {patient.config}:1: uplinks: "
+        )
+        assert older.text.endswith("; and 1 more")
+        assert older.mend == "mend the file, then `failover reload`"
+        patient.config.write_text(good)
+        patient.says("config", Level.OK, "as it is now can be used")
+        assert command(patient.van, "reload", "--socket", str(agent.socket))[0] == 0
+        patient.says("agent", Level.OK)
 
 
 def test_the_socket_of_one_that_died(patient: Patient) -> None:
@@ -111,55 +138,6 @@ def test_an_agent_that_answers_and_one_elsewhere(patient: Patient) -> None:
         for name in ("all", "wan0", "wan1"):
             patient.van.sysctl(f"ipv4/conf/{name}/rp_filter", 1)
         assert {finding.level for finding in patient.check("probes")} == {Level.OK}, "its rules let the replies in"
-
-
-# --- directories -----------------------------------------------------------------------------------------------------
-
-
-def test_directories_that_can_be_written_to(patient: Patient) -> None:
-    for name in ("state directory", "socket directory"):
-        patient.says(name, Level.OK, "can be written to")
-    assert os.listdir(patient.state) == [], "the trial leaves nothing behind"
-
-
-def test_a_state_directory_that_is_not_there_yet(patient: Patient) -> None:
-    patient.state = patient.home / "one" / "two"
-    patient.says("state directory", Level.NOTE, "the agent makes it")
-    assert not (patient.home / "one").exists()
-
-
-def test_a_file_for_a_directory(patient: Patient) -> None:
-    patient.state = patient.socket = patient.home / "file"
-    patient.state.write_text("")
-    found = patient.says("state directory", Level.WARNING, "Not a directory")
-    assert "it is a file: remove it" in found.mend
-    patient.socket = patient.state / "control.sock"
-    patient.says("socket directory", Level.FAILURE, "the agent cannot start")
-
-
-@pytest.mark.parametrize(
-    ("mount", "words"),
-    [
-        ("mount -t tmpfs -o ro none {0}", "Read-only file system"),
-        ("mount -t tmpfs -o size=64k none {0} && head -c 64k /dev/zero > {0}/full", "No space left on device"),
-        ("mount -t tmpfs -o size=1m none {0}", "MB are left in"),
-    ],
-    ids=["read-only", "full", "nearly full"],
-)
-def test_a_disk_that_takes_nothing(patient: Patient, mount: str, words: str) -> None:
-    first = (*MOUNTED, mount.format(patient.state) + ' && exec "$@"', "sh")
-    (finding,) = patient.told("state directory", first=first)["state directory"]
-    assert finding["level"] == "warning"
-    assert words in finding["text"]
-    assert str(patient.state) in finding["text"]
-    assert finding["mend"]
-
-
-def test_a_socket_directory_on_a_read_only_disk(patient: Patient) -> None:
-    first = (*MOUNTED, f'mount -t tmpfs -o ro none {patient.socket.parent} && exec "$@"', "sh")
-    (finding,) = patient.told("socket directory", first=first)["socket directory"]
-    assert finding["level"] == "failure"
-    assert f"{patient.socket.parent}: Read-only file system; the agent cannot start" in finding["text"]
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------

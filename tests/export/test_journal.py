@@ -50,6 +50,22 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert (tmp_path / CURRENT).stat().st_mode & 0o777 == 0o640
 
 
+@NEEDS_ROOT
+def test_what_root_writes_is_its_folders_owners(tmp_path: Path) -> None:
+    """An agent that root starts by hand, once, leaves a journal that the service can go on with. What has another name
+    elsewhere is nobody's to give away."""
+    os.chown(tmp_path, 54321, 54322)
+    append(tmp_path, b"{}\n")
+    made = (tmp_path / CURRENT).stat()
+    assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (54321, 54322, 0o640)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.touch()
+    (tmp_path / CURRENT).unlink()
+    (tmp_path / CURRENT).hardlink_to(elsewhere)
+    append(tmp_path, b"{}\n")
+    assert elsewhere.stat().st_uid == 0
+
+
 def test_only_what_is_late_enough(tmp_path: Path) -> None:
     happened = Happenings()
     for unix in (UNIX + 5, UNIX, UNIX + 7):  # a clock that was set in between

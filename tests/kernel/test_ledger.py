@@ -60,6 +60,17 @@ def test_notes_of_one_write_join_those_that_were_there(ledger: Ledger) -> None:
     assert ledger.changes() == (Change(FIRST.path, "0", "2"), SECOND)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_what_root_keeps_is_its_folders_owners(ledger: Ledger) -> None:
+    """As after a cleanup that could not put a value back: the agent that comes must be able to read it."""
+    folder = ledger.path.parent
+    os.chown(folder, 54321, 54322)
+    ledger.note([FIRST, SECOND])
+    ledger.keep([SECOND])
+    kept = ledger.path.stat()
+    assert (kept.st_uid, kept.st_gid, kept.st_mode & 0o777) == (54321, 54322, 0o600)
+
+
 def test_with_nothing_to_keep_there_is_no_file(ledger: Ledger) -> None:
     ledger.note([FIRST])
     ledger.keep(())
