@@ -6,17 +6,36 @@ Everything that came in with them is cleaned before it is shown.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import ceil, inf
 from typing import Any, Final
 
 from failover.cli.screen import Screen
 from failover.export.commands import meant
-from failover.export.words import COLUMNS, about, cleaned, clock, milliseconds, ratio, remarks, rows, sentence, span
-from failover.model import ControlError, clean
+from failover.export.words import (
+    COLUMNS,
+    about,
+    cleaned,
+    clock,
+    lasting,
+    milliseconds,
+    ratio,
+    remarks,
+    rows,
+    sentence,
+    span,
+)
+from failover.model import RECEIVING, ControlError, clean
 
 SPARE: Final = ("answered", "rtt", "loss", "interface", "for")
 """Columns of the status table that a narrow terminal can do without."""
 CANDIDATE_COLUMNS: Final = ("", "uplink", "verdict", "standing", "owes", "relapses", "why")
+THRESHOLDS: Final = {"doubt_after_seconds": "doubt", "conviction_after_seconds": "conviction"}
+"""Numbers of a candidate that most have in common, and what comes then."""
+RELAPSES_LEAST: Final = 0.05
+"""So many are told."""
+PIPE_WIDTH: Final = 160
+"""Columns of a long explanation where there is no terminal."""
 DEEP: Final = "    "
 """Before the further lines of a paragraph."""
 
@@ -59,6 +78,7 @@ def probe_lines(told: Sequence[Mapping[str, Any]], screen: Screen) -> Iterator[s
 
 def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> Iterator[str]:
     """For each family: the decision, the rule, every candidate, and what would change that and when."""
+    screen = replace(screen, width=screen.width or PIPE_WIDTH)
     families = cleaned(explained)["families"]
     if not families:
         yield "nothing is decided yet"
@@ -66,14 +86,10 @@ def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> I
         if number:
             yield ""
         yield screen.paint(f"{family} by {one['active'] or 'nothing'}", "bold")
-        since = f"since {clock(now - one['since_seconds'], now)}"
-        yield from screen.wrap(
-            f"{since}: {one['reason']}: {one['decision_text']}{_measured(one['numbers'])}", DEEP, "  "
-        )
-        if one["settled"] != one["active"]:
-            yield from screen.wrap(f"forwarded traffic by {one['settled'] or 'nothing'}", DEEP, "  ")
-        yield from screen.wrap(f"rule now: {one['rule']}: {one['text']}", DEEP, "  ")
+        yield from _decision(one, now, screen)
         yield from screen.table(CANDIDATE_COLUMNS, [_candidate(candidate) for candidate in one["candidates"]])
+        for line in _thresholds(one["candidates"]):
+            yield from screen.wrap(line, DEEP, "  ")
         yield "  what would change that:"
         for prospect in one["prospects"]:
             yield from screen.wrap(_prospect(prospect, now), DEEP, "  - ")
@@ -81,22 +97,74 @@ def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> I
             yield "  - nothing that is in sight"
 
 
+def _decision(one: Mapping[str, Any], now: float, screen: Screen) -> Iterator[str]:
+    """What was decided and why, and the rule that holds now."""
+    since = f"since {clock(now - one['since_seconds'], now)}"
+    numbers = _measured(_telling(one["numbers"]))
+    yield from screen.wrap(f"{since}: {one['reason']}: {one['decision_text']}{numbers}", DEEP, "  ")
+    if one["settled"] != one["active"]:
+        yield from screen.wrap(f"forwarded traffic by {one['settled'] or 'nothing'}", DEEP, "  ")
+    text = one["text"]
+    for candidate in one["candidates"]:
+        text = text.replace(candidate["text"], _lasting(candidate, candidate["text"]))
+    yield from screen.wrap(f"rule now: {one['rule']}: {text}", DEEP, "  ")
+
+
 def _candidate(candidate: Mapping[str, Any]) -> tuple[str, ...]:
     owed = candidate["owed_seconds"]
     standing = "drained" if candidate["drained"] else "proven" if candidate["proven"] else "-"
-    objection, text = candidate["objection"], candidate["text"]
+    text = _lasting(candidate, candidate["text"])
+    objection = candidate["objection"].replace(candidate["text"], text)
     reasons = [f"not used: {objection}"] if objection else []
     reasons[:0] = [] if text in objection else [text]
-    numbers = _measured(candidate["numbers"])
     return (
         "*" if candidate["active"] else "",
         candidate["name"],
         candidate["verdict"],
         standing,
         span(owed) if owed else "-",
-        f"{candidate['relapses']:.1f}",
-        "; ".join(reasons) + numbers,
+        f"{candidate['relapses']:.1f}" if candidate["relapses"] >= RELAPSES_LEAST else "-",
+        "; ".join(reasons) + _measured(_numbers(candidate)),
     )
+
+
+def _lasting(candidate: Mapping[str, Any], text: str) -> str:
+    return lasting(text, None, candidate["numbers"].get("silence_seconds"))
+
+
+def _numbers(candidate: Mapping[str, Any]) -> dict[str, float]:
+    """Those that a person needs and is not told in the text: no silence of what receives, no hold-down that is not
+    owed."""
+    told = _telling(candidate["numbers"])
+    irrelevant = {*THRESHOLDS}
+    if candidate["verdict"] in RECEIVING or _lasting(candidate, candidate["text"]) != candidate["text"]:
+        irrelevant.add("silence_seconds")
+    if not candidate["owed_seconds"]:
+        irrelevant.add("hold_down_seconds")
+    return {name: value for name, value in told.items() if name not in irrelevant}
+
+
+def _telling(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    """Without zeros; the usual round trip only where it is another one."""
+    told = {name: value for name, value in numbers.items() if value}
+    usual, rtt = told.get("rtt_usual_seconds"), told.get("rtt_seconds")
+    if usual is not None and (rtt is None or milliseconds(usual) == milliseconds(rtt)):
+        del told["rtt_usual_seconds"]
+    return told
+
+
+def _thresholds(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What silence leads to; the uplinks are named where they differ."""
+    said = []
+    for key, word in THRESHOLDS.items():
+        held: dict[str, list[str]] = {}
+        for one in candidates:
+            if value := one["numbers"].get(key):
+                held.setdefault(_short(value), []).append(one["name"])
+        named = [f"{amount} ({', '.join(names)})" for amount, names in held.items()] if len(held) > 1 else [*held]
+        said += [f"to {word} after {', '.join(named)}"] if named else []
+    if said:
+        yield f"silence leads {'; '.join(said)}"
 
 
 def _prospect(prospect: Mapping[str, Any], now: float) -> str:
@@ -104,15 +172,18 @@ def _prospect(prospect: Mapping[str, Any], now: float) -> str:
     return prospect["text"] if after is None else f"{clock(now + ceil(after), now)} at the earliest: {prospect['text']}"
 
 
-def _measured(numbers: Mapping[str, float | None]) -> str:
+def _measured(numbers: Mapping[str, float]) -> str:
     """Numbers in brackets, each with its name and unit."""
-    said = [_number(name, value) for name, value in numbers.items() if value is not None]
+    said = [_number(name, value) for name, value in numbers.items()]
     return f" ({', '.join(said)})" if said else ""
 
 
 def _number(name: str, value: float) -> str:
-    short = milliseconds if value < 1 else span
-    for unit, words in (("_seconds", short), ("_ratio", ratio)):
+    for unit, words in (("_seconds", _short), ("_ratio", ratio)):
         if name.endswith(unit):
             return f"{name.removesuffix(unit).replace('_', ' ')} {words(value)}"
     return f"{name.removesuffix('_count').replace('_', ' ')} {value:g}"
+
+
+def _short(seconds: float) -> str:
+    return milliseconds(seconds) if seconds < 1 else span(seconds)

@@ -395,10 +395,13 @@ def _why(status: Document, uplink: Document, family: str, now: float) -> Iterato
     yield from _return(status, uplink, family, now)
 
 
-def lasting(text: str, age: float | None) -> str:
-    """The text of a verdict that fell `age` seconds ago, so that it holds now: a silence has gone on since then."""
+def lasting(text: str, age: float | None, silence: float | None = None) -> str:
+    """The text of a verdict that fell `age` seconds ago, so that it holds now: a silence has gone on since then, or is
+    known to have lasted so many seconds."""
     found = FROZEN.fullmatch(text)
-    return text if found is None or age is None else f"fell silent {span(float(found[1]) + age)} ago: {found[2]}"
+    if found is None or (age is None and silence is None):
+        return text
+    return f"fell silent {span(float(found[1]) + (age or 0.0) if silence is None else silence)} ago: {found[2]}"
 
 
 def _return(status: Document, uplink: Document, family: str, now: float) -> Iterator[str]:

@@ -18,7 +18,7 @@ from failover.cli.views import event_lines, explain_lines, probe_lines, status_l
 from failover.export import explain
 from failover.export.status import document
 from failover.model import Outcome, Verdict
-from failover.picture import Explanation, Prospect, Snapshot, TargetView
+from failover.picture import CandidateView, Explanation, Prospect, Snapshot, TargetView
 from tests.cli.conftest import EXPLANATION, SWITCH, UNIX, Standin, candidate, entry
 from tests.export.pictures import NOW, family, snapshot, uplink
 
@@ -41,7 +41,7 @@ def test_explain_tells_the_decision_the_rule_everyone_and_the_prospects() -> Non
         "  forwarded traffic by au",
         "  rule now: stay: docomo is up, and au owes its hold-down",
         "   uplink  verdict  standing  owes  relapses  why",
-        "*  docomo  up       proven    -     0.0       because",
+        "*  docomo  up       proven    -     -         because",
         "   au      up       -         42 s  1.5       because; not used: it owes 42 s of its hold-down"
         " (loss 2%, rtt 30 ms, lost 1)",
         "  what would change that:",
@@ -58,7 +58,49 @@ def test_explain_with_nothing_to_tell() -> None:
 
 def test_explain_says_nothing_twice() -> None:
     down = candidate("au", Verdict.DOWN, text="no carrier", objection="is down: no carrier")
-    assert explained(replace(EXPLANATION, candidates=(down,)))[5].endswith("0.0       not used: is down: no carrier")
+    assert explained(replace(EXPLANATION, candidates=(down,)))[5].endswith("-         not used: is down: no carrier")
+
+
+def numbered(name: str, **numbers: float) -> CandidateView:
+    usual = {"doubt_after_seconds": 0.35, "conviction_after_seconds": 1.5, "hold_down_seconds": 60.0}
+    return candidate(name, Verdict.UP, text="answers", numbers=usual | numbers)
+
+
+def test_explain_leaves_out_what_tells_nothing() -> None:
+    rtts = {"rtt_seconds": 0.0301, "rtt_usual_seconds": 0.03}
+    plain = numbered("au", silence_seconds=0.03, loss_ratio=0.0, unanswered_probes=0.0, **rtts)
+    owing = replace(numbered("docomo", rtt_usual_seconds=0.03), owed_seconds=23.0)
+    lines = explained(replace(EXPLANATION, candidates=(plain, owing)))
+    assert [line.partition(" answers")[2] for line in lines[5:7]] == [" (rtt 30 ms)", " (hold down 1 min)"]
+    slow = numbered("au", rtt_seconds=0.2, rtt_usual_seconds=0.03, loss_ratio=0.02, unanswered_probes=3.0)
+    assert (
+        "(rtt 200 ms, rtt usual 30 ms, loss 2%, unanswered probes 3)"
+        in explained(replace(EXPLANATION, candidates=(slow,)))[5]
+    )
+
+
+def test_explain_tells_the_thresholds_once() -> None:
+    same = explained(replace(EXPLANATION, candidates=(numbered("au"), numbered("docomo"))))
+    assert [line for line in same if "conviction" in line] == [
+        "  silence leads to doubt after 350 ms; to conviction after 1.5 s"
+    ]
+    far = numbered("depot", doubt_after_seconds=1.24)
+    apart = explained(replace(EXPLANATION, candidates=(numbered("au"), far, numbered("docomo"))))
+    assert "  silence leads to doubt after 350 ms (au, docomo), 1.2 s (depot); to conviction after 1.5 s" in apart
+
+
+def test_explain_tells_a_silence_as_it_is_now() -> None:
+    frozen = "silent for 0.36 s, 2 targets unanswered"
+    mute = candidate("au", Verdict.DOUBTFUL, text=frozen, numbers={"silence_seconds": 18.2})
+    lines = explained(replace(EXPLANATION, text=f"au is doubtful ({frozen}), and not left", candidates=(mute,)))
+    assert "  rule now: stay: au is doubtful (fell silent 18 s ago: 2 targets unanswered), and not left" in lines
+    assert lines[5].endswith("  fell silent 18 s ago: 2 targets unanswered")
+
+
+def test_explain_in_a_pipe_has_lines_that_can_be_read() -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    crowded = replace(EXPLANATION, text=words, candidates=(candidate("au", Verdict.UP, text=words, objection=words),))
+    assert 120 < max(map(len, explained(crowded))) <= 160
 
 
 def test_explain_at_80_columns_breaks_no_word() -> None:
