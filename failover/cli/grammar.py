@@ -144,6 +144,7 @@ def _simulate(parser: Parser) -> None:
     what.add_argument("--scenario", metavar="FILE.yaml", help="a scripted outage, or the name of one that is built in")
     parser.add_argument("--primary", metavar="NAME", help="the preferred uplink (default: the first)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same log (0)")
+    parser.add_argument("--log", action="store_true", help="the whole decision log, not its start and its end only")
 
 
 def _demo(parser: Parser) -> None:

@@ -122,9 +122,9 @@ def simulate(arguments: argparse.Namespace) -> int:
     from failover.sim.command import run
     from failover.sim.invariants import InvariantError
 
-    source = (arguments.trace, arguments.scenario)
+    given = (arguments.trace, arguments.scenario, arguments.config, arguments.primary)
     try:
-        return run(*source, arguments.config, arguments.primary, as_json=arguments.json, seed=arguments.seed)
+        return run(*given, as_json=arguments.json, seed=arguments.seed, whole_log=arguments.log)
     except InvariantError:
         raise
     except FailoverError as error:  # all else that can go wrong is in the names and files given

@@ -19,6 +19,7 @@ from failover.export.commands import COUNT_LIMIT, SECONDS_LIMIT, meant
 USAGE: Final = 2
 """Exit status for wrong words."""
 WIDTH_MAX: Final = 80
+PAGES: Final = ("metrics", "healthz")
 SECONDS_LEAST: Final = 0.001
 
 
@@ -90,7 +91,7 @@ class Parser(argparse.ArgumentParser):
     def command(self, word: str) -> Parser:
         """The parser of a command; ends, if there is no such command."""
         if word not in self.commands:
-            self.refuse(f"unknown command '{word}'", meant(word, self.commands))
+            self.refuse(f"unknown command '{word}'", _page(word) or meant(word, self.commands))
         return self.commands[word]
 
     def check_option(self, option: str) -> None:
@@ -101,6 +102,15 @@ class Parser(argparse.ArgumentParser):
             self.refuse(f"option '{option}' comes too early", "it goes after the command")
         of = self.prog.removeprefix("failover").replace(" ", " of ")
         self.refuse(f"unknown option '{option}'{of}", meant(option, self.options()))
+
+
+def _page(word: str) -> str:
+    """The hint for what is not a command but a page of the agent."""
+    if word not in PAGES:
+        return ""
+    from failover.config import Metrics
+
+    return f"the agent serves it: http://{Metrics().listen}/{word}, unless `metrics` in the config says otherwise"
 
 
 def _join_negative(words: Sequence[str]) -> list[str]:

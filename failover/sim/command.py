@@ -16,9 +16,18 @@ from failover.sim.trace import LINE_MAX, Trace
 
 
 def run(
-    trace: str | None, scenario: str | None, config: str | None, primary: str | None, *, as_json: bool, seed: int
+    trace: str | None,
+    scenario: str | None,
+    config: str | None,
+    primary: str | None,
+    *,
+    as_json: bool,
+    seed: int,
+    whole_log: bool = False,
 ) -> int:
     """Play a trace file, or a scenario by file or name, with the config in a file or the defaults; exit status 0.
+
+    Prints the start and the end of a scenario's decision log unless the whole one is wanted, and then the measures.
 
     Raises ConfigError for the config or the scenario, TraceError for the trace, InvariantError when the agent did
     what it must never do, FailoverError for names that are not there.
@@ -32,7 +41,8 @@ def run(
     if as_json:
         text = json.dumps(report.document(played), indent=2, ensure_ascii=False)
     else:
-        text = "\n".join(report.lines(played, story=trace is None))
+        story = None if whole_log else report.STORY_LINES if trace is None else 0
+        text = "\n".join(report.lines(played, story=story))
     sys.stdout.write(text.strip("\n") + "\n")
     return 0
 

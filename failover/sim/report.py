@@ -11,8 +11,8 @@ from failover.sim.stage import Played
 from failover.sim.traffic import Meter
 
 MONTH_SECONDS: Final = 720 * 3600
-STORY_LINES: Final = 60
-"""Lines of the decision log that a person is shown; the document has all."""
+STORY_LINES: Final = 20
+"""Lines of the decision log, from its start and from its end, that a person is shown unasked; the document has all."""
 
 
 def document(played: Played) -> dict[str, Any]:
@@ -73,11 +73,11 @@ def _monthly(account: Account, place: int, spent: list[tuple[Bytes, Family]], *,
     return round(total)
 
 
-def lines(played: Played, *, story: bool) -> Iterator[str]:
-    """For people; with the `story`, the decision log goes before the table."""
+def lines(played: Played, *, story: int | None) -> Iterator[str]:
+    """For people: so many lines of the decision log from its start and from its end (None: all), then the tables."""
     told = document(played)
-    if story:
-        yield from _story(played.journal.lines)
+    if story != 0:
+        yield from _story(played.journal.lines, story)
         yield ""
         yield played.title
     for family, numbers in told["families"].items():
@@ -89,10 +89,13 @@ def lines(played: Played, *, story: bool) -> Iterator[str]:
         yield f"{name:<34}{_megabytes(probes['bytes']):>12}{month[0]:>16}{month[1]:>16}"
 
 
-def _story(log: list[str]) -> Iterator[str]:
-    yield from log[:STORY_LINES]
-    if len(log) > STORY_LINES:
-        yield f"... {len(log) - STORY_LINES} more lines; --json has them"
+def _story(log: list[str], kept: int | None) -> Iterator[str]:
+    if kept is None or len(log) <= 2 * kept + 1:
+        yield from log
+        return
+    yield from log[:kept]
+    yield f"... {len(log) - 2 * kept} more lines; --log prints them"
+    yield from log[-kept:]
 
 
 def _table(family: str, numbers: dict[str, Any]) -> Iterator[str]:
@@ -103,9 +106,10 @@ def _table(family: str, numbers: dict[str, Any]) -> Iterator[str]:
         ways = numbers[f"{key}_seconds_per_hour"]
         yield f"{label:<34}{ways['agent']:>12.1f}{ways['never']:>16.1f}{ways['oracle']:>16.1f}"
     yield f"{'diverts':<34}{numbers['diverts_per_hour']:>12.1f}{'-':>16}{'-':>16}"
+    yield f"{'convictions':<34}{numbers['convictions_per_hour']:>12.1f}{'-':>16}{'-':>16}"
     lasted = numbers["convictions_lasted_ratio"]
-    share = "" if lasted is None else f" ({lasted:.0%} lasted 2 s more)"
-    yield f"{'convictions':<34}{numbers['convictions_per_hour']:>12.1f}{'-':>16}{'-':>16}{share}"
+    if lasted is not None:
+        yield f"{'  of which silent for 2 s more':<34}{lasted:>12.0%}{'-':>16}{'-':>16}"
 
 
 def _megabytes(amount: int | None) -> str:

@@ -33,6 +33,14 @@ def complaint(captured: Captured) -> str:
     ("argv", "line"),
     [
         ("statsu", "unknown command 'statsu' (did you mean 'status'?)"),
+        (
+            "healthz",
+            "unknown command 'healthz' (the agent serves it: http://127.0.0.1:9109/healthz, unless `metrics` in",
+        ),
+        (
+            "metrics",
+            "unknown command 'metrics' (the agent serves it: http://127.0.0.1:9109/metrics, unless `metrics` in",
+        ),
         ("xyzzy", "unknown command 'xyzzy' (known: auto, check, "),
         ("st\natus", "unknown command 'st?atus' (did you mean 'status'?)"),
         ("status --jsno", "unknown option '--jsno' of status (did you mean '--json'?)"),

@@ -38,11 +38,33 @@ def test_a_scenario_as_a_story_and_a_table(capsys: pytest.CaptureFixture[str]) -
     assert "bad seconds of new flows" in printed
 
 
-def test_a_long_story_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_story_is_cut_unless_it_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(None, "flap", None, None, as_json=True, seed=1) == 0
+    log = json.loads(capsys.readouterr().out)["log"]
     assert run(None, "flap", None, None, as_json=False, seed=1) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert any(line.endswith("more lines; --json has them") for line in printed)
-    assert len(printed) < 90
+    short = capsys.readouterr().out.splitlines()
+    assert short[:20] == log[:20]
+    assert short[20] == f"... {len(log) - 40} more lines; --log prints them"
+    assert short[21:41] == log[-20:]
+    assert run(None, "flap", None, None, as_json=False, seed=1, whole_log=True) == 0
+    assert capsys.readouterr().out.splitlines() == [*log, *short[41:]]
+
+
+def test_a_trace_tells_its_story_if_it_is_wanted(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(trace, None, None, None, as_json=False, seed=1) == 0
+    table = capsys.readouterr().out
+    assert table.startswith("ipv4, 0.02 h, per hour")
+    assert run(trace, None, None, None, as_json=False, seed=1, whole_log=True) == 0
+    told = capsys.readouterr().out
+    assert told.endswith(table)
+    assert "au -> docomo: doubt" in told
+
+
+def test_every_row_of_the_table_ends_in_its_columns(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(trace, None, None, None, as_json=False, seed=1)
+    rows = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert rows[-1].split() == ["of", "which", "silent", "for", "2", "s", "more", "100%", "-", "-"]
 
 
 def test_a_trace_as_a_document(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
