@@ -30,6 +30,12 @@ def test_systemd_knows_nothing_against_it_where_it_is_installed(machine: Machine
     assert (done.stdout, done.stderr) == ("", "")
 
 
+def test_the_manual_page_is_where_man_looks(machine: Machine) -> None:
+    """Beside /usr/local/bin, whose commands man(1) looks for in /usr/local/share/man (manpath(5))."""
+    page = machine.run("cat", "/usr/local/share/man/man1/failover.1").stdout
+    assert page.startswith(".TH FAILOVER 1 ")
+
+
 def test_start_returns_when_the_kernel_is_adopted(service: Machine, world: World) -> None:
     service.systemctl("stop", "failover")
     service.run("failover", "cleanup")
