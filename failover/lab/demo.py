@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +23,14 @@ from failover.lab.user import KINDS
 from failover.model import FAMILIES, FailoverError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from failover.lab.live import Screen
 
 KINDS_SHOWN = {"new": "new flows", "udp": "open UDP", "tcp": "open TCP"}
+HEADS = ("act", *KINDS_SHOWN.values())
+WIDE = 100
+"""Columns from which on what the agent said has a column of its own."""
 PIPE_WIDTH = 160
 
 
@@ -165,25 +171,58 @@ def as_json(act: Act, played: Played) -> dict[str, Any]:
 def show_table(results: Sequence[tuple[Act, Played]]) -> None:
     """One row per act: outages per kind as IPv4 / IPv6, what the agent said, what its probes cost."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    title = "seconds after the fault (failback, all-dead: after the recovery), IPv4 / IPv6"
-    table = Table(title=title, title_justify="left", show_lines=True)
-    for heading in ("act", *KINDS_SHOWN.values(), "the agent said"):
-        table.add_column(heading)
-    for act, played in results:
-        name = Text(act.name, "green" if not played.failures else "red")
-        cost = ", ".join(f"{uplink} {count}" for uplink, count in played.probe_bytes.items())
-        cells = (_losses(played, kind) if act.lossy else _outages(played, kind) for kind in KINDS)
-        table.add_row(name, *cells, "\n".join([*digest(played.said), f"probe bytes: {cost}"]))
-    console.print(table)
+    console.print("seconds after the fault (failback, all-dead: after the recovery), IPv4 / IPv6", style="italic")
+    (_wide if console.width >= WIDE else _narrow)(console, results)
     for act, played in results:
         for failure in played.failures:
             console.print(f"{act.name}: {failure}")
     kept = sum(not played.failures for _, played in results)
     console.print(f"{kept} of {len(results)} acts came out as promised")
+
+
+def _wide(console: Console, results: Sequence[tuple[Act, Played]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*HEADS, "the agent said", show_lines=True)
+    for act, played in results:
+        name, *cells = _cells(act, played)
+        table.add_row(Text(name, _style(played)), *cells, "\n".join(_said(played)))
+    console.print(table)
+
+
+def _narrow(console: Console, results: Sequence[tuple[Act, Played]]) -> None:
+    """What the agent said stands below each row."""
+    from rich.text import Text
+
+    rows = [_cells(act, played) for act, played in results]
+    widths = [max(map(len, column)) for column in zip(HEADS, *rows, strict=True)]
+
+    def line(cells: Sequence[str], style: str) -> None:
+        text = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+        console.print(Text(text.rstrip(), style))
+
+    line(HEADS, "bold")
+    for row, (_, played) in zip(rows, results, strict=True):
+        line(row, _style(played))
+        for said in _said(played):
+            for part in textwrap.wrap(said, console.width, initial_indent=" " * 4, subsequent_indent=" " * 6):
+                console.print(part)
+
+
+def _cells(act: Act, played: Played) -> list[str]:
+    return [act.name, *(_losses(played, kind) if act.lossy else _outages(played, kind) for kind in KINDS_SHOWN)]
+
+
+def _style(played: Played) -> str:
+    return "red" if played.failures else "green"
+
+
+def _said(played: Played) -> list[str]:
+    cost = ", ".join(f"{uplink} {count}" for uplink, count in played.probe_bytes.items())
+    return [*digest(played.said), f"probe bytes: {cost}"]
 
 
 def _outages(played: Played, kind: str) -> str:

@@ -7,6 +7,7 @@ what is measured does not wait for it. What the picture looks like is in screen.
 from __future__ import annotations
 
 import os
+import textwrap
 import threading
 import time
 from collections import deque
@@ -75,10 +76,16 @@ class Screen:
         """One line of the story."""
         if who == "play":
             self._scene = replace(self._scene, playing=text)
-        line = Text.assemble(
-            (f"{time.monotonic() - self._started:7.2f} s  ", "dim"), (f"{who:5}  {text}", STYLES.get(who, ""))
+        at = f"{time.monotonic() - self._started:7.2f} s  "
+        self._console.print(
+            Text.assemble((at, "dim"), (self._folded(f"{who:5}  ", text, len(at)), STYLES.get(who, "")))
         )
-        self._console.print(line, no_wrap=True, overflow="ellipsis")
+
+    def _folded(self, head: str, text: str, margin: int) -> str:
+        """Broken between words, each further line below the text of the first."""
+        indent = " " * (margin + len(head))
+        lines = textwrap.wrap(text, self._console.width - len(indent), break_on_hyphens=False)
+        return head + f"\n{indent}".join(lines)
 
     def opens(self, number: int, acts: int, name: str, title: str) -> None:
         """Act `number` of so many begins."""

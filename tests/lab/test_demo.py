@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,12 @@ import pytest
 
 from failover.lab.acts import DEFAULT, LINK_DOWN, MORE, NEW_FLOWS, UNDISTURBED, Act
 from failover.lab.demo import Teller, UsageError, as_json, choose, digest, perform, play, show_table
+from failover.lab.live import Screen
 from failover.lab.namespaces import LabError
-from failover.lab.stage import Said, Stage
+from failover.lab.stage import Played, Said, Stage
+from failover.lab.user import KINDS, Seen
 from failover.lab.world import World
+from failover.model import FAMILIES
 
 
 def silent(who: str, text: str) -> None:
@@ -84,6 +88,54 @@ def test_a_broken_promise_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "broken: the promise was broken" in shown
     assert "0 of 1 acts came out as promised" in shown
+
+
+SWITCH = Said(0.42, "switch", "ipv4 au -> docomo: doubt: au silent")
+SEEN = {
+    (family, kind): Seen(family, kind, 0.5, 0.03, sent=10, answered=9, reconnects=0)
+    for family in FAMILIES
+    for kind in KINDS
+}
+PLAYED = Played(SEEN, 5.0, [SWITCH], {"au": 1000, "docomo": 2000})
+
+
+@pytest.mark.parametrize("columns", [72, 80, 99])
+def test_on_a_narrow_terminal_what_was_said_stands_below_its_row(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    show_table([(DEFAULT[0], PLAYED), (DEFAULT[1], PLAYED)])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[-8:] == [
+        "act       new flows    open UDP     open TCP",
+        "blackout  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50",
+        "    0.42 / - switch au -> docomo: doubt",
+        "    probe bytes: au 1000, docomo 2000",
+        "failback  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50",
+        "    0.42 / - switch au -> docomo: doubt",
+        "    probe bytes: au 1000, docomo 2000",
+        "2 of 2 acts came out as promised",
+    ]
+
+
+def test_where_there_is_room_it_has_a_column(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table([(DEFAULT[0], PLAYED)])
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "blackout" in line]
+    assert "0.42 / - switch au -> docomo: doubt" in row
+
+
+def test_a_long_line_of_the_story_is_told_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = " ".join(f"word{number}" for number in range(30))
+    shown = io.StringIO()
+    Screen(shown).say("agent", told)
+    first, *rest = shown.getvalue().splitlines()
+    assert max(map(len, (first, *rest))) <= 80
+    assert first.split()[:3] == ["0.00", "s", "agent"]
+    assert all(line.startswith(" " * 18 + "word") for line in rest)
+    assert " ".join(" ".join([first.partition("agent")[2], *rest]).split()) == told
 
 
 def test_nothing_is_played_on_a_link_that_delays_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
