@@ -46,9 +46,16 @@ def only(status: dict[str, Any], name: str | None) -> dict[str, Any]:
         return status
     found = [uplink for uplink in status["uplinks"] if uplink["name"] == name]
     if not found:
-        names = [str(uplink["name"]) for uplink in status["uplinks"]]
-        raise ControlError(f"no uplink is named {clean(name)}", meant(name, names) if names else "there is none")
+        raise ControlError(f"no uplink is named {clean(name)}", _hint(status["uplinks"], name))
     return {**status, "uplinks": found, "usable": any(uplink["usable"] for uplink in found)}
+
+
+def _hint(uplinks: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Which uplink may be meant by what is no name of one."""
+    of = [clean(uplink["name"]) for uplink in uplinks if uplink["interface"] == name]
+    if of:
+        return f"that is the interface of {of[0]}"
+    return meant(name, [str(uplink["name"]) for uplink in uplinks]) if uplinks else "there is none"
 
 
 def status_lines(status: Mapping[str, Any], name: str | None, now: float, screen: Screen) -> Iterator[str]:

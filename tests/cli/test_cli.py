@@ -156,6 +156,8 @@ def test_status_of_one_uplink(standin: Standin, capsys: Captured) -> None:
     assert [line[3:9] for line in lines[2:]] == ["docomo", "docomo"]
     assert main(["status", "docmo", *socket]) == 1
     assert capsys.readouterr().err == "failover: no uplink is named docmo (did you mean 'docomo'?)\n"
+    assert main(["status", "wwan-au", *socket]) == 1
+    assert capsys.readouterr().err == "failover: no uplink is named wwan-au (that is the interface of au)\n"
     standin.picture = replace(standin.picture, uplinks=(uplink("au", DOWN, DOWN), uplink("docomo", UP, DOWN)))
     for words, status in (
         (["status", "au", "--check"], 1),
