@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from failover.config.source import KEPT
 from failover.doctor import user
 from failover.doctor.case import Case
 from failover.doctor.finding import Remarks, failure, note, ok, warning
@@ -27,7 +28,7 @@ from failover.model import clean
 ROOM: Final = 16 << 20
 """Bytes: the journal's 5 MB twice while it is rewritten, and the memory beside it."""
 TRIAL_BYTES: Final = 64 << 10
-KEPT: Final = (journal.CURRENT, journal.OLD, memory.NAME)
+FILES: Final = (journal.CURRENT, journal.OLD, memory.NAME, KEPT)
 """What the agent reads and writes in its state directory."""
 MAKE_ROOM: Final = "make room on that file system"
 FAILED: Final = b"\nfailover_journal_ok 0"
@@ -38,7 +39,7 @@ def state_directory(case: Case) -> Remarks:
     """Without it the agent goes on, and forgets: the operator's will, what happened."""
     found = list(_room(case.state))
     if os.path.isdir(case.state):
-        found += [warning(text, mend) for text, mend in _shut(case, case.state, KEPT)]
+        found += [warning(text, mend) for text, mend in _shut(case, case.state, FILES)]
         found += [*_unreadable(case.state), *_failing(case)]
     yield from found or [ok(f"{case.state} can be written to")]
 

@@ -44,14 +44,14 @@ def read(folder: Path, limit: int = RECENT, since: float | None = None) -> list[
 
     Whatever is no entry is skipped. OSError when a file that is there cannot be read.
     """
-    found: dict[str, Entry] = {}
+    found: dict[bytes, Entry] = {}
     for line in _backwards(folder):
         if len(found) >= limit:
             break
         with suppress(ValueError):
             entry = decode(line)
             if since is None or entry.unix >= since:
-                found.setdefault(entry.id, entry)
+                found[line] = entry  # by its line: what was overwritten may have the id of another
     return list(reversed(found.values()))
 
 

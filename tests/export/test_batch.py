@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from math import inf
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failover.export.batch import DAY_BYTES, PAGE, PERIOD, Batch
-from failover.export.entries import Entry, decode
+from failover.export.batch import DAY_BYTES, LANES, PAGE, PENDING, PERIOD, Batch
+from failover.export.entries import Entry, decode, encode
 from failover.model import NoticeKind
 
 from .happenings import Happenings
@@ -206,6 +207,54 @@ def test_flapping_verdicts_leave_room_for_a_switch() -> None:
     switch = happened.switch("au", "docomo", "conviction")
     batch.note(DAY / 10, switch)
     assert switch in taken(batch, DAY / 10)
+
+
+def test_what_should_not_wait_may_pile_up_twice_as_high() -> None:
+    """Beyond that it is counted."""
+    for kind, most in ((NoticeKind.WARNING, PENDING), (NoticeKind.ERROR, 2 * PENDING)):
+        happened, batch = Happenings(), Batch()
+        entries = [happened.happen(kind, "x" * 1000) for _ in range(60)]
+        for entry in entries:
+            batch.note(0.0, entry)
+        *kept, counted = map(decode, batch.flush(0.0))
+        assert kept == entries[: len(kept)]
+        assert most <= sum(len(encode(entry)) for entry in kept) < most + 1300
+        assert counted.fields["others"] == len(entries) - len(kept)
+
+
+def test_ten_quiet_days_earn_no_more_than_a_burst() -> None:
+    batch, happened, spent = Batch(), Happenings(), 0
+    batch.note(0.0, happened.switch("au", "docomo", "conviction"))
+    batch.take(0.0)
+    for second in range(0, int(DAY), 5):
+        for _ in range(20):
+            batch.note(10 * DAY + second, happened.switch("au", "docomo", "conviction"))
+        lines = batch.take(10 * DAY + second)
+        spent += sum(map(len, lines)) + PAGE * bool(lines)
+    assert 0.9 * DAY_BYTES < spent <= DAY_BYTES
+
+
+def test_however_many_uplinks_there_are_so_many_are_counted_apart() -> None:
+    """The others are counted together, and nothing is kept of each."""
+    batch, happened = Batch(), Happenings()
+    tracemalloc.start()
+    try:
+        for number in range(1500):
+            batch.note(0.0, happened.verdict(f"u{number}", "up"))
+            batch.note(0.0, happened.verdict(f"u{number}", "doubtful"))
+            batch.take(float(number))
+            if number == 500:
+                before, _ = tracemalloc.get_traced_memory()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 200_000
+    crowd = Batch()
+    for number in range(200):
+        crowd.note(0.0, happened.verdict(f"u{number}", "doubtful"))
+    counted = [decode(line) for line in crowd.flush(PERIOD)]
+    assert [entry.fields["uplink"] for entry in counted] == [*(f"u{number}" for number in range(LANES - 1)), ""]
+    assert sum(int(str(entry.fields["doubts"])) for entry in counted) == 200
 
 
 @settings(deadline=None, max_examples=60)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from failover.export.entries import LINE_MAX, Entry, encode
@@ -72,6 +72,14 @@ def test_only_what_is_late_enough(tmp_path: Path) -> None:
         happened.unix = unix
         put(tmp_path, [happened.happen(NoticeKind.VERDICT)])
     assert [entry.unix for entry in read(tmp_path, since=UNIX + 1)] == [UNIX + 5, UNIX + 7]
+    assert len(read(tmp_path, since=UNIX + 7)) == 1, "that very moment is not before it"
+
+
+def test_more_than_a_file_takes_is_taken_by_an_empty_one(tmp_path: Path) -> None:
+    append(tmp_path, b"x" * SEGMENT_MAX + b"\n")
+    append(tmp_path, encode(happenings(1)[0]))
+    assert (tmp_path / OLD).stat().st_size == SEGMENT_MAX + 1
+    assert len(read(tmp_path)) == 1
 
 
 def test_what_was_written_twice_is_read_once(tmp_path: Path) -> None:
@@ -113,6 +121,7 @@ def test_a_tail_of_rubbish_costs_nothing_else(tmp_path: Path, tail: bytes) -> No
 
 
 @settings(max_examples=100, deadline=None)
+@example(at=1833, rubbish=b"0").via("the id of another")
 @given(at=st.integers(0, 3000), rubbish=st.binary(min_size=1, max_size=600))
 def test_a_block_overwritten_costs_the_lines_that_it_touches(
     at: int, rubbish: bytes, tmp_path_factory: pytest.TempPathFactory

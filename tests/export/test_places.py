@@ -14,6 +14,7 @@ import pytest
 
 from failover.export import control
 from failover.export.client import call
+from failover.export.clients import Clients
 from failover.export.control import CLIENTS_MAX, Peer, may_write
 from failover.model import ControlError
 from tests.export.served import NEEDS_ROOT, PATIENCE, STATUS, WATCH, asking, exchange, heard, run
@@ -30,6 +31,29 @@ def test_who_may_write() -> None:
     assert may_write(Peer(1, 1000, frozenset((1000, 77))), 500, 77)
     assert not may_write(Peer(1, 1000, frozenset((1000,))), 500, 77)
     assert not may_write(Peer(1, 1000, frozenset((0,))), 500, None)
+
+
+def test_two_that_come_at_once_take_two_places() -> None:
+    """Not the same one, whose task has had no time to end."""
+
+    async def play() -> tuple[list[bool], list[bool]]:
+        clients, never = Clients(2), asyncio.Event()
+
+        async def stay() -> bool:
+            got = clients.admit()
+            await never.wait()
+            return got
+
+        async def come() -> bool:
+            return clients.admit(yields=False)
+
+        there = [asyncio.create_task(stay()) for _ in range(2)]
+        await asyncio.wait(there, timeout=0.0)
+        got = await asyncio.gather(come(), come())
+        await asyncio.wait(there, timeout=1.0)
+        return list(got), [task.cancelled() for task in there]
+
+    assert asyncio.run(play()) == ([True, True], [True, True])
 
 
 CLIENT = """

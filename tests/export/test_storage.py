@@ -119,9 +119,59 @@ def test_a_journal_that_is_none_costs_the_journal_alone(tmp_path: Path) -> None:
     assert [entry.kind for entry in read(tmp_path)] == ["switch", "warning", "warning"]
 
 
-def test_a_memory_that_cannot_be_written_delays_no_entry(tmp_path: Path) -> None:
+def test_the_folder_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "one" / "two"
+    with agent(folder) as one:
+        entry = one.switch()
+    assert read(folder) == [entry]
+
+
+def test_of_two_that_cannot_be_read_both_are_said(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("{")
+    (tmp_path / CURRENT).mkdir()
+    one = Agent(tmp_path)
+    memory, journal = one.storage.past(PATIENCE).complaints
+    one.storage.close(0.0, PATIENCE)
+    assert (NAME in memory, "the journal in" in journal) == (True, True)
+
+
+def holds(condition: Callable[[], object], seconds: float = 0.2) -> bool:
+    """Whether it does for so long."""
+    end = time.monotonic() + seconds
+    while condition() and time.monotonic() < end:
+        select.select([], [], [], 0.002)
+    return bool(condition())
+
+
+def test_a_journal_that_failed_is_tried_again_when_it_is_time(tmp_path: Path) -> None:
+    """Not whenever there is something more to write: a disk that fails would be asked all the time."""
+    (tmp_path / CURRENT).mkdir()
+    one = Storage(tmp_path, stamp(), lambda *_: None, retry=PATIENCE)
+    happened = Happenings()
+    one.note(0.0, first := happened.happen(NoticeKind.SWITCH))
+    assert not holds(lambda: not one.failing, PATIENCE)
+    (tmp_path / CURRENT).rmdir()
+    one.note(1.0, second := happened.happen(NoticeKind.SWITCH))
+    assert holds(lambda: one.failing and not read(tmp_path))
+    one.close(1.0, PATIENCE)
+    assert read(tmp_path) == [first, second]
+
+
+def test_a_memory_that_failed_is_tried_again_when_it_is_time(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     one = Storage(tmp_path, stamp(), lambda *_: None, retry=PATIENCE)
+    one.remember(MEMORY, stamp())
+    assert not holds(lambda: not one.failing, PATIENCE)
+    (tmp_path / NAME).rmdir()
+    assert holds(lambda: not (tmp_path / NAME).exists())
+    one.close(0.0, PATIENCE)
+    assert load(tmp_path / NAME, stamp()) == (MEMORY, "")
+
+
+def test_a_memory_that_cannot_be_written_delays_no_entry(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    said = list[str]()
+    one = Storage(tmp_path, stamp(), lambda _, text: said.append(text), retry=PATIENCE)
     assert [str(tmp_path / NAME) in complaint for complaint in one.past(PATIENCE).complaints] == [True]
     one.remember(MEMORY, stamp())
     end = time.monotonic() + PATIENCE / 2
@@ -133,6 +183,8 @@ def test_a_memory_that_cannot_be_written_delays_no_entry(tmp_path: Path) -> None
         select.select([], [], [], 0.002)
     assert one.failing
     assert read(tmp_path) == [entry]
+    one.tick(1.0)
+    assert [text.removeprefix(f"{tmp_path}: ").partition(":")[0] for text in said] == [NAME], "which file it is"
     (tmp_path / NAME).rmdir()
     one.close(0.0, PATIENCE)
     assert load(tmp_path / NAME, stamp()) == (MEMORY, ""), "the last try"
@@ -185,6 +237,8 @@ def test_a_disk_that_comes_and_goes_is_not_talked_about_all_the_time(tmp_path: P
             remount(tmp_path, "ro")
             one.switch()
             one.until(lambda: len(one.said) == 3, ahead=SAID_AGAIN + 1.0)
+            one.storage.tick(time.monotonic() + 3 * SAID_AGAIN)
+            assert len(one.said) == 3, "said once, however long it lasts"
             remount(tmp_path, "rw")
 
     among_own_mounts(body)
@@ -254,11 +308,17 @@ def test_the_queue_has_a_bound_and_what_is_dropped_is_counted_and_said(tmp_path:
             one.until(lambda: one.said)
             remount(tmp_path, "rw")
             one.until(lambda: len(one.said) == 2)
+            remount(tmp_path, "ro")
+            one.switch("more")
+            one.until(lambda: len(one.said) == 3, ahead=SAID_AGAIN + 1.0)
+            remount(tmp_path, "rw")
+            one.until(lambda: len(one.said) == 4)
         lost = one.storage.dropped
         assert lost > 10
         back = [entry for entry in read(tmp_path, 10_000) if entry.kind is NoticeKind.SWITCH]
         assert one.said[1] == f"{tmp_path} is written to again; {lost} entries lost"
-        assert back == entries[lost:]
-        assert QUEUE_MAX - 4096 < sum(len(encode(entry)) for entry in back) <= QUEUE_MAX
+        assert one.said[3] == f"{tmp_path} is written to again; nothing lost", "since then"
+        assert back[:-1] == entries[lost:]
+        assert QUEUE_MAX - 4096 < sum(len(encode(entry)) for entry in back[:-1]) <= QUEUE_MAX
 
     among_own_mounts(body)

@@ -90,6 +90,15 @@ def test_the_watchdog_is_fed_four_times_a_period(peer: Peer) -> None:
     assert fed == [5.0 * count for count in range(10)]
 
 
+def test_what_was_missed_is_not_fed_afterwards(peer: Peer) -> None:
+    clock = Clock()
+    supervisor = Supervisor({"NOTIFY_SOCKET": peer.address, "WATCHDOG_USEC": "20000000"}, clock)
+    clock.now += 50.0
+    for _ in range(10):
+        supervisor.alive()
+    assert peer.heard() == ["WATCHDOG=1"]
+
+
 @pytest.mark.parametrize(
     "period",
     [
