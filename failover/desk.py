@@ -22,9 +22,9 @@ from failover.export.log import Say
 from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.pulse import Pulse
 from failover.export.scrape import Scrape
+from failover.export.sentence import sentence
 from failover.export.status import document
 from failover.export.storage import Storage
-from failover.export.words import sentence
 from failover.model import Answer, Command, ControlError
 
 Ask = Callable[[Command], Awaitable[Answer]]

@@ -12,19 +12,9 @@ from typing import Any, Final
 
 from failover.cli.screen import Screen
 from failover.export.commands import meant
-from failover.export.words import (
-    COLUMNS,
-    about,
-    cleaned,
-    clock,
-    lasting,
-    milliseconds,
-    ratio,
-    remarks,
-    rows,
-    sentence,
-    span,
-)
+from failover.export.sentence import about, sentence
+from failover.export.table import COLUMNS, remarks, rows
+from failover.export.words import cleaned, clock, lasting, milliseconds, ratio, span
 from failover.model import RECEIVING, ControlError, clean
 
 SPARE: Final = ("answered", "rtt", "loss", "interface", "for")

@@ -1,6 +1,6 @@
 """How things are, as the document that `status --json` prints: names and units are a contract (DESIGN).
 
-Ages in seconds, ratios 0-1. No I/O; words.py puts it in words.
+Ages in seconds, ratios 0-1. No I/O; sentence.py and table.py put it in words.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _uplink(uplink: UplinkView, now: float) -> dict[str, object]:
 
 
 def _family(view: FamilyView, now: float) -> dict[str, object]:
-    hold = None if view.hold_until is None or view.hold_until <= now else view.hold_until - now
+    hold = view.hold_down if view.hold_until is None else max(0.0, view.hold_until - now)
     return {
         "verdict": view.verdict.value,
         "text": view.text,
@@ -73,7 +73,7 @@ def _family(view: FamilyView, now: float) -> dict[str, object]:
         "rtt_seconds": number(view.rtt_seconds),
         "since_seconds": age(view.since, now),
         "last_proven_seconds": age(view.last_proven, now),
-        "hold_remaining_seconds": number(hold),
+        "hold_remaining_seconds": number(hold or None),
         "targets": [_target(target) for target in view.targets],
     }
 

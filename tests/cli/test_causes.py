@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from failover.config import Config
-from failover.export.words import DOWN_WORDS
+from failover.export.sentence import DOWN_WORDS
 from failover.sim.scenario import parse
 from failover.sim.stage import play_script
 

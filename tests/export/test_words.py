@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from failover.export.sentence import about, sentence
 from failover.export.status import document
-from failover.export.words import about, clock, lasting, remarks, rows, sentence, span
+from failover.export.table import remarks, rows
+from failover.export.words import clock, lasting, span
 from failover.model import Decision, Family, Verdict
 from failover.picture import FamilyView, Snapshot, UplinkView
 from tests.export.pictures import NOW, family, snapshot, uplink
@@ -67,6 +69,16 @@ SENTENCES = [
         TWO,
         [both("au", SILENT), both("docomo", UP)],
         "online by docomo since 14:00: au silent upstream for 3 min",
+    ),
+    (
+        TWO,
+        [both("au", replace(SILENT, hold_down=3480.0)), both("docomo", UP)],
+        "online by docomo since 14:00: au silent upstream for 3 min; back to au not before 15:11",
+    ),
+    (
+        TWO,
+        [both("au", replace(GONE, hold_down=3480.0)), both("docomo", UP)],
+        "online by docomo since 14:00: au with no address for 3 min",
     ),
     (
         TWO,
