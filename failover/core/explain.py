@@ -204,17 +204,9 @@ def _with(situation: Situation, candidate: Candidate, verdict: Verdict, due: flo
         verdict=verdict,
         due=due,
         proven=verdict is Verdict.UP,
-        returns=_returns(candidate, verdict),
         cause=Reason.CONVICTION,
     )
     return replace(situation, listed=[other if c is candidate else c for c in situation.listed])
-
-
-def _returns(candidate: Candidate, verdict: Verdict) -> Reason:
-    """As what traffic would return to it, once it has become that."""
-    if candidate.convicted or verdict in LOST:
-        return Reason.FAILBACK
-    return candidate.returns if verdict is candidate.verdict else Reason.ACQUITTAL
 
 
 def _outcome(then: Situation) -> Decision:
@@ -222,14 +214,12 @@ def _outcome(then: Situation) -> Decision:
 
 
 def _effect(then: Situation) -> str:
-    """Where traffic goes that does not go there now; empty if nothing moves."""
+    """Where traffic goes that does not go there now; empty if nothing moves, or nothing can leave."""
     before, after = then.current, _outcome(then)
-    if before.active == after.active and before.settled == after.settled:
+    if after.active is None or (before.active == after.active and before.settled == after.settled):
         return ""
     if before.active == after.active:
         return f"forwarded traffic goes to {after.settled}"
-    if after.active is None:
-        return "nothing can leave any more"
     what, go = ("new flows", "go") if before.settled == after.settled else ("all traffic", "goes")
     ranks = {candidate.name: candidate.preference for candidate in then.listed}
     back = " back" if before.active in ranks and ranks[after.active] < ranks[before.active] else ""

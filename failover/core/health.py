@@ -202,9 +202,8 @@ class Health:
 
     @property
     def reached(self) -> bool:
-        """Whether a target that is no web page was answered, when it was last heard of."""
-        seen = self.record.targets
-        return any(seen[t.url].last in (Outcome.ANSWERED, Outcome.LATE) for t in self._targets if not t.kind.is_web)
+        """Whether a target answered as expected when it was last heard of."""
+        return any(seen.last in (Outcome.ANSWERED, Outcome.LATE) for seen in self.record.targets.values())
 
     def void(self, strange: AbstractSet[str], fine: AbstractSet[str]) -> bool:
         """Forget that these pages were strange, and that these were fine; True if there was any."""

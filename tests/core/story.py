@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
+
+import pytest
 
 from failover.config import Detection
 from failover.core.health import Health
@@ -11,6 +13,7 @@ from failover.core.uplinks import Path
 from failover.facts import Route
 from failover.model import PROBE_PATIENCE, Family, Outcome, ProbeKind, ProbeResult, Target, Verdict
 
+Lines = tuple[str, ...]
 KINDS = {"D": ProbeKind.DNS, "T": ProbeKind.TCP, "V": ProbeKind.HTTPS, "W": ProbeKind.HTTP}
 OUTCOMES = {
     "answer": Outcome.ANSWERED,
@@ -31,6 +34,11 @@ PATHS = {
     "reindexed": Path(Route(Family.IPV4, 254, 1, interface=7, gateway="10.0.0.1"), ("10.0.0.2",), ""),
     "doubled": Path(Route(Family.IPV4, 254, 9, interface=2, gateway="10.0.0.1"), ("10.0.0.9", "10.0.0.2"), ""),
 }
+
+
+def stories(told: Mapping[str, Lines]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Of each story the first line names the targets."""
+    return pytest.mark.parametrize(("letters", "lines"), [(v[0], v[1:]) for v in told.values()], ids=list(told))
 
 
 def target(letter: str) -> Target:

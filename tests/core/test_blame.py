@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from failover.config import Config, Reconfigured
+from failover.core.blame import Blame
 from failover.core.lane import Lane
 from failover.model import Family, NoticeKind, Outcome, ProbeKind, Target, Verdict
 
@@ -85,6 +86,10 @@ def test_what_was_heard_over_a_dead_uplink_blames_no_portal() -> None:
     assert (van.verdict("a"), van.verdict("b"), van.verdict("c")) == (Verdict.UP, Verdict.UP, Verdict.DOWN)
     assert len(warned(van)) == 1
     assert van.switches()[-1] == "1210.06 b>a(b) acquittal"
+    van.weather["c"] = strange()
+    van.run(6000)
+    assert van.verdict("c") is Verdict.UP
+    assert verdicts(van, "a")[-1] == "1200.06 up", "what c had heard before was void"
 
 
 def test_uplinks_that_answer_nothing_but_strange_pages_are_behind_portals() -> None:
@@ -178,3 +183,17 @@ def test_each_family_finds_its_own_and_the_warning_is_one() -> None:
     at_fault: dict[Family, frozenset[str]] = van.engine._fleet.blame.at_fault
     assert at_fault == {V4: frozenset({WEB.url}), V6: frozenset()}, "in IPv6 nothing else is asked"
     assert van.verdict("a", V6) is Verdict.PORTAL
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_what_an_uplink_has_heard_counts_while_something_comes_over_it(verdict: Verdict) -> None:
+    van = box(a=strange(9e9), b=strange(9e9), c=strange(9e9)).run(10)
+    lanes = van.engine._fleet.by_family[V4]
+    for one in lanes[:2]:
+        one.health.void(frozenset(), {WEB.url})
+        one.health.strange[WEB.url] = 10.0
+    lanes[2].health.verdict = verdict
+    blame = Blame()
+    blame.weigh(10.0, V4, lanes)
+    counts = verdict in (Verdict.UP, Verdict.DEGRADED, Verdict.UNKNOWN, Verdict.PORTAL)
+    assert bool(blame.at_fault[V4]) is not counts

@@ -131,3 +131,12 @@ def test_a_wait_never_exceeds_an_hour_and_ends_after_health_only(
         if verdict in (V.DOWN, V.ABSENT, V.PORTAL):
             assert standing.convicted
             assert standing.wait >= failback
+
+
+def test_what_follows_a_mistake_is_charged_as_if_that_had_not_been() -> None:
+    standing = lived((0, V.UP), (100, V.PORTAL))
+    standing.acquit(101, DOUBT)
+    standing.turn(101, V.UP, FAILBACK, DOUBT)
+    assert (standing.until(), standing.convicted, standing.relapses) == (111, False, 0.0)
+    standing.turn(104, V.DOWN, FAILBACK, DOUBT)
+    assert (standing.wait, standing.convicted, standing.relapses) == (60, True, 1.0)

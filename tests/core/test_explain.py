@@ -11,11 +11,11 @@ import pytest
 from failover.config import Config, Metered, Policy, Uplink
 from failover.core.engine import Engine
 from failover.core.policy import RULES
-from failover.model import Auto, Command, Drain, Family, Outcome, Undrain, Use
+from failover.model import Auto, Command, Drain, Family, Outcome, Undrain, Use, Verdict
 from failover.picture import Explanation
 from failover.seam import Asked
 
-from .box import PINGS, PINGS6, RTT, Box, dead
+from .box import PINGS, PINGS6, RTT, WEB, Box, dead
 from .seer import Seer, sound
 from .worlds import V4, V6
 
@@ -82,7 +82,8 @@ def test_all_is_well() -> None:
     )
     assert (docomo.preference, docomo.active, docomo.settled, docomo.drained) == (1, False, False, False)
     assert au.numbers["rtt_seconds"] == pytest.approx(RTT)
-    assert {"silence_seconds", "loss_ratio", "unanswered_probes", "last_proven_seconds"} <= au.numbers.keys()
+    assert {"silence_seconds", "loss_ratio", "unanswered_probes"} <= au.numbers.keys()
+    assert 0 < au.numbers["last_proven_seconds"] < 1
     assert au.numbers["doubt_after_seconds"] == 0.35
 
 
@@ -224,6 +225,68 @@ def test_a_portal() -> None:
     assert box.active() == "docomo"
     assert "new flows go back to au when au is rid of its portal" not in events(box), "it owes a hold-down"
     assert "new flows go back to au when au has been healthy for 60 s on end" in events(box)
+
+
+def test_a_portal_with_nowhere_better_does_not_fall_silent() -> None:
+    box = Box("au", "docomo", config=Config(targets=(*PINGS, WEB))).run(20)
+    box.weather["au"] = lambda _, target: Outcome.PORTAL if target.kind.is_web else None
+    box.run(500)
+    box.weather["docomo"] = dead(500)
+    box.run(600)
+    assert (box.active(), told(box).rule) == ("docomo", "doubt")
+    box.ask(Use("au", strict=True))
+    box.ask(Auto())
+    box.run(601)
+    assert told(box).rule == "lost"
+    assert [text for text in events(box) if "au" in text and LOST in text] == []
+
+
+def test_a_doubt_with_a_standby_that_has_not_answered_its_newest_probe() -> None:
+    engine = Box("au", "docomo").run(60).engine
+    au, docomo = engine._fleet.by_family[V4]
+    au.health.verdict = Verdict.DOUBTFUL
+    docomo.health._late = {PINGS[0].url: 1}
+    told = engine.explain(60)[0]
+    assert "new flows go to docomo when docomo answers its newest probe" in [p.text for p in told.prospects]
+    docomo.health._late.clear()
+    assert not any("newest probe" in p.text for p in engine.explain(60)[0].prospects)
+
+
+def test_what_has_no_default_route_must_get_one_first_and_the_least_that_helps_is_told() -> None:
+    box = Box(
+        "au", "docomo", config=Config(targets=PINGS, uplinks=(Uplink("au", "au"), Uplink("docomo", "docomo")))
+    ).run(60)
+    box.lose_default("au")
+    box.run(100)
+    assert "new flows go back to au when au has a default route and has been healthy for 60 s on end" in events(box)
+    box.lose_default("docomo")
+    box.run(101)
+    assert events(box) == [
+        "all traffic goes to au when au has a default route",
+        "all traffic goes to docomo when docomo has a default route",
+    ]
+
+
+def test_in_a_brownout_that_nobody_can_take_over_a_doubt_would_still_divert() -> None:
+    box = Box("au", "docomo")
+    box.weather["docomo"] = dead(100, 150)
+    box.weather["au"] = lambda now, _: 0.3 if now > 152 else RTT
+    box.run(180)
+    assert (box.active(), told(box).rule) == ("au", "degraded")
+    assert any(text.startswith("new flows go to docomo when au is silent for") for text in events(box))
+
+
+def test_of_two_hold_downs_the_later_one_counts_from_where_the_earlier_one_leads() -> None:
+    box = Box("a", "b", "c")
+    box.weather["a"], box.weather["b"] = dead(100, 120), dead(100, 130)
+    box.run(150)
+    [(first, soon)] = times(box)
+    assert first == "new flows go back to a when a has been healthy for its hold-down of 60 s"
+    assert 25 < soon < 35, "b's end, ten seconds later, brings nothing"
+    box = Box("a", "b", "c")
+    box.weather["a"], box.weather["b"] = dead(100, 130), dead(100, 120)
+    box.run(150)
+    assert [text.split(" when")[0] for text, _ in times(box)] == ["new flows go back to b", "new flows go back to a"]
 
 
 def test_families_are_explained_apart() -> None:

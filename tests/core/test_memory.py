@@ -53,6 +53,35 @@ def in_hold_down(lasted: float) -> Box:
     return box.run(up + lasted)
 
 
+def test_a_doubt_is_remembered_too_though_it_is_no_relapse() -> None:
+    box = Box("a", "b").run(100)
+    box.weather["a"] = dead(100)
+    while box.verdict("a") is Verdict.UP:
+        box.run(box.now + 0.1)
+    del box.weather["a"]
+    box.run(box.now + 2)
+    owed = debt(memory(box), "a")
+    assert (owed.convicted, owed.relapses) == (False, 0.0)
+    assert 5 < owed.owed < 10
+
+
+def test_who_was_convicted_is_remembered_while_it_is_away() -> None:
+    box = Box("a", "b").run(100)
+    box.lose_default("a")
+    box.run(110)
+    owed = debt(memory(box), "a")
+    assert (owed.owed, owed.convicted) == (60.0, True)
+
+
+def test_who_has_paid_and_is_kept_waiting_is_convicted_of_nothing_but_its_relapses_count() -> None:
+    box = in_hold_down(17.0)
+    box.ask(Use("b"))
+    box.run(500)
+    owed = debt(memory(box), "a")
+    assert (owed.owed, owed.convicted) == (0.0, False)
+    assert 0.5 < owed.relapses < 1
+
+
 def test_an_upgrade_in_mid_hold_down_goes_on_where_it_was() -> None:
     box = in_hold_down(17.0)
     found = debt(memory(box), "a")

@@ -117,6 +117,7 @@ RULES = {
     "to the most preferred that may": ("a: up held, b: up, c: up", "c/c", "b/c acquittal"),
     "from the doubtful at once": ("a: up held, b: doubtful", "b/b", "a/b doubt"),
     "from the dead at once": ("a: up held, b: down", "b/b", "a/a conviction"),
+    "rather to one that was not doubted lately": ("a: up resting, b: down, c: up", "b/b", "c/c conviction"),
     "never away from the preferred": ("a: up, b: up", "a/a", "a/a"),
 }
 USE = {
@@ -131,6 +132,8 @@ USE = {
     "not to the one after a doubt": ("a: up, b: up resting", "a/a", Will(use="b"), "b/b operator"),
     "driven there all the same, all goes there": ("a: down, b: up, c: up held", "a/b", Will(use="c"), "b/b conviction"),
     "driven there as nothing else is up": ("a: down, b: degraded, c: up held", "a/b", Will(use="c"), "c/c conviction"),
+    "it stays though it owes": ("a: up, b: up held", "b/b", Will(use="b"), "b/b"),
+    "the rest comes for it, not for its own loss": ("a: up, b: down", "a/b", Will(use="a"), "a/a operator"),
     "strictly it yields to nothing": ("a: up, b: down", "a/a", Will(use="b", strict=True), "b/b operator"),
     "but to absence": ("a: up, b: absent", "b/b", Will(use="b", strict=True), "a/a absent"),
     "one that is not there": ("a: up, b: up", "b/b", Will(use="z"), "a/b acquittal"),
@@ -226,6 +229,19 @@ def test_what_use_had_moved_comes_back_when_use_is_over(use: str | None, reason:
     used = Decision(V4, "b", "b", reason=R.OPERATOR)
     then = decide(NOW, used, situation("a: up, b: up"), Will(use=use), moves_flows=False)
     assert (then.active, then.settled, then.reason) == ("a", settled, reason)
+
+
+def test_a_return_that_a_drain_was_in_no_way_of_is_not_the_operators() -> None:
+    used = Decision(V4, "c", "c", reason=R.DRAIN)
+    then = decide(NOW, used, situation("a: up, b: up, c: up"), Will(drained=frozenset("b")), moves_flows=False)
+    assert (then.active, then.settled, then.reason) == ("a", "c", R.ACQUITTAL)
+
+
+@pytest.mark.parametrize(("late", "active"), [(-0.001, "b"), (0.0, "a")])
+@pytest.mark.parametrize("will", [Will(), Will(use="a")])
+def test_a_hold_down_is_over_at_its_end(late: float, active: str, will: Will) -> None:
+    owing = [replace(c, returns=R.FAILBACK, due=NOW) for c in situation("a: up, b: up")]
+    assert decide(NOW + late, Decision(V4, "b", "b"), owing, will, moves_flows=False).active == active
 
 
 def test_an_acquittal_leaves_them_in_any_case() -> None:

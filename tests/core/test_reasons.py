@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from failover.config import Config, Reconfigured, Uplink
-from failover.model import Drain, NoticeKind, Reason, Undrain
+from failover.model import Drain, NoticeKind, Outcome, Reason, Undrain, Verdict
 
 from .box import PINGS, Box, dead
 from .worlds import V4
@@ -89,3 +89,30 @@ def test_a_standby_whose_hold_down_is_over_owes_nothing_and_one_that_is_waited_f
     box.run(130)
     waits = {view.name: view.families[V4].hold_down for view in box.engine.snapshot().uplinks}
     assert waits == {"a": 60.0, "b": 0.0}
+
+
+def test_who_may_return_and_has_to_wait_for_the_active_one_returns_for_the_same_reason() -> None:
+    box = Box("a", "b", config=ordered("ab"))
+    box.weather["a"] = dead(100, 110)
+    box.run(160)
+    box.weather["b"] = lambda *_: Outcome.LOCAL
+    addresses = tuple(replace(a, address="10.9.9.9") if a.index == 3 else a for a in box.facts.addresses)
+    box.facts = replace(box.facts, addresses=addresses)
+    box.stir()
+    box.run(300)
+    assert (box.verdict("b"), box.active()) == (Verdict.UNKNOWN, "b")
+    del box.weather["b"]
+    box.run(320)
+    assert last_switch(box).endswith("b -> a: failback: a has answered without a gap for its hold-down")
+
+
+def test_a_drain_pays_no_hold_down() -> None:
+    box = Box("a", "b", config=ordered("ab"))
+    box.weather["a"] = dead(100, 110)
+    box.run(105)
+    up = max(at for at, notice in box.run(130).notices if notice.text == "a ipv4 is up: answers")
+    box.ask(Drain("a"))
+    box.run(150)
+    box.ask(Undrain("a"))
+    box.run(300)
+    assert box.switches()[-1].split()[:2] == [f"{up + 60:g}", "b>a(b)"]

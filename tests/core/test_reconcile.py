@@ -175,3 +175,13 @@ def test_nothing_foreign_is_ever_touched() -> None:
     bench = Bench(replace(facts, rules=(*facts.rules, *theirs)))
     bench.turn(0.0)
     assert set(theirs) <= set(bench.facts.rules)
+
+
+def test_what_was_adopted_once_stays_so_though_the_kernel_refuses_something_later() -> None:
+    bench = Bench()
+    bench.turn(0.0)
+    assert bench.reconciler.adopted
+    bench.spoil()
+    bench.blocked.add(15580)
+    bench.turn(1.0)
+    assert bench.reconciler.adopted
