@@ -39,6 +39,13 @@ for found in pkgutil.walk_packages(failover.__path__, "failover."):
 import concurrent.futures.thread, encodings.idna, psutil
 """
 """Imports all that the doctor may, before rights or descriptors go."""
+ORDINARY: Final = f"""{EVERYTHING}
+import os
+os.setgroups([])
+os.setresgid(54321, 54321, 54321)
+os.setresuid(54321, 54321, 54321)
+"""
+"""The doctor of an ordinary user."""
 RUN: Final = """
 import sys
 from pathlib import Path
@@ -71,6 +78,33 @@ SERVICE_SOCKET: Final = Path(DEFAULT_SOCKET)
 def fresh_run(prepare: str) -> tuple[str, ...]:
     """A command that sees an empty /run, and in it what these lines of the shell have made."""
     return (*MOUNTED, f'mount -t tmpfs none /run && {{ {prepare}; }} && exec "$@"', "sh")
+
+
+@contextmanager
+def listening(patient: Patient, port: int, reply: bytes | None = None) -> Iterator[None]:
+    """A server in the van that accepts and says that, or nothing at all."""
+    server = patient.van.socket(socket.AF_INET, socket.SOCK_STREAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("127.0.0.1", port))
+    server.listen()
+
+    def serve() -> None:
+        with suppress(OSError):  # nobody came
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                if reply is not None:
+                    connection.sendall(reply)
+                else:
+                    connection.recv(1)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
 
 
 @contextmanager

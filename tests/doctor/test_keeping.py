@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from failover.doctor.finding import Level
 from tests.agent.running import running
-from tests.doctor.patient import MOUNTED, SERVICE_SOCKET, Patient, fresh_run, speaking
+from tests.doctor.patient import MOUNTED, ORDINARY, SERVICE_SOCKET, Patient, fresh_run, listening, speaking
 
 AGENT = 54321
 """The user that runs it."""
@@ -68,6 +69,29 @@ def test_a_socket_directory_on_a_read_only_disk(patient: Patient) -> None:
     assert f"{patient.socket.parent}: Read-only file system; the agent cannot start" in finding["text"]
 
 
+@as_root
+def test_a_directory_that_even_root_may_not_write_to(patient: Patient) -> None:
+    """Of a container: then nobody else can be asked to try."""
+    give(patient.state, AGENT, 0o700)
+    contained = ("unshare", "--user", "--map-root-user")
+    (finding,) = patient.told("state directory", first=contained)["state directory"]
+    assert finding["level"] == "warning"
+    assert "Permission denied; what the agent remembers is lost" in finding["text"]
+
+
+@as_root
+def test_a_directory_that_an_ordinary_user_may_not_look_into(patient: Patient) -> None:
+    """Of what is in it nothing is said."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+        Path(home).chmod(0o755)
+        patient.state = Path(home) / "state"
+        patient.state.mkdir(0o700)
+        (patient.state / "memory.json").write_text("{")
+        (finding,) = patient.told("state directory", before=ORDINARY)["state directory"]
+    assert finding["level"] == "note"
+    assert "this user may not write to" in finding["text"]
+
+
 # --- what is in them -------------------------------------------------------------------------------------------------
 
 
@@ -98,6 +122,11 @@ def test_a_journal_that_the_agent_cannot_write(patient: Patient) -> None:
         assert failed.text.startswith("the agent's last write there failed")
         patient.configure("metrics: {listen: none}")
         assert patient.only("state directory").text == unread.text
+
+
+def test_the_metrics_of_another_are_not_the_agents(patient: Patient) -> None:
+    with listening(patient, 9109, b"HTTP/1.1 200 OK\r\n\r\nfailover_build_info 1\nfailover_journal_ok 0.0\n"):
+        patient.says("state directory", Level.OK)
 
 
 # --- whose they are --------------------------------------------------------------------------------------------------
@@ -198,6 +227,7 @@ def test_the_user_of_the_service_while_no_agent_runs(patient: Patient) -> None:
     patient.socket = SERVICE_SOCKET
     found = patient.told(*names, first=fresh_run(USER))
     assert [found[name][0]["level"] for name in names] == ["warning", "failure"]
+    assert len(found["socket directory"]) == 1, "what is in it is no matter then"
     assert found["socket directory"][0]["text"].startswith("/run/failover is shut to user failover, as whom")
     assert found["socket directory"][0]["text"].endswith("; it cannot start")
     nobody = patient.told(*names, first=fresh_run(":"))
@@ -217,3 +247,38 @@ def test_systemd_gives_a_folder_to_its_user_but_no_file_in_a_folder_that_is(pati
     assert f"{patient.state}/memory.json is shut to user failover" in found["state directory"][0]["text"]
     assert [one["level"] for one in found["socket directory"]] == ["failure"]
     assert "control.sock.lock is shut to user failover" in found["socket directory"][0]["text"]
+
+
+ANSWERING = f"""
+import json, os, socket, subprocess, threading
+process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, user={AGENT}, group={AGENT})
+answer = {{"ok": True, "status": {{"agent": {{"pid": process.pid, "version": "0"}}}}}}
+server = socket.socket(socket.AF_UNIX)
+server.bind("/run/failover/control.sock")
+os.chmod("/run/failover/control.sock", 0o777)
+server.listen()
+def serve():
+    while True:
+        connection, _ = server.accept()
+        connection.recv(4096)
+        connection.sendall(json.dumps(answer).encode() + bytes([10]))
+threading.Thread(target=serve, daemon=True).start()
+"""
+"""A process of that user answers there."""
+
+
+@as_root
+def test_an_agent_that_runs_is_shown_what_systemd_would_mend_at_a_start(patient: Patient) -> None:
+    patient.socket = SERVICE_SOCKET
+    found = patient.told("state directory", first=fresh_run(USER + UNIT), before=ANSWERING)["state directory"]
+    assert [one["level"] for one in found] == ["warning"]
+    assert f"{patient.state} is shut to user failover" in found[0]["text"]
+
+
+@as_root
+def test_an_agent_that_runs_has_shown_what_it_may(patient: Patient) -> None:
+    """Whoever looks at it."""
+    patient.socket = SERVICE_SOCKET
+    found = patient.told("capabilities", "socket directory", first=fresh_run(USER), before=ANSWERING + ORDINARY)
+    assert found["capabilities"][0]["level"] == found["socket directory"][0]["level"] == "ok"
+    assert found["socket directory"][0]["text"] == "/run/failover has the control socket"

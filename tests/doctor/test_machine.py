@@ -16,15 +16,8 @@ from failover.doctor.finding import Level
 from failover.facts import Route, Rule
 from failover.model import FAMILIES
 from tests.agent.running import running
-from tests.doctor.patient import EVERYTHING, RUN, Patient
+from tests.doctor.patient import ORDINARY, RUN, Patient
 
-ORDINARY = f"""{EVERYTHING}
-import os
-os.setgroups([])
-os.setresgid(54321, 54321, 54321)
-os.setresuid(54321, 54321, 54321)
-"""
-"""The doctor of an ordinary user."""
 DUMPABLE = "import ctypes\nctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: as after an exec\n"
 UNBOUND = "import ctypes\nfor bit in (12, 13): ctypes.CDLL(None).prctl(24, bit, 0, 0, 0)  # PR_CAPBSET_DROP\n"
 """No child can be given CAP_NET_ADMIN or CAP_NET_RAW; this process keeps what it has until it becomes another."""

@@ -6,15 +6,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 
 import pytest
 
 from failover.doctor.finding import Level
-from failover.doctor.places import SCRAPE_SECONDS
+from failover.doctor.places import SCRAPE_LIMIT, SCRAPE_SECONDS, page
 from tests.agent.running import command, running
-from tests.doctor.patient import SERVICE_SOCKET, Patient, fresh_run, speaking
+from tests.doctor.patient import SERVICE_SOCKET, Patient, fresh_run, listening, speaking
 
 LEFT = """
 import os, socket
@@ -24,31 +23,6 @@ with socket.socket(socket.AF_UNIX) as dead:
     dead.listen()
 """
 """A control socket that is left behind."""
-
-
-@contextmanager
-def listening(patient: Patient, port: int, reply: bytes | None = None) -> Iterator[None]:
-    """A server in the van that accepts and says that, or nothing at all."""
-    server = patient.van.socket(socket.AF_INET, socket.SOCK_STREAM)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(("127.0.0.1", port))
-    server.listen()
-
-    def serve() -> None:
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(4096)
-            if reply is not None:
-                connection.sendall(reply)
-            else:
-                connection.recv(1)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.close()
 
 
 # --- the control socket ----------------------------------------------------------------------------------------------
@@ -61,7 +35,12 @@ def test_no_agent(patient: Patient) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "named"),
-    [("mkdir -p /run/systemd/system; touch /run/systemd/system/failover.service", True), (":", False)],
+    [
+        ("mkdir -p /run/systemd/system; touch /run/systemd/system/failover.service", True),
+        (":", False),
+        ("mount -t tmpfs none /etc/systemd; mkdir /etc/systemd/system; : >/etc/systemd/system/failover.service", False),
+    ],
+    ids=["it does", "no unit", "systemd does not run"],
 )
 @pytest.mark.parametrize("left", [True, False])
 def test_no_agent_where_systemd_would_start_it(patient: Patient, unit: str, named: bool, left: bool) -> None:
@@ -134,7 +113,8 @@ def test_an_agent_that_answers_and_one_elsewhere(patient: Patient) -> None:
         patient.says("capabilities", Level.OK)
         patient.says("socket directory", Level.OK, "has the control socket")
         patient.says("sysctls", Level.OK)
-        patient.says("our tables and prefs", Level.OK)
+        for name in ("our tables and prefs", "rules before ours", "rules after ours", "marks of rules"):
+            patient.says(name, Level.OK)
         for name in ("all", "wan0", "wan1"):
             patient.van.sysctl(f"ipv4/conf/{name}/rp_filter", 1)
         assert {finding.level for finding in patient.check("probes")} == {Level.OK}, "its rules let the replies in"
@@ -158,6 +138,22 @@ def test_a_port_in_use(patient: Patient, reply: bytes | None) -> None:
     with listening(patient, 9109, reply):
         patient.says("metrics", Level.WARNING, "127.0.0.1:9109 is in use by ", f"(pid {os.getpid()})")
     assert time.monotonic() - start < SCRAPE_SECONDS + 2
+
+
+def test_a_page_without_end_is_left(patient: Patient) -> None:
+    server = patient.van.socket(socket.AF_INET, socket.SOCK_STREAM)
+    server.bind(("127.0.0.1", 9109))
+    server.listen()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            while True:
+                connection.sendall(bytes(1 << 20))
+
+    threading.Thread(target=serve, daemon=True).start()
+    with server, patient.van.entered():
+        assert SCRAPE_LIMIT // 2 < len(page("127.0.0.1", 9109)) < SCRAPE_LIMIT + 65536
 
 
 def test_an_address_that_is_not_ours(patient: Patient) -> None:

@@ -32,8 +32,9 @@ def named(name: str, where: Namespace, home: Path) -> Iterator[None]:
     [("keepalived", Level.WARNING), ("mwan3track", Level.FAILURE), ("ifplugd", Level.WARNING)],
 )
 def test_a_daemon_that_moves_routes(patient: Patient, tmp_path: Path, name: str, level: Level) -> None:
-    with named(name, patient.van, tmp_path):
-        found = patient.says("other daemons", level, f"process {name}, pid ")
+    with named(name, patient.van, tmp_path), patient.van.popen([str(tmp_path / name), "60"]) as second:
+        found = patient.says("other daemons", level, f"process {name}, pid ")  # once for all of them
+        second.kill()
     assert found.mend
     patient.says("other daemons", Level.OK)
 
@@ -44,6 +45,9 @@ def test_one_in_another_namespace_does_no_harm(patient: Patient, tmp_path: Path)
 
 
 def test_the_penalty_of_networkmanagers_connectivity_check(patient: Patient) -> None:
+    patient.says("other routing", Level.OK)
+    patient.box.ip("route add default via 10.10.0.1 metric 20100 table 77")
+    patient.box.ip("route add default via 10.10.0.1 metric 50000")
     patient.says("other routing", Level.OK)
     patient.box.ip("route add default via 10.10.0.1 metric 20100")
     found = patient.says("other routing", Level.WARNING, "the ipv4 default of wan0 has metric 20100")
@@ -60,3 +64,4 @@ def test_the_rules_of_mwan3(patient: Patient) -> None:
     ):
         patient.box.ip(f"rule add {rule}")
     patient.says("other routing", Level.FAILURE, "3 rules of mwan3 (prefs 2001-2062, mask 0x3f00) come before ours")
+    patient.says("rules before ours", Level.WARNING, "ipv4 rule 1001 looks up table 1 ")  # the others have been said

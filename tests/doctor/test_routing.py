@@ -15,6 +15,11 @@ def test_two_with_a_way_out(patient: Patient) -> None:
     patient.says("uplinks", Level.OK, "wan0, wan1 have a way out")
 
 
+def test_one_family_is_a_way_out(patient: Patient) -> None:
+    patient.box.ip("-6 route del default dev wan1")
+    patient.says("uplinks", Level.OK, "wan0, wan1 have a way out")
+
+
 def test_no_uplink_at_all(patient: Patient) -> None:
     patient.box.ip("route flush table main")
     patient.box.ip("-6 route flush table main")
