@@ -132,7 +132,7 @@ USE = {
     "not to the one after a doubt": ("a: up, b: up resting", "a/a", Will(use="b"), "b/b operator"),
     "driven there all the same, all goes there": ("a: down, b: up, c: up held", "a/b", Will(use="c"), "b/b conviction"),
     "driven there as nothing else is up": ("a: down, b: degraded, c: up held", "a/b", Will(use="c"), "c/c conviction"),
-    "it stays though it owes": ("a: up, b: up held", "b/b", Will(use="b"), "b/b"),
+    "the rest follows to where it owes": ("a: up, b: up held", "b/a", Will(use="b"), "b/b operator"),
     "the rest comes for it, not for its own loss": ("a: up, b: down", "a/b", Will(use="a"), "a/a operator"),
     "strictly it yields to nothing": ("a: up, b: down", "a/a", Will(use="b", strict=True), "b/b operator"),
     "but to absence": ("a: up, b: absent", "b/b", Will(use="b", strict=True), "a/a absent"),
@@ -237,11 +237,13 @@ def test_a_return_that_a_drain_was_in_no_way_of_is_not_the_operators() -> None:
     assert (then.active, then.settled, then.reason) == ("a", "c", R.ACQUITTAL)
 
 
-@pytest.mark.parametrize(("late", "active"), [(-0.001, "b"), (0.0, "a")])
-@pytest.mark.parametrize("will", [Will(), Will(use="a")])
-def test_a_hold_down_is_over_at_its_end(late: float, active: str, will: Will) -> None:
+@pytest.mark.parametrize(("will", "reason"), [(Will(), R.FAILBACK), (Will(use="a"), R.OPERATOR)])
+def test_a_hold_down_is_over_at_its_end(will: Will, reason: Reason) -> None:
     owing = [replace(c, returns=R.FAILBACK, due=NOW) for c in situation("a: up, b: up")]
-    assert decide(NOW + late, Decision(V4, "b", "b"), owing, will, moves_flows=False).active == active
+    current = Decision(V4, "b", "b")
+    assert decide(NOW - 0.001, current, owing, will, moves_flows=False).active == "b"
+    then = decide(NOW, current, owing, will, moves_flows=False)
+    assert (then.active, then.reason) == ("a", reason)
 
 
 def test_an_acquittal_leaves_them_in_any_case() -> None:

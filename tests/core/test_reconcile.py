@@ -178,8 +178,10 @@ def test_nothing_foreign_is_ever_touched() -> None:
 
 
 def test_what_was_adopted_once_stays_so_though_the_kernel_refuses_something_later() -> None:
-    bench = Bench()
-    bench.turn(0.0)
+    former = Bench()
+    former.turn(0.0)
+    bench = Bench(former.facts)
+    assert bench.turn(0.0) is None
     assert bench.reconciler.adopted
     bench.spoil()
     bench.blocked.add(15580)
