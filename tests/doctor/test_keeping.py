@@ -18,6 +18,8 @@ from tests.doctor.patient import MOUNTED, ORDINARY, SERVICE_SOCKET, Patient, fre
 
 AGENT = 54321
 """The user that runs it."""
+GROUP = 54320
+"""Its own."""
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 
 # --- directories -----------------------------------------------------------------------------------------------------
@@ -136,13 +138,13 @@ def test_the_metrics_of_another_are_not_the_agents(patient: Patient) -> None:
 def run_by(patient: Patient, uid: int, *groups: int) -> Iterator[None]:
     """A process of that user at the control socket."""
     argv = ["cat"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, user=uid, group=uid, extra_groups=groups) as process:
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, user=uid, group=GROUP, extra_groups=groups) as process:
         answer = {"ok": True, "status": {"agent": {"pid": process.pid, "version": "0"}}}
         with speaking(patient, json.dumps(answer).encode() + b"\n"):
             yield
 
 
-def give(path: Path, uid: int, mode: int, gid: int = AGENT) -> None:
+def give(path: Path, uid: int, mode: int, gid: int = GROUP) -> None:
     os.chown(path, uid, gid)
     path.chmod(mode)
 
@@ -181,10 +183,10 @@ def test_what_the_user_that_runs_the_agent_may_not_use(patient: Patient) -> None
     ("owner", "group", "mode", "open_to_it"),
     [
         (AGENT, 0, 0o700, True),
-        (AGENT, AGENT, 0o077, False),
-        (AGENT, AGENT, 0o600, False),
-        (0, AGENT, 0o770, True),
-        (0, AGENT, 0o707, False),
+        (AGENT, GROUP, 0o077, False),
+        (AGENT, GROUP, 0o600, False),
+        (0, GROUP, 0o770, True),
+        (0, GROUP, 0o707, False),
         (0, 54322, 0o770, True),
         (0, 54323, 0o770, False),
         (0, 54323, 0o707, True),
@@ -198,7 +200,7 @@ def test_the_first_class_of_users_that_it_is_in_counts(
     with run_by(patient, AGENT, 54322):
         patient.says("state directory", Level.OK if open_to_it else Level.WARNING)
     reach = ["sh", "-c", "test -r . && test -w . && test -x ."]
-    done = subprocess.run(reach, cwd=patient.state, user=AGENT, group=AGENT, extra_groups=[54322], check=False)
+    done = subprocess.run(reach, cwd=patient.state, user=AGENT, group=GROUP, extra_groups=[54322], check=False)
     assert (done.returncode == 0) is open_to_it
 
 

@@ -240,15 +240,15 @@ def test_however_many_uplinks_there_are_so_many_are_counted_apart() -> None:
     tracemalloc.start()
     try:
         for number in range(1500):
-            batch.note(0.0, happened.verdict(f"u{number}", "up"))
-            batch.note(0.0, happened.verdict(f"u{number}", "doubtful"))
-            batch.take(float(number))
+            batch.note(number * 120.0, happened.verdict(f"u{number}", "up"))
+            batch.note(number * 120.0, happened.verdict(f"u{number}", "doubtful"))
+            batch.take(number * 120.0 + PERIOD)
             if number == 500:
                 before, _ = tracemalloc.get_traced_memory()
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert grown < 200_000
+    assert grown < 50_000
     crowd = Batch()
     for number in range(200):
         crowd.note(0.0, happened.verdict(f"u{number}", "doubtful"))

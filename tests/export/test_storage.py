@@ -157,6 +157,15 @@ def test_a_journal_that_failed_is_tried_again_when_it_is_time(tmp_path: Path) ->
     assert read(tmp_path) == [first, second]
 
 
+def test_a_memory_is_written_once(tmp_path: Path) -> None:
+    """Flash wears out by writing; each time makes another file of it."""
+    with agent(tmp_path) as one:
+        one.storage.remember(MEMORY, stamp())
+        assert not holds(lambda: not (tmp_path / NAME).exists(), PATIENCE)
+        made = (tmp_path / NAME).stat().st_mtime_ns
+        assert holds(lambda: (tmp_path / NAME).stat().st_mtime_ns == made)
+
+
 def test_a_memory_that_failed_is_tried_again_when_it_is_time(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     one = Storage(tmp_path, stamp(), lambda *_: None, retry=PATIENCE)
