@@ -9,7 +9,7 @@ import pytest
 
 from failover import doctor
 from failover.doctor.examination import OF_THE_CASE, OF_THE_GROUND, REMARKS_MAX, Check, made
-from failover.doctor.finding import Finding, Level, Remarks, document, lines, note
+from failover.doctor.finding import TEXT_LIMIT, Finding, Level, Remarks, document, lines, note, warning
 from failover.model import KernelError
 from tests.doctor.patient import EVERYTHING, RUN, Patient
 
@@ -126,3 +126,10 @@ def test_the_readme_names_each_check_and_level() -> None:
     text = README.read_text()
     assert [name for name in NAMES if f"| {name} |" not in text] == []
     assert [level for level in Level if f"`{level}`" not in text] == []
+
+
+def test_what_is_shown_is_made_safe() -> None:
+    """Names of processes, interfaces and files may be anything."""
+    shown = Finding.of("one", warning("red \x1b[31m", "run \x1b]0;it\x07"))
+    assert not any(letter in shown.text + shown.mend for letter in "\x1b\x07")
+    assert len(Finding.of("one", warning("x" * 9000, "y" * 9000)).mend) <= TEXT_LIMIT

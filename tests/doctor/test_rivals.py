@@ -33,8 +33,10 @@ def named(name: str, where: Namespace, home: Path) -> Iterator[None]:
 )
 def test_a_daemon_that_moves_routes(patient: Patient, tmp_path: Path, name: str, level: Level) -> None:
     with named(name, patient.van, tmp_path), patient.van.popen([str(tmp_path / name), "60"]) as second:
-        found = patient.says("other daemons", level, f"process {name}, pid ")  # once for all of them
-        second.kill()
+        try:
+            found = patient.says("other daemons", level, f"process {name}, pid ")  # once for all of them
+        finally:
+            second.kill()
     assert found.mend
     patient.says("other daemons", Level.OK)
 
