@@ -61,6 +61,11 @@ def test_before_the_first_decision() -> None:
     assert found["usable"] is False
 
 
+def test_a_use_whose_time_is_over_has_none_left() -> None:
+    found = told(replace(snapshot(), use_until=NOW - 0.5))
+    assert found["use"] == {"name": "docomo", "remaining_seconds": 0.0, "strict": False}
+
+
 def test_infinity_is_no_number() -> None:
     decision = Decision(Family.IPV4, "au", "au", numbers={"hold_seconds": float("inf"), "odd": float("nan")})
     found = told(replace(snapshot(), decisions={Family.IPV4: decision}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from failover.export.sentence import about, sentence
 from failover.export.status import document
 from failover.export.table import remarks, rows
-from failover.export.words import clock, lasting, span
+from failover.export.words import lasting
 from failover.model import Decision, Family, Verdict
 from failover.picture import FamilyView, Snapshot, UplinkView
 from tests.export.pictures import NOW, family, snapshot, uplink
@@ -115,6 +114,17 @@ SENTENCES = [
         " c silent upstream for 3 min, 2 more",
     ),
     (
+        TWO,
+        [*(both(name, NO_LINK) for name in "abcd"), both("docomo", UP)],
+        "online by docomo since 14:00: a without a link for 3 min, b without a link for 3 min,"
+        " c without a link for 3 min, 1 more",
+    ),
+    (
+        TWO,
+        [both("au", replace(LATER, hold_until=NOW + 100.4)), both("docomo", UP)],
+        "online by docomo since 14:00: au answering again for 3 min; back to au not before 14:15:01",
+    ),
+    (
         by("depot", "depot", 780),
         [uplink("au", BACK, LATER), uplink("docomo", LATER, UP), both("depot", UP)],
         "online by depot since 14:00: au answering again for 3 min, docomo answering again (ipv4) for 3 min;"
@@ -135,6 +145,11 @@ SENTENCES = [
         by("au", "au"),
         [both("au", DOUBT), both("docomo", UP), both("depot", LOSSY)],
         "in doubt: no answer by au for 0.5 s, docomo answered 0.5 s ago, depot answered 0.5 s ago",
+    ),
+    (
+        by("au", "au"),
+        [both("au", DOUBT), uplink("docomo", replace(UP, last_proven=NOW - 19), UP)],
+        "in doubt: no answer by au for 0.5 s, docomo answered 0.5 s ago",
     ),
     (by("au", "au"), [both("au", NEW)], "not proven yet: no answer by au so far"),
     # nothing answers
@@ -192,6 +207,11 @@ SENTENCES = [
 @pytest.mark.parametrize(("decisions", "uplinks", "words"), SENTENCES, ids=[words[:60] for _, _, words in SENTENCES])
 def test_one_sentence_says_how_things_are(decisions: Any, uplinks: Any, words: str) -> None:
     assert sentence(told(decisions=decisions, uplinks=tuple(uplinks)), UNIX) == words
+
+
+def test_what_both_families_have_in_common_began_with_the_later_one() -> None:
+    decisions = {Family.IPV4: TWO[Family.IPV4], Family.IPV6: by(None, "docomo", 180)[Family.IPV6]}
+    assert sentence(told(decisions=decisions, uplinks=(both("docomo", UP),)), UNIX) == "online by docomo since 14:10"
 
 
 def test_a_doubt_is_never_called_online() -> None:
@@ -336,6 +356,12 @@ def test_a_preferred_uplink_in_its_hold_down_says_how_long_and_a_mere_standby_do
     assert whys(status) == {"au": held, "docomo": "because", "depot": "because"}
 
 
+@pytest.mark.parametrize("active", ["gone", None])
+def test_where_no_known_uplink_is_in_use_none_is_said_to_wait_for_its_place(active: str | None) -> None:
+    status = told(uplinks=BOTH_HELD, decisions=by(active, None))
+    assert set(whys(status).values()) == {"because"}
+
+
 def test_of_an_uplink_that_is_well_there_is_nothing_to_say() -> None:
     well = view(Verdict.UP, "answers")
     assert whys(told(uplinks=(both("au", well), replace(both("docomo", well), drained=True)))) == {
@@ -416,37 +442,3 @@ def test_no_string_of_the_document_reaches_a_screen_as_it_is() -> None:
 def test_an_endless_text_has_an_end() -> None:
     status = told(uplinks=(both("docomo", replace(LOSSY, text="x" * 100_000)),), decisions=TWO)
     assert len(sentence(status, UNIX)) < 1000
-
-
-# --- small words -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, "-"), (0.0, "0 s"), (0.44, "0.4 s"), (12.3, "12 s"), (90, "1.5 min"), (5400, "1.5 h"), (3e5, "3.5 d")],
-)
-def test_spans(seconds: float | None, words: str) -> None:
-    assert span(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("after", "words"),
-    [
-        (0, "14:13:20"),
-        (119, "14:15:19"),
-        (-119, "14:11:21"),
-        (120, "14:15"),
-        (-3600, "13:13"),
-        (10 * 3600, "2026-09-22 00:13"),
-        (-15 * 3600, "2026-09-20 23:13"),
-    ],
-)
-def test_clock_times_are_as_exact_as_they_are_near(after: float, words: str) -> None:
-    assert clock(UNIX + after, UNIX) == words
-
-
-def test_clock_times_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    assert clock(UNIX - 3600, UNIX) == "22:13"
-    assert clock(UNIX + 3600, UNIX) == "2026-09-22 00:13"
