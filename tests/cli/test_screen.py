@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import pty
 import re
+import termios
 
 import pytest
 
@@ -89,6 +91,20 @@ def test_the_environment_says_what_a_terminal_can_do(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
     assert Screen.of(Terminal()).coloured is False
+
+
+def test_what_the_environment_says_goes_before_what_the_terminal_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    outer, inner = pty.openpty()
+    with open(outer, "rb"), open(inner, "w") as stream:
+        termios.tcsetwinsize(inner, (50, 100))
+        for name in ("COLUMNS", "LINES"):
+            monkeypatch.delenv(name, raising=False)
+        seen = Screen.of(stream)
+        assert (seen.width, seen.height) == (100, 50)
+        monkeypatch.setenv("COLUMNS", "132")
+        monkeypatch.setenv("LINES", "60")
+        seen = Screen.of(stream)
+        assert (seen.width, seen.height) == (132, 60)
 
 
 def test_json_is_whole_and_safe_to_look_at() -> None:

@@ -79,6 +79,20 @@ def test_explain_leaves_out_what_tells_nothing() -> None:
     )
 
 
+def test_explain_tells_no_debt_that_is_paid_and_no_relapse_long_forgotten() -> None:
+    paid = replace(numbered("au"), owed_seconds=0.0, relapses=0.04)
+    again = replace(numbered("docomo"), owed_seconds=0.0, relapses=0.05)
+    assert explained(replace(EXPLANATION, candidates=(paid, again)))[5:7] == [
+        "  au      up       -         -     -         answers",
+        "  docomo  up       -         -     0.1       answers",
+    ]
+
+
+def test_explain_promises_nothing_for_earlier_than_it_can_be() -> None:
+    lines = explained(replace(EXPLANATION, prospects=(Prospect("au has paid", 42.01),)))
+    assert lines[-1] == "  - 14:14:03 at the earliest: au has paid"
+
+
 def test_explain_tells_the_thresholds_once() -> None:
     same = explained(replace(EXPLANATION, candidates=(numbered("au"), numbered("docomo"))))
     assert [line for line in same if "conviction" in line] == [

@@ -8,6 +8,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -191,6 +192,23 @@ def test_a_pipe_hears_that_the_agent_is_gone_and_back(standin: Standin) -> None:
         assert json.loads(seen.until("\n"))["active"]["ipv4"] == "docomo"
         standin.stop()
         assert "hung up" in json.loads(seen.until("\n"))["error"]
+        standin.start()
+        assert json.loads(seen.until("\n"))["active"]["ipv4"] == "docomo"
+
+
+def test_an_agent_that_stays_away_is_told_of_once(standin: Standin) -> None:
+    with failover("status", "--watch", "--json", "--socket", str(standin.path)) as child:
+        seen = piped(child)
+        seen.until("\n")
+        standin.stop()
+        assert "hung up" in json.loads(seen.until("\n"))["error"]
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.settimeout(PATIENCE)
+            deaf.bind(str(standin.path))
+            deaf.listen()
+            for _ in range(2):
+                deaf.accept()[0].close()
+        standin.path.unlink()
         standin.start()
         assert json.loads(seen.until("\n"))["active"]["ipv4"] == "docomo"
 
