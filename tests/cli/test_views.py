@@ -202,6 +202,20 @@ def test_probe_takes_no_old_answer_for_a_new_one(
     }
 
 
+def test_probe_waits_for_every_target_and_tells_no_round_trip_of_another_time(
+    standin: Standin, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("failover.cli.probing.WAIT", 0.3)
+    mute, added = replace(OLD, last_outcome=Outcome.SILENT), replace(OLD, url="icmp://9.9.9.9")
+    standin.picture, standin.on_probe = probed(OLD), probed(mute, added)
+    assert main(["probe", "au", "--json", "--socket", str(standin.path)]) == 0
+    assert json.loads(capsys.readouterr().out)["targets"] == [
+        {"family": "ipv4", "url": "icmp://1.1.1.1", "outcome": "silent", "rtt_seconds": None},
+        {"family": "ipv4", "url": "icmp://9.9.9.9", "outcome": "answered", "rtt_seconds": 0.03},
+    ]
+    assert standin.drawn.qsize() > 2  # before, and more than one look
+
+
 def test_probe_says_why_it_has_nothing_to_ask(standin: Standin, capsys: Captured) -> None:
     standin.picture = probed()
     assert main(["probe", "au", "--socket", str(standin.path)]) == 1
