@@ -47,7 +47,6 @@ class ConfigFile:
     def load(self) -> tuple[Config, tuple[Problem, ...]]:
         """The config and its warnings. Raises ConfigError."""
         if not self._needed and is_missing(self.path):
-            self._text = ""
             return Config(), ()
         text = read_text(self.path, _open_regular)
         loaded = parse(text, clean(str(self.path), 200))
@@ -61,7 +60,7 @@ class ConfigFile:
             return Loaded(*self.load())
         except ConfigError as error:
             try:
-                self._text = self._kept(kept)
+                self._needed, self._text = True, self._kept(kept)
                 return Loaded(*parse(self._text, f"{clean(str(self.path), 200)}, as last in force"), error.problems)
             except (OSError, ValueError, RecursionError, ConfigError):
                 raise error from None

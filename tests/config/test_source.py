@@ -131,6 +131,19 @@ def test_a_refused_file_gives_way_to_what_was_last_in_force(tmp_path: Path) -> N
     assert ConfigFile(path).begin(place).config.uplinks == ()
 
 
+def test_a_refused_file_that_gave_way_may_not_vanish_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "failover.yaml"
+    place = kept(path, CONFIG)
+    monkeypatch.setattr("failover.config.source.CONFIG_PATH", str(path))
+    path.write_text("uplinks: 7\n")
+    source = ConfigFile(None)
+    source.begin(place)
+    path.unlink()
+    with pytest.raises(ConfigError, match="No such file"):
+        source.load()
+    assert source.keepsake() == place.read_bytes()
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
