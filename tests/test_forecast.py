@@ -96,6 +96,13 @@ def test_where_the_kernel_cannot_be_read_the_config_alone_is_told() -> None:
     assert "caution: the kernel cannot be read, so nothing is said of interfaces: no socket" in said
 
 
+def test_of_an_uplink_that_is_not_there_both_families_are_told() -> None:
+    spare = document(CONFIG, FACTS)["uplinks"][2]
+    assert spare["present"] is False
+    assert spare["at_rest"] == document(CONFIG, None)["uplinks"][2]["at_rest"]
+    assert spare["at_rest"]["active_bytes_per_month"] > 0
+
+
 def test_the_kernel_of_this_namespace_is_read() -> None:
     box = Box()
     try:

@@ -59,6 +59,7 @@ def complaint(captured: Captured) -> str:
         ("-5", "unknown command '-5' (known: auto, "),
         ("status au docomo", "unrecognized arguments: docomo (see failover status --help)"),
         ("use docomo 2h", "unrecognized arguments: 2h (did you mean '--for 2h'?)"),
+        ("use docomo now", "unrecognized arguments: now (see failover use --help)"),
         ("events 2h", "unrecognized arguments: 2h (did you mean '--since 2h'?)"),
         ("drain au docomo", "unrecognized arguments: docomo (see failover drain --help)"),
     ],
@@ -195,7 +196,7 @@ def test_a_full_disk_for_complaints_changes_no_exit_status(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["run", "status"])
-@pytest.mark.parametrize("path", ["/", "."])
+@pytest.mark.parametrize("path", ["/", ".", "/run/.."])
 def test_a_socket_needs_a_name(capsys: Captured, command: str, path: str) -> None:
     assert main([command, "--socket", path]) == 1
     assert complaint(capsys) == f"no control socket at {path}: Is a directory (choose another with --socket)"

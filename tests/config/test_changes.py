@@ -43,6 +43,10 @@ CHANGES: dict[str, tuple[Config, list[str]]] = {
     "one more": (replace(BASE, uplinks=(AU, DEPOT, DOCOMO)), ["uplinks: depot on wlan0 is new"]),
     "one less": (replace(BASE, uplinks=(DOCOMO,)), ["uplinks: au on wwan0 is gone; its open flows end"]),
     "another order": (replace(BASE, uplinks=(DOCOMO, AU)), ["uplinks: preferred in the order docomo, au"]),
+    "one between others that change places": (
+        replace(BASE, uplinks=(DOCOMO, DEPOT, AU)),
+        ["uplinks: depot on wlan0 is new", "uplinks: preferred in the order docomo, depot, au"],
+    ),
     "another name": (replace(BASE, uplinks=(replace(AU, name="kddi"), DOCOMO)), ["uplinks: kddi, was au"]),
     "another interface": (
         replace(BASE, uplinks=(replace(AU, interface="wwan7"), DOCOMO)),

@@ -92,6 +92,27 @@ def test_a_refusal_in_mid_stream_is_an_error(path: Path) -> None:
     thread.join(PATIENCE)
 
 
+def test_who_is_refused_unread_hears_why(path: Path) -> None:
+    """The request is too long for the kernel to hold, so the agent hangs up in the midst of it."""
+    heard = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def refuse() -> None:
+            with listener.accept()[0] as connection:
+                connection.sendall(b'{"ok": false, "error": "too many clients", "hint": "try again"}\n')
+                connection.shutdown(socket.SHUT_RDWR)
+                heard.wait(PATIENCE)
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(ControlError, match="too many clients"):
+            call(path, "status", {"name": "x" * (8 << 20)}, PATIENCE)
+        heard.set()
+        thread.join(PATIENCE)
+
+
 def test_a_stream_that_is_closed_lets_go_of_the_agent(path: Path) -> None:
     async def scene() -> None:
         lines = stream(path, "watch", {}, PATIENCE)
@@ -125,7 +146,7 @@ def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:
 
 def test_whoever_has_the_service_is_sent_to_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unit = tmp_path / "failover.service"
-    monkeypatch.setattr(client, "UNITS", (str(unit),))
+    monkeypatch.setattr(client, "UNITS", (str(tmp_path / "elsewhere.service"), str(unit)))
     with pytest.raises(ControlError) as alone:
         call(tmp_path / "none.sock", "status", {})
     assert alone.value.hint == "start it with `failover run`, or name its socket with --socket"

@@ -23,7 +23,7 @@ AU = CandidateView(
     proven=False,
     owed_seconds=None,
     relapses=1.25,
-    numbers={"silence_seconds": 0.3500000001, "odd": nan},
+    numbers={"silence_seconds": 0.3500000001, "lost_count": 0.0, "odd": nan},
     objection="is doubtful",
 )
 WHY = Explanation(
@@ -60,7 +60,7 @@ def test_the_whole_of_it() -> None:
                         "proven": False,
                         "owed_seconds": None,
                         "relapses": 1.25,
-                        "numbers": {"silence_seconds": 0.35},
+                        "numbers": {"silence_seconds": 0.35, "lost_count": 0.0},
                         "objection": "is doubtful",
                     }
                 ],
@@ -79,6 +79,12 @@ def test_what_is_no_number_is_left_out_or_null() -> None:
     assert told["candidates"][0]["owed_seconds"] is None
     assert told["candidates"][0]["relapses"] is None
     assert told["prospects"] == [{"text": "x", "after_seconds": None}]
+
+
+def test_what_may_happen_at_once_is_not_what_has_no_time() -> None:
+    soon = replace(WHY, prospects=(Prospect("x", 0.0),))
+    (told,) = json.loads(json.dumps(document([soon], NOW)))["families"].values()
+    assert told["prospects"] == [{"text": "x", "after_seconds": 0.0}]
 
 
 def test_a_decision_of_the_next_moment_has_no_age_below_zero() -> None:
