@@ -69,6 +69,9 @@ def test_two_hours_of_sleep_are_noticed_once_and_convict_nobody(van: Namespace, 
         assert not [line for line in lines if "switch" in line or "down" in line]
         assert ours(van) == made
         assert facts(van).links
+        start = len(agent.lines)
+        agent.process.send_signal(signal.SIGUSR1)
+        assert "the machine slept for 7200 s" in agent.said("failover: warning: ", start)
 
 
 def test_the_clocks_of_this_machine() -> None:

@@ -29,6 +29,17 @@ def answered(socket: Path, command: str, arguments: Mapping[str, object]) -> Map
         return {"refused": str(error)}
 
 
+def test_a_real_agent_tells_no_older_events_than_are_asked_for(tmp_path: Path) -> None:
+    with Namespace("parked") as parked, running(parked, tmp_path) as agent:
+        agent.ready()
+        kinds = [
+            [event["kind"] for event in call(agent.socket, "events", {"since": since})["events"]]
+            for since in (3600.0, 0.001)
+        ]
+    assert "started" in kinds[0]
+    assert "started" not in kinds[1]
+
+
 def test_a_real_agent_answers_each(tmp_path: Path) -> None:
     with Namespace("parked") as parked, running(parked, tmp_path) as agent:
         agent.ready()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from failover.export.client import call
 from failover.lab.namespaces import Namespace
 from failover.model import ControlError
-from tests.agent.running import running, scrape
+from tests.agent.running import PATIENCE, running, scrape
 
 MAIN = (
     "import sys, failover.config as c; c.CONFIG_PATH = sys.argv.pop(1); from failover.cli import main; sys.exit(main())"
@@ -32,6 +33,7 @@ def test_reload_says_what_is_in_force(tmp_path: Path) -> None:
         told = f"{path} is in force: uplinks: as listed; open flows of what is no uplink any more end"
         assert call(agent.socket, "reload", {})["text"] == told
         agent.said("failover: config: uplinks: as listed; ")
+        assert call(agent.socket, "reload", {})["text"] == f"{path} is in force: nothing has changed"
         assert agent.status()["config"] == {"path": str(path), "ok": True, "problems": []}
         path.write_text("uplink: 1\nprobes: []\n")
         with pytest.raises(ControlError, match="unknown key"):
@@ -64,6 +66,18 @@ def test_a_metrics_address_that_cannot_be_had_is_said_and_the_one_before_stays(t
         assert "but" not in call(agent.socket, "reload", {})["text"]
         with pytest.raises(ConnectionRefusedError):
             scrape(parked)
+
+
+def test_a_reload_that_leaves_the_metrics_where_they_are_hangs_up_on_nobody(tmp_path: Path) -> None:
+    with Namespace("parked") as parked, running(parked, tmp_path) as agent:
+        agent.ready()
+        with parked.entered():
+            client = socket.create_connection(("127.0.0.1", 9109), timeout=PATIENCE)
+        with client, client.makefile("rb") as page:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+            call(agent.socket, "reload", {})
+            client.sendall(b"\r\n")
+            assert page.readline() == b"HTTP/1.1 200 OK\r\n"
 
 
 def test_healthz_says_that_the_agent_lives(tmp_path: Path) -> None:
