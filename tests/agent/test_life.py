@@ -130,6 +130,14 @@ def test_no_uplink_at_all_is_a_normal_state(tmp_path: Path) -> None:
         assert agent.stop()[0] == 0
 
 
+def test_ctrl_c_is_an_end_like_any_other(tmp_path: Path) -> None:
+    with Namespace("parked") as parked, running(parked, tmp_path) as agent:
+        agent.ready().process.send_signal(signal.SIGINT)
+        exit_status, lines = agent.end()
+    assert exit_status == 0
+    assert lines[-1] == "failover: stopped: told to stop; routing stays as it is"
+
+
 def test_routes_of_main_are_followed(van: Namespace, tmp_path: Path) -> None:
     with running(van, tmp_path) as agent:
         agent.ready().all_up()

@@ -30,6 +30,14 @@ def test_the_operators_will_outlives_even_a_kill(van: Namespace, tmp_path: Path)
         assert [one["name"] for one in status["uplinks"] if one["drained"]] == ["wlan0"]
 
 
+def test_what_was_learned_is_written_when_it_stops(van: Namespace, tmp_path: Path) -> None:
+    with running(van, tmp_path) as agent:
+        agent.ready().all_up()
+        agent.stop()
+    learned = json.loads((tmp_path / "memory.json").read_text())["memory"]
+    assert {debt["uplink"] for debt in learned["debts"]} == {"wwan1", "wlan0"}
+
+
 def test_a_corrupt_memory_is_said_and_the_agent_starts_afresh(van: Namespace, tmp_path: Path) -> None:
     (tmp_path / "memory.json").write_text('{"version": 1, "memory": {"use": ')
     with running(van, tmp_path) as agent:
