@@ -103,7 +103,7 @@ class Engine:
     @property
     def _warned(self) -> tuple[str, ...]:
         """What stands in the way now."""
-        return (*self._kernel.desired.warnings, *self._fleet.blame.warnings())
+        return (*self._kernel.desired.warnings, *self._fleet.blame.warnings(), *self._fleet.hindered())
 
     # --- events ------------------------------------------------------------------------------------------------------
 

@@ -183,6 +183,11 @@ class Fleet:
             for uplink in self.uplinks
         )
 
+    def hindered(self) -> tuple[str, ...]:
+        """Where this box cannot even ask, and why; an uplink is not to be blamed for that."""
+        hindered = (lane for lane in self._lanes if lane.health.hindrance)
+        return tuple(f"{n.uplink.name} {n.family}: this box cannot probe: {n.health.hindrance}" for n in hindered)
+
     def deadline(self) -> float:
         """Monotonic time at which the first lane must be looked at; inf: none."""
         return min([lane.deadline for lane in self._lanes], default=inf)

@@ -16,7 +16,7 @@ from failover.config import Detection
 from failover.core.record import Entry, Record
 from failover.core.uplinks import Path
 from failover.core.verdicts import RECEIVING, Sign, after
-from failover.model import Outcome, ProbeKind, ProbeResult, Target, Verdict
+from failover.model import Outcome, ProbeKind, ProbeResult, Target, Verdict, clean
 
 RTT_CAP: Final = 1.0
 """Seconds: what is measured in a full queue must not slow the next detection down; and all that is allowed to a way
@@ -29,6 +29,8 @@ PENDING_MAX: Final = 400
 """Open probes remembered: 15 s of patience at the fastest pace, twice."""
 _UNCOUNTED: Final = (Verdict.DOUBTFUL, Verdict.DOWN, Verdict.PORTAL)
 """Verdicts under which an unanswered probe says nothing about the link's usual loss."""
+_UNSENT: Final = (Outcome.LOCAL, Outcome.NAME, None)
+"""What may have come of a probe that never left the box."""
 
 
 @dataclass(slots=True)
@@ -58,6 +60,9 @@ class Health:
         """Since when it has been up or degraded; None while it is neither."""
         self.silent_since: float | None = None
         """First unanswered send after the last answer; what is sent to a dead target does not count."""
+        self.hindrance = ""
+        """What keeps this box from sending any probe at all, in the kernel's words; empty while one gets out."""
+        self._local = ""
         self._pending: dict[int, _Pending] = {}
         self._late: dict[str, int] = {}
         """Overdue probes since the last answer, by target."""
@@ -156,6 +161,7 @@ class Health:
                 self._withdraw(pending)
             case _:
                 assert_never(outcome)
+        self._judge_hindrance(outcome, result.detail)
         return outcome
 
     # --- judgement ---------------------------------------------------------------------------------------------------
@@ -286,6 +292,8 @@ class Health:
         self._late.clear()
         self._refused.clear()
         self.silent_since = None
+        self._local = ""
+        self._hinder("")
 
     def _answered(self, now: float, pending: _Pending, rtt: float | None) -> None:
         if rtt is not None and pending.target.kind is ProbeKind.ICMP:
@@ -326,6 +334,22 @@ class Health:
             self.record.withdraw(url, pending.entry)
         if not self._late and not self._waiting():
             self.silent_since = None
+
+    def _judge_hindrance(self, outcome: Outcome, detail: str) -> None:
+        """Whether this box can send at all: no evidence about the link, but somebody should know."""
+        if outcome is Outcome.LOCAL:
+            self._local = clean(detail) or "no reason given"
+        if outcome not in _UNSENT:
+            self._hinder("")
+        elif self._local and not self._pending and all(seen.last in _UNSENT for seen in self.record.targets.values()):
+            self._hinder(self._local)
+
+    def _hinder(self, why: str) -> None:
+        if why == self.hindrance:
+            return
+        self.hindrance = why
+        if self.verdict is Verdict.UNKNOWN:
+            self.text = f"this box cannot probe: {why}" if why else "not yet answered"
 
     def _waiting(self) -> bool:
         dead = self.record.dead_target

@@ -68,12 +68,13 @@ class Lane:
     def resumed(self, now: float) -> None:
         """The machine slept."""
         self.health.resumed(now)
-        self.probe_all(now)
+        if not self.health.path.fault:
+            self.schedule.start(now)
 
     def probe_all(self, now: float) -> None:
         """Every target at once, if there is a way out."""
         if not self.health.path.fault:
-            self.schedule.start(now)
+            self.schedule.everything(now)
 
     def counterpart(self, target: Target) -> Target:
         """What to ask here when another uplink asks `target` in a burst: the same, if it is one of ours and answers."""

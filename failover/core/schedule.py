@@ -56,6 +56,7 @@ class Schedule:
         self._lead: tuple[Target, ...] = ()
         self._lead_interval = 1.0
         self._lead_due = inf
+        self._all_due = inf
         self._turn = 0
         self._others: dict[Target, float] = {}
         self._burst_began: float | None = None
@@ -72,15 +73,20 @@ class Schedule:
         self.start(now)
 
     def start(self, now: float) -> None:
-        """Link-up, a new address, waking up: everything at once, then steadily."""
+        """Link-up, a new address, waking up: one target of the leading kind and all others at once, then steadily."""
         self.rest()
         self._lead_due = now - self._lead_interval * self._phase / 2 if self._lead else inf
+        self._others = dict.fromkeys(self._others, now)
+
+    def everything(self, now: float) -> None:
+        """Somebody wants to know: every target at once, each once; the leading kind keeps its pace."""
+        self._all_due = now
         self._others = dict.fromkeys(self._others, now)
 
     def stop(self) -> None:
         """No way out: nothing to send."""
         self.rest()
-        self._lead_due = inf
+        self._lead_due = self._all_due = inf
         self._others = dict.fromkeys(self._others, inf)
 
     def pace(self, now: float, factor: float) -> None:
@@ -111,14 +117,18 @@ class Schedule:
 
     def deadline(self) -> float:
         """Monotonic time of the next probe; inf: none."""
-        return min(self._lead_due, self._burst_due, min(self._others.values(), default=inf))
+        return min(self._lead_due, self._all_due, self._burst_due, min(self._others.values(), default=inf))
 
     def due(self, now: float, overdue: Collection[str], dead: Callable[[str], bool]) -> list[Due]:
         """What to send now. `overdue`: URLs whose probe is out already and needs no second one at first in a burst;
         `dead`: whether there is nothing to learn from a URL but its return."""
         sends = []
+        if everything := self._all_due <= now:
+            sends += [Due(target, steady=True) for target in self._lead]
+            self._all_due = inf
         if self._lead_due <= now:
-            sends.append(Due(self._next_of(self._leading(dead)), steady=True))
+            if not everything:
+                sends.append(Due(self._next_of(self._leading(dead)), steady=True))
             interval = self._lead_interval * self._factor
             self._lead_due = max(self._lead_due + interval, now + interval / 2)
         for target, due in self._others.items():
