@@ -24,7 +24,7 @@ class Standing:
 
     wait: seconds of unbroken health owed before traffic returns; healthy_since: when that health began (None: not
     healthy); returns: as what traffic would return: FAILBACK after a conviction, ACQUITTAL after a doubt; where it
-    waits for no health, OPERATOR or CONFIG, whose word would bring it.
+    waits for no health, OPERATOR or CONFIG, whose word would bring it; FIRST where no agent has chosen yet.
     """
 
     wait: float
@@ -47,7 +47,7 @@ class Standing:
             return
         if self.healthy_since is not None and now - self.healthy_since >= after_doubt:
             self._chargeable = True
-        if self.until() <= now:
+        if self.until() <= now or self.returns is Reason.FIRST:
             self.wait, self.returns = after_doubt, Reason.ACQUITTAL
         self.healthy_since = None
         if verdict in LOST:

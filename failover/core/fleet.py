@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from itertools import takewhile
 from math import inf
 
 from failover.config import Config
@@ -131,14 +132,17 @@ class Fleet:
 
         Where a former agent had moved away from an uplink, that one owes the full hold-down again, unless it is known
         (`will`; None: nothing is remembered) that it was at the operator's word. What is remembered of debts is given
-        back after this; where nothing is, the other uplinks owe as much.
+        back after this; where nothing is, the other uplinks owe as much. Where main's choice is all there is, nobody
+        has weighed it against the config: what is there and comes before it has its first turn with all traffic.
         """
         decisions = {}
         for family in FAMILIES:
             ours = self._chosen(facts, family, TABLE_ACTIVE)
+            held = self._chosen(facts, family, TABLE_SETTLED)
             active = ours or self._chosen(facts, family, TABLE_MAIN)
-            settled = self._chosen(facts, family, TABLE_SETTLED) or active
-            decisions[family] = Decision(family, active, settled, text="found in the kernel", at=now)
+            decisions[family] = Decision(family, active, held or active, text="found in the kernel", at=now)
+            if ours is None and held is None:
+                self._first_turn(family, active)
             left = ours is not None and (will is None or will.use != active)
             for lane in self.by_family[family]:
                 if lane.uplink.name == active:
@@ -148,6 +152,11 @@ class Fleet:
                     lane.standing.wait = self.config.policy.failback_after
                     lane.standing.returns = Reason.FAILBACK
         return decisions
+
+    def _first_turn(self, family: Family, active: str | None) -> None:
+        lanes = self.by_family[family]
+        for lane in takewhile(lambda lane: lane.uplink.name != active, lanes if active else ()):
+            lane.standing.returns = Reason.FIRST
 
     def _chosen(self, facts: Facts, family: Family, table: int) -> str | None:
         names = {uplink.index: uplink.name for uplink in self.uplinks if uplink.index is not None}

@@ -33,6 +33,7 @@ _RETURNS: Final = {
     Reason.ACQUITTAL: "{} has answered without a gap for its hold-down",
     Reason.OPERATOR: "the operator's choice is over",
     Reason.CONFIG: "{} comes first now",
+    Reason.FIRST: "{} comes first in the config, and no agent had chosen what the kernel used; all traffic goes along",
 }
 """Why there is a return."""
 _SETTLING: Final = frozenset((Reason.OPERATOR, Reason.DRAIN, Reason.FIRST, Reason.ADOPTED))
@@ -122,6 +123,8 @@ class Ruling:
     reason: Reason | None
     """None: they stay where they are."""
     text: str
+    along: bool = False
+    """All other traffic goes with them, whatever the reason."""
 
 
 def decide(
@@ -248,7 +251,8 @@ def _back(situation: Situation) -> Ruling | None:
         return Ruling(best.name, Reason.DRAIN, f"{here.name} is drained too")
     wished = current.reason is Reason.OPERATOR or (current.reason is Reason.DRAIN and not will.drained)
     why = Reason.OPERATOR if wished and will.use is None else best.returns
-    return Ruling(best.name, why, _RETURNS[why].format(best.name))
+    first = why is Reason.FIRST
+    return Ruling(best.name, Reason.CONFIG if first else why, _RETURNS[why].format(best.name), along=first)
 
 
 def _stay(situation: Situation) -> Ruling | None:
@@ -292,7 +296,7 @@ def _takes_along(said: Ruling, situation: Situation) -> bool:
     """Whether all traffic goes with the new flows."""
     if said.reason is None:
         return False
-    willed = said.reason in _SETTLING or said.to == situation.will.use
+    willed = said.along or said.reason in _SETTLING or said.to == situation.will.use
     return willed or (situation.moves_flows and said.reason is Reason.FAILBACK)
 
 

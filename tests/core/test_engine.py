@@ -268,7 +268,7 @@ def test_the_kernels_choice_is_adopted() -> None:
     assert (box.active(), box.settled()) == ("a", "a"), "main has a as its best default"
     assert told(box, 0, NoticeKind.READY) == ["2 uplinks, ipv4 by a"]
     box.run(20)
-    assert box.switches() == [f"{10 + RTT:g} a>b(a) acquittal"]
+    assert box.switches() == [f"{10 + RTT:g} a>b(b) config"]
 
 
 def test_a_restart_adopts_what_the_former_agent_left_and_keeps_its_hold_down() -> None:
