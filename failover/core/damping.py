@@ -86,6 +86,10 @@ class Standing:
             self.wait, self.returns = debt.owed, Reason.FAILBACK if debt.convicted else Reason.ACQUITTAL
             self._chargeable = not debt.convicted or debt.owed + after_doubt <= self._sentence(failback)
 
+    def shorten(self, failback: float, after_doubt: float) -> None:
+        """Shorter waits are configured: what is owed becomes what it would be now, if that is less."""
+        self.wait = min(self.wait, self._sentence(failback) if self.convicted else after_doubt)
+
     def owed(self, now: float) -> float:
         """Seconds of unbroken health still to come before traffic may return."""
         return self.wait if self.healthy_since is None else max(0.0, self.healthy_since + self.wait - now)

@@ -51,7 +51,8 @@ class Engine:
                 self._kernel.read(now, facts)
                 return self._follow(now) + self._readiness(now)
             case Reconfigured(config):
-                self.config = self._fleet.config = config
+                self.config = config
+                self._fleet.reload(config)
                 return self._follow(now) if self._decisions else []
             case Applied(results):
                 self._kernel.applied(results)

@@ -36,6 +36,14 @@ class Fleet:
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes)
 
+    def reload(self, config: Config) -> None:
+        """This config holds from the next `follow` on. It may end a hold-down earlier, and makes none longer."""
+        was, self.config = self.config, config
+        failback = _if_less(config.policy.failback_after, was.policy.failback_after)
+        after_doubt = _if_less(config.detection.return_after, was.detection.return_after)
+        for lane in self._lanes:
+            lane.standing.shorten(failback, after_doubt)
+
     def follow(self, now: float, facts: Facts) -> list[Notice]:
         """Take over new facts; says which uplinks came and went. One that only got a new name keeps its history."""
         kept = (u for u in self.uplinks if self.config.uplinks or u.name == u.interface)  # no ghosts of given names
@@ -200,6 +208,10 @@ class Fleet:
     def deadline(self) -> float:
         """Monotonic time at which the first lane must be looked at; inf: none."""
         return min([lane.deadline for lane in self._lanes], default=inf)
+
+
+def _if_less(wait: float, was: float) -> float:
+    return wait if wait < was else inf
 
 
 def _presence(uplink: Uplink) -> str:
