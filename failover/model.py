@@ -200,6 +200,9 @@ class Decision:
     text: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
     at: float = 0.0
+    """Monotonic time of the decision."""
+    since: float = 0.0
+    """Since when `active` is as it is, whatever became of the rest; after a restart, since it was found there."""
 
 
 # --- what the operator says ----------------------------------------------------------------------------------------

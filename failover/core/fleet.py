@@ -148,7 +148,8 @@ class Fleet:
             ours = self._chosen(facts, family, TABLE_ACTIVE)
             held = self._chosen(facts, family, TABLE_SETTLED)
             active = ours or self._chosen(facts, family, TABLE_MAIN)
-            decisions[family] = Decision(family, active, held or active, text="found in the kernel", at=now)
+            text = "found in the kernel"
+            decisions[family] = Decision(family, active, held or active, text=text, at=now, since=now)
             if ours is None and held is None:
                 self._first_turn(family, active)
             left = ours is not None and (will is None or will.use != active)

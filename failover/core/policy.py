@@ -153,7 +153,8 @@ def carried(situation: Situation, said: Ruling) -> Decision:
     if active == current.active and pushed and not along:
         reason, text = pushed
     numbers = _numbers(situation, current.active, active)
-    return Decision(current.family, active, settled, order, reason, text, numbers, situation.now)
+    since = current.since if active == current.active else situation.now
+    return Decision(current.family, active, settled, order, reason, text, numbers, situation.now, since)
 
 
 def next_due(now: float, current: Decision, candidates: Sequence[Candidate], will: Will) -> float:

@@ -47,7 +47,7 @@ def _decision(decision: Decision, now: float) -> dict[str, object]:
         "text": decision.text,
         "numbers": {name: number(value) for name, value in decision.numbers.items()},
         "order": list(decision.order),
-        "since_seconds": age(decision.at, now),
+        "since_seconds": age(decision.since, now),
     }
 
 

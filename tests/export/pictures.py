@@ -29,7 +29,7 @@ def uplink(name: str, ipv4: FamilyView, ipv6: FamilyView, *, carrier: str = "") 
 
 def snapshot() -> Snapshot:
     decision = Decision(
-        Family.IPV4, "docomo", "au", ("docomo", "au"), Reason.DOUBT, "silent", {"silence_seconds": 0.36}, 990.0
+        Family.IPV4, "docomo", "au", ("docomo", "au"), Reason.DOUBT, "silent", {"silence_seconds": 0.36}, 990.0, 970.0
     )
     nothing = Decision(Family.IPV6, None, None)
     return Snapshot(

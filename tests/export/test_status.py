@@ -50,7 +50,7 @@ def test_the_contract() -> None:
         "text": "silent",
         "numbers": {"silence_seconds": 0.36},
         "order": ["docomo", "au"],
-        "since_seconds": 10.0,
+        "since_seconds": 30.0,
     }
 
 

@@ -28,8 +28,8 @@ def told(**changes: Any) -> Mapping[str, Any]:
 
 def by(ipv4: str | None, ipv6: str | None, ago: float = 0.0) -> dict[Family, Decision]:
     return {
-        Family.IPV4: Decision(Family.IPV4, ipv4, ipv4, at=NOW - ago),
-        Family.IPV6: Decision(Family.IPV6, ipv6, ipv6, at=NOW - ago),
+        Family.IPV4: Decision(Family.IPV4, ipv4, ipv4, since=NOW - ago),
+        Family.IPV6: Decision(Family.IPV6, ipv6, ipv6, since=NOW - ago),
     }
 
 
