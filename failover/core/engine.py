@@ -128,7 +128,7 @@ class Engine:
     def _asked(self, now: float, asked: Asked) -> list[Effect]:
         if not self._decisions:
             return [Answer(asked.id, "", "the kernel has not been read yet", "ask again")]
-        self._will, answer = obey(now, asked, self._will, list(self._fleet))
+        before, (self._will, answer) = self._will, obey(now, asked, self._will, list(self._fleet))
         if answer.error:
             return [answer]
         named = [lane for lane in self._fleet if lane.uplink.name == getattr(asked.command, "name", None)]
@@ -139,7 +139,8 @@ class Engine:
         if isinstance(asked.command, Use):
             for lane in named:
                 lane.pardon()
-        return [answer, notices.operator(answer.text), *self._turn(now, named, willed=True)]
+        said = [] if self._will == before else [notices.operator(answer.text)]
+        return [answer, *said, *self._turn(now, named, willed=True)]
 
     # --- the turn ----------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
             return will, Answer(asked.id, text if able else text + unable)
         case Auto():
             return _unpinned(will), Answer(asked.id, "choosing by health again")
+        case Drain(name) if name in will.drained:
+            return will, Answer(asked.id, f"{name} is already drained")
         case Drain(name, force):
             alone = [] if force else _alone(name, lanes, will)
             if alone:

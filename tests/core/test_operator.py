@@ -114,6 +114,17 @@ def test_a_drained_uplink_is_left_and_not_used_until_it_is_undrained() -> None:
     assert b.active() == "au"
 
 
+def test_draining_twice_is_said_once() -> None:
+    b = box()
+    b.ask(Drain("au"))
+    before = [notice.text for _, notice in b.notices]
+    again = b.ask(Drain("au"))
+    assert (again.text, again.error) == ("au is already drained", "")
+    assert b.ask(Drain("au", force=True)).text == "au is already drained"
+    assert [notice.text for _, notice in b.notices] == before
+    assert before.count("au is drained") == 1
+
+
 def test_draining_what_is_used_ends_the_use() -> None:
     b = box()
     b.ask(Use("docomo", seconds=1000))
