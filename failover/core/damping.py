@@ -31,6 +31,8 @@ class Standing:
     returns: Reason = Reason.ACQUITTAL
     healthy_since: float | None = None
     relapses: float = 0.0
+    pardoned: bool = False
+    """The operator's word pays what it owes, once that brings traffic here."""
     _relapsed_at: float = 0.0
     _chargeable: bool = True
     """An outage counts once: not again before the uplink was healthy for a while."""
@@ -100,4 +102,4 @@ class Standing:
 
     def served(self, returns: Reason = Reason.CONFIG) -> None:
         """The debt is paid: traffic is back, or only the operator or another config would bring it (`returns`)."""
-        self.wait, self.returns = 0.0, returns
+        self.wait, self.returns, self.pardoned = 0.0, returns, False

@@ -125,12 +125,15 @@ class Fleet:
 
     def settle(self, now: float, decision: Decision, drained: Collection[str]) -> None:
         """Whose hold-down is over owes nothing more, unless traffic is to return there and cannot yet: not the active
-        uplink, nor what comes after it (another order would bring traffic there), nor what is drained."""
+        uplink, nor what comes after it (another order would bring traffic there), nor what is drained. Nor does what
+        was pardoned, once traffic is there."""
         after = False
         for lane in self.by_family[decision.family]:
             name = lane.uplink.name
             after = after or name == decision.active
-            if lane.standing.until() <= now and name in drained:
+            if lane.standing.pardoned and name == decision.active and lane.standing.until() < inf:
+                lane.standing.served()
+            elif lane.standing.until() <= now and name in drained:
                 lane.standing.served(Reason.OPERATOR)
             elif lane.standing.until() <= now and after:
                 lane.standing.served(Reason.CONFIG)

@@ -98,8 +98,10 @@ class Lane:
         return True
 
     def pardon(self) -> None:
-        """The operator's word pays what the uplink owes, if it can carry traffic now; not in advance."""
-        if self.verdict not in LOST:
+        """The operator's word pays what the uplink owes, now or when it answers again; no later conviction."""
+        if self.verdict in LOST:
+            self.standing.pardoned = True
+        else:
             self.standing.served()
 
     def pace(self, now: float, decision: Decision) -> None:
@@ -127,6 +129,7 @@ class Lane:
             heard_ago=now - health.last_heard if health.last_heard is not None else float("inf"),
             numbers=lambda: health.numbers(now),
             returns=self.standing.returns,
+            pardoned=self.standing.pardoned,
             cause=self._cause(),
         )
 

@@ -60,6 +60,8 @@ class Candidate:
     """As what traffic would return here (`damping.Standing`)."""
     cause: Reason = Reason.CONVICTION
     """For a lost one: how."""
+    pardoned: bool = False
+    """The operator's word pays what it owes as soon as it is healthy."""
 
     @property
     def convicted(self) -> bool:
@@ -180,11 +182,12 @@ def _no_route(situation: Situation) -> Ruling | None:
 
 
 def _use(situation: Situation) -> Ruling | None:
-    """`use` yields to a conviction, and to the hold-down after it, unless it is strict."""
+    """`use` yields to a conviction, and to the hold-down after one that came after the word, unless it is strict."""
     pinned = situation.way(situation.will.use)
     if pinned is None:
         return None
-    paid = pinned.name == situation.current.active or not pinned.convicted or pinned.due <= situation.now
+    due = pinned.due if not pinned.pardoned or pinned.due == inf else situation.now
+    paid = pinned.name == situation.current.active or not pinned.convicted or due <= situation.now
     obeyed = situation.will.strict or (pinned.verdict not in LOST and paid)
     return Ruling(pinned.name, Reason.OPERATOR, f"the operator uses {pinned.name}") if obeyed else None
 

@@ -133,8 +133,9 @@ def test_the_operators_use_and_its_end() -> None:
 
 
 def test_a_use_that_has_to_wait() -> None:
-    box = outage().run(110)
+    box = outage().run(60)
     box.ask(Use("au", 7200))
+    box.run(110)
     assert told(box).text.startswith("`use au` waits: au is down: silent")
     assert "all traffic goes back to au when au has been healthy for 60 s on end" in events(box)
     box.run(230)
