@@ -36,6 +36,8 @@ class FamilyView:
     targets: tuple[TargetView, ...]
     hold_down: float = 0.0
     """Seconds of unbroken health that traffic waits for here; all of it is still to come while there is no health."""
+    cause: str = ""
+    """How a lost one was lost: `conviction refused link-down absent portal`; empty for all others."""
 
 
 @dataclass(frozen=True, slots=True)

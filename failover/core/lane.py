@@ -161,4 +161,5 @@ class Lane:
             hold_until=until if until != float("inf") else None,
             targets=health.record.views(),
             hold_down=self.standing.wait,
+            cause=str(self._cause()) if health.verdict in LOST else "",
         )

@@ -69,6 +69,7 @@ def _family(view: FamilyView, now: float) -> dict[str, object]:
     return {
         "verdict": view.verdict.value,
         "text": view.text,
+        "cause": view.cause,
         "loss_ratio": number(view.loss_ratio),
         "rtt_seconds": number(view.rtt_seconds),
         "since_seconds": age(view.since, now),

@@ -36,6 +36,7 @@ def test_the_contract() -> None:
     assert au["families"]["ipv4"] == {
         "verdict": "doubtful",
         "text": "because",
+        "cause": "",
         "loss_ratio": 0.25,
         "rtt_seconds": 0.030123,
         "since_seconds": 60.0,
