@@ -36,3 +36,13 @@ def test_a_name_is_resolved_where_only_the_uplinks_dns_target_knows_it(
         agent = stack.enter_context(running(van, tmp_path, "--config", str(config)))
         agent.ready().all_up()
         assert agent.until(lambda _: world.servers.ask({})["counts"]["http"] >= before + 2), "one in each family"
+
+
+def test_where_the_uplink_has_none_of_the_family_those_of_the_machine_are_asked(van: Namespace, tmp_path: Path) -> None:
+    config = tmp_path / "failover.yaml"
+    config.write_text(CONFIG.replace(f"    - dns://{APP[Family.IPV4]}/example.com\n", ""))
+    with running(van, tmp_path, "--config", str(config)) as agent:
+        agent.ready().all_up()  # over IPv4 there is nothing to ask but the name
+        (uplink,) = agent.status()["uplinks"]
+    asked = [target["url"] for target in uplink["families"]["ipv4"]["targets"]]
+    assert asked == ["http://connectivitycheck.gstatic.com/generate_204"]
