@@ -138,6 +138,18 @@ def test_ctrl_c_is_an_end_like_any_other(tmp_path: Path) -> None:
     assert lines[-1] == "failover: stopped: told to stop; routing stays as it is"
 
 
+def test_what_is_put_back_is_not_counted_as_a_switch(van: Namespace, tmp_path: Path) -> None:
+    counted = re.compile(r"^failover_switch_apply_seconds_count (\S+)", re.M)
+    with running(van, tmp_path) as agent:
+        agent.ready().all_up()
+        before = counted.findall(scrape(van))
+        assert van.popen(["ip", "route", "flush", "table", str(TABLE_ACTIVE)]).wait(10) == 0
+        with watching(van) as wait:
+            wait(lambda found: active(found) == "wwan0")
+        assert len(before) == 1
+        assert counted.findall(scrape(van)) == before
+
+
 def test_routes_of_main_are_followed(van: Namespace, tmp_path: Path) -> None:
     with running(van, tmp_path) as agent:
         agent.ready().all_up()
