@@ -9,7 +9,7 @@ from math import ceil
 from typing import Final
 
 from failover.export.words import Document, cleaned, clock, hold_left, is_waiting, listed, span, views_of, wanted_more
-from failover.model import FAMILIES, RECEIVING
+from failover.model import FAMILIES, RECEIVING, Reason
 
 NAMED_MAX: Final = 3
 """Uplinks of which a sentence tells something, so that it stays one."""
@@ -34,11 +34,11 @@ HEAD_OF: Final = {
 }
 """By the verdict of the uplink in use; with every other one it is offline."""
 DOWN_WORDS: Final = {
-    "silent": "silent upstream",
-    "the carrier": "refused by its carrier",
-    "no carrier": "without a link",
+    Reason.CONVICTION: "silent upstream",
+    Reason.REFUSED: "refused by its carrier",
+    Reason.LINK_DOWN: "without a link",
 }
-"""What is wrong with an uplink that is down, by how the text of its verdict begins."""
+"""What is wrong with an uplink that is down, by its cause."""
 OTHER_WORDS: Final = {
     "degraded": "degraded",
     "doubtful": "in doubt",
@@ -203,7 +203,7 @@ def _fault(view: Document) -> str:
     """Why an uplink is not what it should be; nothing when it is well and owes nothing."""
     verdict, text = view["verdict"], view["text"]
     if verdict == "down":
-        return next((words for start, words in DOWN_WORDS.items() if text.startswith(start)), "down")
+        return DOWN_WORDS.get(view["cause"], "down")
     if verdict == "absent":
         return f"with {text}" if text.startswith("no ") else "absent"
     if verdict == "up":

@@ -43,9 +43,11 @@ def both(name: str, view: FamilyView) -> UplinkView:
 
 
 UP = view(Verdict.UP)
-SILENT = view(Verdict.DOWN, "silent for 1.5 s, 6 probes unanswered while another uplink receives")
-REFUSED = view(Verdict.DOWN, "the carrier answers that it refuses")
-NO_LINK = view(Verdict.DOWN, "no carrier")
+SILENT = replace(
+    view(Verdict.DOWN, "silent for 1.5 s, 6 probes unanswered while another uplink receives"), cause="conviction"
+)
+REFUSED = replace(view(Verdict.DOWN, "the carrier answers that it refuses"), cause="refused")
+NO_LINK = replace(view(Verdict.DOWN, "no carrier"), cause="link-down")
 GONE = view(Verdict.ABSENT, "no address")
 PULLED = view(Verdict.ABSENT, "interface is down")
 PORTAL = view(Verdict.PORTAL, "a portal answers in the target's place")
