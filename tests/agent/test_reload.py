@@ -43,6 +43,19 @@ def test_reload_says_what_is_in_force(tmp_path: Path) -> None:
         assert [problem.split(":")[1] for problem in refused["problems"]] == ["1", "2"]
 
 
+def test_of_many_changes_ten_are_answered_and_all_are_logged(tmp_path: Path) -> None:
+    path = tmp_path / "failover.yaml"
+    path.write_text("uplinks: [{name: up0, interface: wwan0}]\n")
+    with Namespace("parked") as parked, running(parked, tmp_path, "--config", str(path)) as agent:
+        agent.ready()
+        named = ", ".join(f"{{name: up{number}, interface: wwan{number}}}" for number in range(12))
+        path.write_text(f"uplinks: [{named}]\n")
+        told = call(agent.socket, "reload", {})["text"]
+        assert told.count(" is new") == 10
+        assert told.endswith("; uplinks: up10 on wwan10 is new; and 1 more")
+        agent.said("failover: config: uplinks: up11 on wwan11 is new")
+
+
 def test_a_reload_that_comes_before_the_agent_listens_does_not_end_it(tmp_path: Path) -> None:
     with Namespace("parked") as parked, running(parked, tmp_path) as agent:
         status = Path(f"/proc/{agent.process.pid}/status")
