@@ -7,6 +7,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from failover.core.plan import PREF_ACTIVE
 from failover.facts import Operation, Verb
 from failover.kernel.kernel import Kernel
@@ -54,9 +56,13 @@ def test_deaf_for_good_it_ends_and_leaves_routing_as_it_is(van: Namespace, tmp_p
     assert any("no events from the kernel: Input/output error" in line for line in lines)
 
 
-def test_cleanup_goes_by_every_state_file_whatever_is_wrong_with_one(van: Namespace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [False, True], ids=["the last", "the first"])
+def test_cleanup_goes_by_every_state_file_whatever_is_wrong_with_one(
+    van: Namespace, tmp_path: Path, first: bool
+) -> None:
     state = tmp_path / "state"
-    where = ("--socket", str(tmp_path / "control.sock"), "--state", str(state))
+    places = (state, tmp_path) if first else (tmp_path, state)
+    where = ("--socket", str(places[0] / "control.sock"), "--state", str(places[1]))
     with running(van, tmp_path) as agent:
         agent.ready().all_up()
         assert linkdown(van) == {"1"}
