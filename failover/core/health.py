@@ -62,7 +62,7 @@ class Health:
         """First unanswered send after the last answer; what is sent to a dead target does not count."""
         self.hindrance = ""
         """What keeps this box from sending any probe at all, in the kernel's words; empty while one gets out."""
-        self._local = ""
+        self._local = inf, ""
         self._pending: dict[int, _Pending] = {}
         self._late: dict[str, int] = {}
         """Overdue probes since the last answer, by target."""
@@ -161,7 +161,7 @@ class Health:
                 self._withdraw(pending)
             case _:
                 assert_never(outcome)
-        self._judge_hindrance(outcome, result.detail)
+        self._judge_hindrance(now, outcome, result.detail)
         return outcome
 
     # --- judgement ---------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ class Health:
         self._late.clear()
         self._refused.clear()
         self.silent_since = None
-        self._local = ""
+        self._local = inf, ""
         self._hinder("")
 
     def _answered(self, now: float, pending: _Pending, rtt: float | None) -> None:
@@ -335,14 +335,15 @@ class Health:
         if not self._late and not self._waiting():
             self.silent_since = None
 
-    def _judge_hindrance(self, outcome: Outcome, detail: str) -> None:
-        """Whether this box can send at all: no evidence about the link, but somebody should know."""
+    def _judge_hindrance(self, now: float, outcome: Outcome, detail: str) -> None:
+        """Whether this box can send at all, again and again: no evidence about the link, but somebody should know."""
         if outcome is Outcome.LOCAL:
-            self._local = clean(detail) or "no reason given"
+            self._local = min(self._local[0], now), clean(detail) or "no reason given"
         if outcome not in _UNSENT:
+            self._local = inf, ""
             self._hinder("")
-        elif self._local and not self._pending and all(seen.last in _UNSENT for seen in self.record.targets.values()):
-            self._hinder(self._local)
+        elif self._local[0] < now and not self._pending and self.record.ends_in(_UNSENT):
+            self._hinder(self._local[1])
 
     def _hinder(self, why: str) -> None:
         if why == self.hindrance:

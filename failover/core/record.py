@@ -7,7 +7,7 @@ falls belong to that silence, which has its own rules; either would bias the rat
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
@@ -170,6 +170,10 @@ class Record:
             self.baseline = middle
         elif middle < self._rtt_limit() * RECOVERED:
             self.baseline += BASELINE_GAIN * (middle - self.baseline)
+
+    def ends_in(self, outcomes: Collection[Outcome | None]) -> bool:
+        """Whether the newest outcome of every target is one of these (None: none yet)."""
+        return all(seen.last in outcomes for seen in self.targets.values())
 
     def dead_target(self, url: str) -> bool:
         """This target is silent while others are not."""

@@ -132,6 +132,15 @@ STORIES = {
     "while others are out, nothing is said": (["0 send AB", "0 local A"], ""),
     "not before all are back": (["0 send AB", "0 local A", "0.1 local B"], "no reason given"),
     "a name that cannot be asked for is no way out": (["0 send AW", "0 local A", "0.1 noname W"], "no reason given"),
+    "all at one moment is a device that went away": (["0 send AB", "0.1 local A", "0.1 local B"], ""),
+    "and again is not": (
+        ["0 send AB", "0.1 local A", "0.1 local B", "0.5 send A", "0.5 local A"],
+        "no reason given",
+    ),
+    "an answer in between begins it anew": (
+        ["0 send AB", "0 local A", "1 send A", "1.1 answer A", "2 send AB", "3 local A", "3 local B"],
+        "",
+    ),
     "a name alone says nothing about this box": (["0 send W", "0 noname W"], ""),
     "an answer ends it": (["0 send A", "0 local A", "1 send B", "1.1 answer B"], ""),
     "another way out ends it": (["0 send A", "0 local A", "1 path rerouted"], ""),

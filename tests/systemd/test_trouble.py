@@ -49,7 +49,20 @@ def test_a_hung_agent_is_ended_by_the_watchdog_and_routes_stay(service: Machine,
     assert "Fatal Python error: Aborted" in said
 
 
-def test_a_bad_config_at_the_start_is_waited_out(service: Machine, world: World) -> None:
+def test_a_bad_config_begins_with_the_one_last_in_force(service: Machine, world: World) -> None:
+    made = routing(world)
+    (service.root / CONFIG).write_text("uplinks: [{name: au}]\n")
+    service.systemctl("restart", "failover")
+    assert service.systemctl("is-active", "failover") == "active"
+    assert routing(world) == made
+    status = service.status()
+    assert [one["name"] for one in status["uplinks"]] != ["au"]
+    assert status["config"]["problems"][0].startswith("/etc/failover/failover.yaml:1: uplinks[0]: ")
+
+
+def test_a_bad_config_at_the_start_is_waited_out_where_none_was_ever_good(service: Machine, world: World) -> None:
+    service.systemctl("stop", "failover")
+    service.run("rm", "/var/lib/failover/config.json")
     (service.root / CONFIG).write_text("uplinks: [{name: au}]\n")
     made = routing(world)
     done = service.run("systemctl", "restart", "failover", check=False)
