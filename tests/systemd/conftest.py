@@ -124,6 +124,10 @@ def edit(machine: Machine, settings: str) -> None:
     machine.systemctl("daemon-reload")
 
 
+LEAST = 0.25
+"""Seconds in which every flow of the user sends a few packets; some blocks are over sooner."""
+
+
 @contextlib.contextmanager
 def undisturbed(world: World) -> Iterator[None]:
     """Every packet that the van's user sends during the block is answered, and no connection breaks."""
@@ -131,7 +135,7 @@ def undisturbed(world: World) -> Iterator[None]:
         assert user.wait()
         began = time.monotonic()
         yield
-        ended = time.monotonic()
+        ended = max(time.monotonic(), began + LEAST)
         assert user.wait(ended)
         seen = user.seen(began, ended)
     assert len(seen) == 6
