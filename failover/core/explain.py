@@ -15,6 +15,7 @@ from failover.config import Config
 from failover.core.lane import Lane
 from failover.core.operator import expire
 from failover.core.policy import Candidate, Situation, Will, carried, objection, ruling
+from failover.core.record import LOSS_HIGH, RTT_FACTOR_HIGH
 from failover.core.verdicts import LOST
 from failover.model import Decision, Reason, Verdict
 from failover.picture import CandidateView, Explanation, Prospect
@@ -163,7 +164,8 @@ def _falls(situation: Situation, here: Candidate, lane: Lane, config: Config) ->
         yield f"when {name} is silent for {lane.health.doubt_after():.2f} s, and two targets unanswered", doubtful
     if here.verdict is Verdict.UP:
         degraded = _with(situation, here, Verdict.DEGRADED)
-        yield f"when {name} loses 10 % of its probes, or takes four times as long as usual", degraded
+        bounds = f"loses {LOSS_HIGH * 100:g} % of its probes, or takes {RTT_FACTOR_HIGH:g} times as long as usual"
+        yield f"when {name} {bounds}", degraded
     yield from _is_convicted(situation, here, config)
 
 

@@ -1,4 +1,4 @@
-"""The thread that waits for the disk, so that nobody else has to: the journal and the memory beside it.
+"""The thread that waits for the disk, so that nobody else has to: the journal and the files beside it.
 
 What lives here: a queue with a bound, one thread, and what is said when the disk fails, hangs, and is back. What is
 written is made elsewhere (`batch.py`, `journal.py`, `memory.py`).
