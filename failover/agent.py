@@ -58,7 +58,7 @@ from failover.model import (
 from failover.probes import Probes
 from failover.reader import Reader
 from failover.reload import Reload
-from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel
+from failover.seam import Applied, Apply, Asked, CountFlows, Effect, KernelRead, ReadCounters, ReadKernel, ReadSockets
 
 TICK: Final = 1.0
 """Seconds; the longest time between two looks at the clocks, and two signs of life to the supervisor."""
@@ -291,6 +291,8 @@ class Agent:
                     self._probes.start(effect)
                 case ReadKernel():
                     self._reader.read()
+                case CountFlows() | ReadCounters() | ReadSockets():
+                    pass
                 case Answer(id=number):
                     self._asked.pop(number).set_result(effect)
                 case Notice():

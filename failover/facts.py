@@ -144,6 +144,37 @@ class Facts:
     sysctls: tuple[Sysctl, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """An interface whose flows are to be counted."""
+
+    interface: str
+    local: tuple[str, ...] = ()
+    """Networks of its own, as `192.168.8.0/24`: what comes from there says nothing of what lies beyond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Packets of the user's flows over one interface in one family, local and forwarded, since some moment; probes are
+    not among them. They only grow; smaller ones than before have begun anew."""
+
+    received: int = 0
+    """Replies that came in from beyond the interface's own networks, no ICMP errors."""
+    sent: int = 0
+    """That left, of flows which have been answered."""
+    fresh: int = 0
+    """That left, of flows which have not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """TCP segments with data of this box's own sockets with one source address, since they were read last."""
+
+    sent: int = 0
+    """Those sent again among them."""
+    resent: int = 0
+
+
 class Verb(enum.StrEnum):
     """What an operation does; `Operation` says to what."""
 

@@ -26,6 +26,15 @@ class Debt:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one metered uplink had left for probes."""
+
+    uplink: str
+    left: float
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """See the module."""
 
@@ -35,5 +44,6 @@ class Memory:
     use_strict: bool = False
     drained: tuple[str, ...] = ()
     debts: tuple[Debt, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
     age: float = 0.0
     """Seconds since it was taken, 0 where nobody can tell."""

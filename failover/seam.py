@@ -6,10 +6,11 @@ Immutable values only. A new config is an event too (`config.Reconfigured`); the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from failover.facts import Facts, Operation, OperationResult
-from failover.model import Answer, Command, Notice, SendProbe
+from failover.facts import Counts, Facts, Operation, OperationResult, Segments, Tap
+from failover.model import Answer, Command, Family, Notice, SendProbe
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,23 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """Event: the user's packets were counted, by interface and family; what is missing is not counted (any more)."""
+
+    counts: Mapping[tuple[str, Family], Counts]
+    weak: bool = False
+    """By the interfaces' own counters: they tell no reply from a neighbour's chatter and no flow from another. Of each
+    interface both families have the same counts, all that came in and all that left (`fresh`), probes included."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketsRead:
+    """Event: what this box's TCP sockets had to send since they were read last, by source address."""
+
+    segments: Mapping[str, Segments]
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
     """Effect: change the kernel, in this order; then read it again."""
 
@@ -63,4 +81,22 @@ class ReadKernel:
     """Effect: read the kernel again (periodic reconcile, a repair that is due)."""
 
 
-Effect = SendProbe | Apply | ReadKernel | Answer | Notice
+@dataclass(frozen=True, slots=True)
+class CountFlows:
+    """Effect: count the flows of exactly these interfaces from now on. `mask`: bits of the mark that probes bear."""
+
+    taps: tuple[Tap, ...]
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCounters:
+    """Effect: read them now; the next event, in the same moment, is the Counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSockets:
+    """Effect: read the TCP sockets; a SocketsRead follows soon."""
+
+
+Effect = SendProbe | Apply | ReadKernel | CountFlows | ReadCounters | ReadSockets | Answer | Notice

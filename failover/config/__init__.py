@@ -43,10 +43,12 @@ class ConfigError(FailoverError):
 
 @dataclass(frozen=True, slots=True)
 class Metered:
-    """Probes over this uplink cost money."""
+    """Probes over this uplink cost money: IP bytes of both directions in 30 days that they may come to."""
 
-    budget: int | None = None
-    """Probe bytes a month, read but not kept to yet; None: not given."""
+    budget: int = 30_000_000
+    """While it carries traffic."""
+    standby: int = 5_000_000
+    """While it does not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,20 @@ from failover.core.reconcile import Reconciler
 from failover.memory import Memory
 from failover.model import FAMILIES, Answer, Decision, Family, ProbeNow, ProbeResult, Use
 from failover.picture import Explanation, Snapshot
-from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
+from failover.seam import (
+    Applied,
+    Apply,
+    Asked,
+    Counted,
+    Effect,
+    KernelRead,
+    ReadKernel,
+    Resumed,
+    SocketsRead,
+    WallClock,
+)
 
-Event = KernelRead | Applied | ProbeResult | Resumed | WallClock | Asked | Reconfigured
+Event = KernelRead | Applied | ProbeResult | Counted | SocketsRead | Resumed | WallClock | Asked | Reconfigured
 
 
 class Engine:
@@ -54,6 +65,8 @@ class Engine:
                 self.config = config
                 self._fleet.reload(config)
                 return self._follow(now) if self._decisions else []
+            case Counted() | SocketsRead():
+                return []
             case Applied(results):
                 self._kernel.applied(results)
                 return [*self._failures.news(now, notices.failures(event)), *self._readiness(now)]

@@ -17,7 +17,19 @@ from failover.core.engine import Event
 from failover.facts import Operation
 from failover.model import PROBE_PATIENCE, Answer, Family, Notice, Outcome, ProbeResult, SendProbe
 from failover.picture import Snapshot
-from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel, Resumed, WallClock
+from failover.seam import (
+    Applied,
+    Apply,
+    Asked,
+    CountFlows,
+    Effect,
+    KernelRead,
+    ReadCounters,
+    ReadKernel,
+    ReadSockets,
+    Resumed,
+    WallClock,
+)
 from failover.sim.account import Account
 from failover.sim.ground import Ground
 from failover.sim.invariants import Watch
@@ -217,6 +229,8 @@ class World:
                     self._apply(operations)
                 case ReadKernel():
                     self._ready.append(KernelRead(self._ground.facts()))
+                case CountFlows() | ReadCounters() | ReadSockets():
+                    pass
                 case Notice():
                     self._journal.note(self.now, effect)
                 case Answer():
