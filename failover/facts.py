@@ -164,6 +164,9 @@ class Counts:
     """That left, of flows which have been answered."""
     fresh: int = 0
     """That left, of flows which have not."""
+    sent_bytes: int = 0
+    """Of both kinds that left."""
+    received_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
