@@ -1,4 +1,4 @@
-"""What probes over a metered uplink may still cost: a bucket of bytes that fills by the month and is spent by the probe.
+"""What probes over a metered uplink may still cost: a bucket of bytes that fills by the month, spent probe by probe.
 
 Pure. One Budget per uplink, shared by its families. What a probe weighs is `weights.py`, who is probed `schedule.py`.
 """
@@ -13,14 +13,14 @@ from failover.config.values import format_size
 MONTH: Final = 30 * 86400.0
 """Seconds; what a budget calls a month."""
 DEPTH: Final = 2 * 86400.0
-"""Seconds of the active rate that the bucket holds. Two days pay for a night of trouble (ten hours of a ping each
-second out of 30 MB a month) and stay below what a bill notices: a month costs at most a fifteenth more than its budget.
-A standby has the same bucket, since what it is for is to become the active one in trouble."""
+"""Seconds of the active rate that the bucket holds. Two days pay for a night of trouble (of 30 MB a month, ten hours of
+an answered ping each second), and a month costs at most a fifteenth more than its budget. A standby has the same
+bucket: it is there to become the active one, and that in trouble."""
 RESERVE: Final = 0.2
 """The last share of it, for doubt alone: what is not known of a dead link costs more than its bytes."""
 POOR: Final = 0.5
-"""Below this share an uplink is poor. Above it lies what an outage may cost at the usual pace; from there on what is
-left down to the reserve has to last for longer than another one like it."""
+"""Below this share an uplink is poor. The upper half pays for ten hours of a silent link asked each second; who has
+spent that is in longer trouble, and the rest has to last."""
 RELIEF: Final = 3600.0
 """Seconds of the active rate above the reserve after which a used-up budget is no news any more."""
 
@@ -41,8 +41,9 @@ class Budget:
         """Another budget is configured; what is left stays, if there is room for it."""
         self._fill(now)
         fresh = self._metered is None
-        self._metered = metered
-        self._level = self._depth if fresh else min(self._level, self._depth)
+        self._metered, self._refused = metered, 0
+        if fresh:
+            self._level = self._depth
 
     def role(self, now: float, *, active: bool) -> None:
         """Whether it carries traffic in any family: how fast the bucket fills from now on."""
@@ -52,7 +53,7 @@ class Budget:
     def asleep(self, now: float, seconds: float) -> None:
         """The machine slept for so long, of which `now` knows nothing."""
         self._fill(now)
-        self._level = min(self._depth, self._level + seconds * self._rate)
+        self._level += seconds * self._rate
 
     def affords(self, now: float, weight: int, *, doubt: bool) -> bool:
         """Whether a probe of `weight` bytes can be paid; in doubt out of the reserve too."""
@@ -73,7 +74,7 @@ class Budget:
     def refund(self, now: float, weight: int) -> None:
         """A probe came to so much less than was paid."""
         self._fill(now)
-        self._level = min(self._depth, self._level + weight)
+        self._level += weight
 
     def left(self, now: float) -> float | None:
         """Bytes, the reserve included; None: not metered."""
@@ -109,7 +110,7 @@ class Budget:
         """`left` bytes were left `age` seconds ago. Meanwhile nobody knows what it carried: it filled as a standby."""
         self._fill(now)
         if self._metered is not None:
-            self._level = min(self._depth, max(0.0, left) + max(0.0, age) * self._metered.standby / MONTH)
+            self._level = max(0.0, left) + max(0.0, age) * self._metered.standby / MONTH
 
     @property
     def _depth(self) -> float:
@@ -127,5 +128,6 @@ class Budget:
         return (self._metered.budget if self._active else self._metered.standby) / MONTH
 
     def _fill(self, now: float) -> None:
+        """Nothing reads the level but through this, so that what does not fit is cut here alone."""
         passed, self._at = max(0.0, now - self._at), max(self._at, now)
         self._level = min(self._depth, self._level + passed * self._rate)

@@ -5,23 +5,25 @@ Pure. Spans are cut to what can be, whatever a memory says; a hold-down is never
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import inf
 from typing import Final
 
 from failover.config import Config
+from failover.core.budget import MONTH, Budget
 from failover.core.damping import HALF_LIFE, LONGEST
 from failover.core.lane import Lane
 from failover.core.policy import Will
 from failover.facts import SLOTS_MAX
-from failover.memory import Debt, Memory
+from failover.memory import Allowance, Debt, Memory
 from failover.model import Family, Verdict
 
 RELAPSES_MAX: Final = 64.0
 """Far more than make the longest wait, and few enough to be an exponent."""
 RELAPSES_LEAST: Final = 0.01
 """Fewer make no wait even one percent longer."""
+UNMETERED: Final[Mapping[str, Budget]] = {}
 
 
 class Recall:
@@ -32,6 +34,8 @@ class Recall:
         self.remembers = memory is not None
         self._memory = _aged(memory or Memory())
         self._debts = {(debt.uplink, debt.family): debt for debt in self._memory.debts}
+        self._age = _span(memory.age, MONTH) if memory else 0.0
+        self._allowances = {allowance.uplink: allowance.left for allowance in self._memory.allowances}
         self._since: float | None = None
         """When its spans began to run; None: not yet."""
 
@@ -44,8 +48,11 @@ class Recall:
         until = inf if told.use_seconds is None else now + told.use_seconds
         return Will(told.use, until, told.use_strict, frozenset(told.drained))
 
-    def give(self, now: float, lanes: Iterable[Lane], config: Config) -> None:
-        """To each lane that has come what it owed. Where the config names the uplinks, no other will ever come."""
+    def give(
+        self, now: float, lanes: Iterable[Lane], config: Config, budgets: Mapping[str, Budget] = UNMETERED
+    ) -> None:
+        """To each lane that has come what it owed. Where the config names the uplinks, no other will ever come; what is
+        metered is always named, so that each budget is there the first time."""
         left = {(debt.uplink, debt.family): debt for debt in self._left(now)}
         for lane in lanes:
             debt = left.get(place := (lane.uplink.name, lane.family))
@@ -54,8 +61,12 @@ class Recall:
                 del self._debts[place]
         if config.uplinks:
             self._debts.clear()
+        for name, left_over in self._allowances.items():
+            if name in budgets:
+                budgets[name].recall(now, left_over, self._age)
+        self._allowances.clear()
 
-    def take(self, now: float, will: Will, lanes: Iterable[Lane]) -> Memory:
+    def take(self, now: float, will: Will, lanes: Iterable[Lane], budgets: Mapping[str, Budget] = UNMETERED) -> Memory:
         """What to remember now."""
         if self._since is None:
             return self._memory
@@ -65,6 +76,9 @@ class Recall:
             use_strict=will.strict,
             drained=tuple(sorted(will.drained)),
             debts=(*(debt for lane in lanes for debt in _debts(now, lane)), *self._left(now)),
+            allowances=tuple(
+                Allowance(name, left) for name, budget in budgets.items() if (left := budget.left(now)) is not None
+            ),
         )
 
     def _left(self, now: float) -> tuple[Debt, ...]:
@@ -93,7 +107,14 @@ def _aged(memory: Memory) -> Memory:
         replace(debt, owed=_span(debt.owed, LONGEST), relapses=_decayed(_span(debt.relapses, RELAPSES_MAX), age))
         for debt in memory.debts[: SLOTS_MAX * len(Family)]
     ]
-    return replace(memory, use_seconds=left, drained=memory.drained[:SLOTS_MAX], debts=tuple(debts), age=0.0)
+    return replace(
+        memory,
+        use_seconds=left,
+        drained=memory.drained[:SLOTS_MAX],
+        debts=tuple(debts),
+        allowances=tuple(replace(one, left=_span(one.left, inf)) for one in memory.allowances[:SLOTS_MAX]),
+        age=0.0,
+    )
 
 
 def _span(value: float, most: float) -> float:

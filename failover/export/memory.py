@@ -14,14 +14,15 @@ from typing import Any, Final
 
 from failover.export.entries import UNIX_MAX
 from failover.files import tail
-from failover.memory import Debt, Memory
+from failover.memory import Allowance, Debt, Memory
 from failover.model import Family, clean
 
 NAME: Final = "memory.json"
 VERSION: Final = 1
 BYTES_MAX: Final = 1 << 18
 ITEMS_MAX: Final = 1024
-"""Uplinks drained; debts."""
+"""Uplinks drained; debts; allowances."""
+BYTES_LEFT_MAX: Final = 1e15
 SECONDS_MAX: Final = 10 * 366 * 86400.0
 RELAPSES_MAX: Final = 1e6
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -101,6 +102,7 @@ def _memory(tree: Any, age: float) -> Memory:
         use_strict=_flag(tree["use_strict"]),
         drained=tuple(_name(name) for name in _items(tree["drained"])),
         debts=tuple(_debt(debt) for debt in _items(tree["debts"])),
+        allowances=tuple(_allowance(one) for one in _items(tree.get("allowances", []))),  # an older agent wrote none
         age=age,
     )
 
@@ -113,6 +115,10 @@ def _debt(tree: Any) -> Debt:
         convicted=_flag(tree["convicted"]),
         relapses=_number(tree["relapses"], RELAPSES_MAX),
     )
+
+
+def _allowance(tree: Any) -> Allowance:
+    return Allowance(uplink=_name(tree["uplink"]), left=_number(tree["left"], BYTES_LEFT_MAX))
 
 
 def _number(value: object, most: float) -> float:

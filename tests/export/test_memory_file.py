@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from failover import files
 from failover.export.memory import BYTES_MAX, NAME, Stamp, decode, encode, load
-from failover.memory import Debt, Memory
+from failover.memory import Allowance, Debt, Memory
 from failover.model import Family, clean
 
 from .disks import NEEDS_ROOT, among_own_mounts, mount_memory
@@ -31,6 +31,7 @@ FULL = Memory(
     use_strict=True,
     drained=("docomo", "depot"),
     debts=(Debt("au", Family.IPV4, 118.2, True, 1.5), Debt("docomo", Family.IPV6, 9.9, False, 0.0)),
+    allowances=(Allowance("au", 1_999_944.5),),
 )
 NAMES = st.text(min_size=1, max_size=40).filter(lambda text: clean(text) == text)
 SECONDS = st.floats(0, 1e8)
@@ -43,6 +44,7 @@ MEMORIES = st.builds(
     debts=st.lists(
         st.builds(Debt, NAMES, st.sampled_from(Family), SECONDS, st.booleans(), st.floats(0, 100)), max_size=5
     ).map(tuple),
+    allowances=st.lists(st.builds(Allowance, NAMES, st.floats(0, 1e12)), max_size=5).map(tuple),
 )
 
 
@@ -140,6 +142,9 @@ HOSTILE: list[tuple[tuple[str | int, ...], list[Any]]] = [
     (("memory", "debts", 0, "owed"), [None, *SPANS]),
     (("memory", "debts", 0, "convicted"), [None, 0, "no"]),
     (("memory", "debts", 0, "relapses"), [None, *SPANS]),
+    (("memory", "allowances"), [None, {}, "x", [5], [None], [[]], [{}] * 1025]),
+    (("memory", "allowances", 0, "uplink"), [None, *NO_NAMES]),
+    (("memory", "allowances", 0, "left"), [None, *SPANS]),
 ]
 
 
@@ -161,7 +166,13 @@ def test_no_value_is_believed_unseen(tmp_path: Path, where: tuple[str | int, ...
     assert complaint.isprintable()
 
 
-@pytest.mark.parametrize("where", [where for where, _ in HOSTILE])
+def test_a_file_of_an_agent_that_kept_no_budgets_is_read() -> None:
+    document = tree()
+    del document["memory"]["allowances"]
+    assert decode(json.dumps(document).encode(), NOW) == replace(FULL, allowances=())
+
+
+@pytest.mark.parametrize("where", [where for where, _ in HOSTILE if where != ("memory", "allowances")])
 def test_nothing_may_be_missing(where: tuple[str | int, ...]) -> None:
     document: Any = deepcopy(tree())
     place = document
