@@ -1,7 +1,7 @@
-"""Five broadcasts a second from a Wi-Fi router, as its own process: ARP, router advertisement, mDNS, in turn.
+"""Broadcasts of a router, as its own process: ARP, router advertisement, mDNS, in turn.
 
 They make interface counters grow while nothing gets through. Run by world.py inside the router's namespace as
-`python -m failover.lab.chatter INTERFACE MAC GATEWAY PREFIX`.
+`python -m failover.lab.chatter INTERFACE MAC GATEWAY PREFIX PER_SECOND`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import sys
 from failover.lab.control import Channel
 from failover.lab.frames import arp_request, mdns_query, router_advertisement
 
-INTERVAL = 0.2
-
 
 def main(arguments: list[str]) -> None:
-    """INTERFACE MAC GATEWAY PREFIX"""
+    """INTERFACE MAC GATEWAY PREFIX PER_SECOND"""
     interface, mac, gateway, prefix = arguments[0], bytes.fromhex(arguments[1]), arguments[2], arguments[3]
+    interval = 1 / float(arguments[4])
     frames = (router_advertisement(mac, prefix), arp_request(mac, gateway), mdns_query(mac, gateway))
     channel = Channel()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
@@ -30,7 +29,7 @@ def main(arguments: list[str]) -> None:
                 sender.send(frame)
             if count == 0:
                 channel.send({"ready": True})
-            if select.select([channel.fileno()], [], [], INTERVAL)[0] and not channel.serve(lambda _: {}):
+            if select.select([channel.fileno()], [], [], interval)[0] and not channel.serve(lambda _: {}):
                 return
 
 

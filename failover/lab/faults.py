@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ class Fault:
         self.end()
 
 
-def _on_link(world: World, where: list[dict[str, Any]], wrong: dict[str, float]) -> Fault:
+def _on_link(world: World, where: list[dict[str, Any]], wrong: Mapping[str, float]) -> Fault:
     """The lanes at these places get a wrong shape; the end gives them the world's own again."""
     right = {key: world.shape_of_health[key] for key in wrong}
     return Fault(
@@ -79,9 +80,14 @@ def all_dead(world: World) -> Fault:
     return blackout(world, *world.ground.routers)
 
 
-def one_way(world: World, carrier: str) -> Fault:
-    """What the van sends arrives, no answer comes back."""
-    return _on_link(world, [{"carrier": carrier, "direction": "down"}], {"loss": 1.0})
+def one_way(world: World, carrier: str, direction: str = "down") -> Fault:
+    """One direction is dead. "down": what the van sends arrives, no answer comes back; "up": nothing arrives."""
+    return _on_link(world, [{"carrier": carrier, "direction": direction}], {"loss": 1.0})
+
+
+def v4_blackhole(world: World, carrier: str) -> Fault:
+    """IPv4 is swallowed upstream, IPv6 is fine."""
+    return _on_link(world, [{"carrier": carrier, "family": Family.IPV4}], {"loss": 1.0})
 
 
 def v6_blackhole(world: World, carrier: str) -> Fault:
@@ -99,6 +105,29 @@ def loss(world: World, carrier: str, ratio: float, stay: float = 0.0, direction:
 def brown(world: World, carrier: str, delay: float) -> Fault:
     """Every packet takes that long per direction, seconds."""
     return _on_link(world, [{"carrier": carrier}], {"delay": delay})
+
+
+def slow(world: World, carrier: str, more: float = 0.0, times: float = 1.0) -> Fault:
+    """Round trips take so many times as long as on a healthy link, and so many seconds more."""
+    return brown(world, carrier, world.shape_of_health["delay"] * times + more / 2)
+
+
+def stall(world: World, carrier: str) -> Fault:
+    """Buffering: packets wait inside, both ways, and are all delivered when it ends."""
+    return _on_link(world, [{"carrier": carrier}], {"hold": True})
+
+
+def sleepy(world: World, carrier: str, wake: float = 0.3, doze: float = 10.0) -> Fault:
+    """A radio falls asleep after `doze` seconds without a packet (per family); the next takes `wake` seconds longer."""
+    return _on_link(world, [{"carrier": carrier, "direction": "up"}], {"wake": wake, "doze": doze})
+
+
+def half_refused(world: World, carrier: str, *, said: bool = False) -> Fault:
+    """The carrier's table of flows is full: half of the new flows get no packet through, the running ones go on.
+
+    Refused flows are silent, or, where it is said, answered with ICMP "administratively prohibited" (RFC 6888).
+    """
+    return _on_link(world, [{"carrier": carrier, "direction": "up"}], {"full": 0.5, "refuse": said})
 
 
 def link_down(world: World, carrier: str) -> Fault:
@@ -137,6 +166,30 @@ def dns_dead(world: World, carrier: str) -> Fault:
         for number, protocol in enumerate(protocols)
     ]
     return _by_rules(router.namespace, rules)
+
+
+def icmp_filtered(world: World, carrier: str) -> Fault:
+    """ICMP is swallowed upstream of the router, all else passes."""
+    router = world.ground.access(carrier)
+    rules = [Rule(AFTER_LOCAL, family, BLACKHOLE, input=router.name, protocol=ICMP[family]) for family in AF.values()]
+    return _by_rules(router.namespace, rules)
+
+
+def chatter(world: World, carrier: str, per_second: float) -> Fault:
+    """The router broadcasts so often: ARP, router advertisements (which the van accepts from Wi-Fi only), mDNS."""
+    stack = ExitStack()
+
+    def begin() -> float:
+        helper = world.chatter(carrier, per_second)
+        stack.callback(helper.close)
+        helper.ready()
+        return time.monotonic()
+
+    def end() -> float:
+        stack.close()
+        return time.monotonic()
+
+    return Fault(begin, end)
 
 
 def portal(world: World, carrier: str, icmp: bool = True) -> Fault:

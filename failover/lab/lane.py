@@ -5,6 +5,7 @@ A lane is one direction of one carrier's link for one family.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -27,6 +28,15 @@ class Shape:
     """Bytes that may wait for the rate; more are dropped."""
     refuse: bool = False
     """Answer a lost packet with ICMP "administratively prohibited"."""
+    full: float = 0.0
+    """Share of the new flows that get no packet through, running ones do: a carrier's table of flows is full. Judged
+    by the link (nat.py), as are held packets."""
+    hold: bool = False
+    """Packets wait inside until this is over, and leave together."""
+    doze: float = 10.0
+    """Rest after which the radio sleeps: LTE's usual inactivity timer."""
+    wake: float = 0.0
+    """How much longer the first packet then takes; those behind it wait for it."""
 
     def changed(self, changes: Mapping[str, float]) -> Shape:
         """This shape with some properties changed; ValueError on unknown names or values out of range."""
@@ -47,14 +57,16 @@ class Lane:
         self._in_burst = False
         self._free_at = 0.0
         self._last_due = 0.0
+        self._last_packet = -math.inf
 
-    def admit(self, now: float, size: int) -> float | None:
-        """The moment at which a packet of that size leaves, never before the one ahead of it; None when it is lost."""
-        due = None if self._lost() else self._queued(now, size)
+    def admit(self, now: float, size: int, room: bool = True) -> float | None:
+        """When a packet of that size leaves, never before the one ahead of it; None if it is lost or finds no room."""
+        rested, self._last_packet = now - self._last_packet, now
+        due = None if self._lost() or not room else self._queued(now, size)
         if due is None:
             self.dropped += 1
             return None
-        due += self.shape.delay
+        due += self.shape.delay + (self.shape.wake if rested >= self.shape.doze else 0.0)
         if self.shape.jitter:
             due += self._dice.uniform(0.0, self.shape.jitter)
         self._last_due = max(self._last_due, due)

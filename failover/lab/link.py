@@ -20,6 +20,7 @@ from typing import Any
 from failover.lab.control import Channel
 from failover.lab.frames import ETHERNET, refusal
 from failover.lab.lane import Lane, Shape
+from failover.lab.nat import Nat
 from failover.lab.places import CARRIERS
 from failover.model import FAMILIES, Family
 
@@ -29,6 +30,8 @@ ETH_P_ALL = 3
 SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER = 4 << 20
 BATCH = 64
+WAITING = 20_000
+"""Packets that may be inside a lane; more than a carrier's buffers hold in a stall."""
 ETHERTYPES = {b"\x08\x00": Family.IPV4, b"\x86\xdd": Family.IPV6}
 
 
@@ -65,6 +68,7 @@ class Direction:
         self.lanes = lanes
         self._out = way_out
         self._refusers = refusers
+        self._nat = Nat()
         self._waiting: dict[Family, deque[tuple[float, bytes]]] = {family: deque() for family in lanes}
 
     def read(self) -> None:
@@ -79,22 +83,26 @@ class Direction:
                 self._take(family, frame)
 
     def _take(self, family: Family, frame: bytes) -> None:
-        lane = self.lanes[family]
-        due = lane.admit(time.monotonic(), len(frame) - ETHERNET)
+        lane, waiting, now = self.lanes[family], self._waiting[family], time.monotonic()
+        room = self._nat.admits(now, family, frame, lane.shape.full) and len(waiting) < WAITING
+        due = lane.admit(now, len(frame) - ETHERNET, room)
         if due is not None:
-            self._waiting[family].append((due, frame))
+            waiting.append((due, frame))
         elif lane.shape.refuse and (answer := refusal(frame, self._refusers[family])):
             _send(self.entry, answer)
 
     def write(self, now: float) -> None:
-        """Send what is due."""
-        for waiting in self._waiting.values():
+        """Send what is due and not held."""
+        for waiting in self._passing():
             while waiting and waiting[0][0] <= now:
                 _send(self._out, waiting.popleft()[1])
 
     def next_due(self) -> float | None:
         """When the next frame leaves, None when nothing waits."""
-        return min((waiting[0][0] for waiting in self._waiting.values() if waiting), default=None)
+        return min((waiting[0][0] for waiting in self._passing() if waiting), default=None)
+
+    def _passing(self) -> list[deque[tuple[float, bytes]]]:
+        return [waiting for family, waiting in self._waiting.items() if not self.lanes[family].shape.hold]
 
 
 class Link:

@@ -64,6 +64,13 @@ class World:
         """Change the link (see Link.handle), all at one monotonic moment, which is returned."""
         return float(self.link.ask({"set": list(changes)})["at"])
 
+    def chatter(self, name: str, per_second: float = 5.0) -> Helper:
+        """Start that carrier's router broadcasting so often; until the helper, which gets ready, is closed."""
+        carrier = next(carrier for carrier in CARRIERS if carrier.name == name)
+        access = self.ground.access(name)
+        arguments = (access.name, access.mac.hex(), carrier.gateway, carrier.networks[1], str(per_second))
+        return self._helper(access.namespace, "chatter", *arguments)
+
     def _start(self) -> None:
         """Start the processes, all at once; ready when all have said so."""
         ground = self.ground
@@ -72,9 +79,7 @@ class World:
         helpers = [self.link, self.servers, self._helper(ground.walled, "servers", "walled")]
         for carrier in CARRIERS:
             if carrier.advertised:
-                access = ground.access(carrier.name)
-                arguments = (access.name, access.mac.hex(), carrier.gateway, carrier.networks[1])
-                helpers.append(self._helper(access.namespace, "chatter", *arguments))
+                helpers.append(self.chatter(carrier.name))
         for helper in helpers:
             helper.ready()
         self.shape({"shape": self.shape_of_health})

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from failover.lab import faults
+from failover.lab.reach import udp_echo
 from failover.lab.world import World
+from failover.model import Family
 
 ETH_P_ALL = 3
 Break = Callable[[World, str], faults.Fault]
@@ -54,6 +56,23 @@ def test_a_carrier_does(world: World) -> None:
 def test_broadcasts_go_on_when_nothing_gets_through(world: World, fault: Break) -> None:
     with fault(world, "depot"):
         assert len(heard(world, "wlan0", 3, 1.5)) == 3
+
+
+@pytest.mark.parametrize("per_second", [10, 30])
+def test_any_router_may_chatter_over_a_dead_upstream(world: World, per_second: int) -> None:
+    with faults.blackout(world, "au"), faults.chatter(world, "au", per_second):
+        frames = heard(world, "wwan0", 13, 3.0)
+        assert frames[-1][1] - frames[0][1] == pytest.approx(12 / per_second, rel=0.15)
+        assert udp_echo(world.van, Family.IPV4, "wwan0", 0.1) is None
+        assert default_routes(world, "wwan0") == 1
+    assert heard(world, "wwan0", 1, 0.3) == []
+
+
+def default_routes(world: World, interface: str) -> int:
+    """IPv6, of the main table: an advertisement that is not accepted adds none."""
+    with world.van.entered():
+        routes = [line.split() for line in Path("/proc/net/ipv6_route").read_text().splitlines()]
+    return sum(fields[1] == "00" and fields[9] == interface and int(fields[8], 16) & 0x2 > 0 for fields in routes)
 
 
 def test_the_depots_ipv6_default_comes_from_advertisements(world: World) -> None:

@@ -75,6 +75,13 @@ def test_rate_spaces_packets_and_the_queue_is_finite() -> None:
     assert (lane.passed, lane.dropped, lane.bytes) == (4, 2, 4000)
 
 
+def test_a_radio_sleeps_when_nothing_passes_for_a_while() -> None:
+    """The first packet wakes it, the next one waits behind, and while it is awake none takes longer."""
+    lane = Lane(Shape(delay=0.02, wake=0.3), random.Random(1))
+    sent = [0.0, 0.1, 0.4, 10.39, 21.0]
+    assert [lane.admit(moment, 100) for moment in sent] == pytest.approx([0.32, 0.32, 0.42, 10.41, 21.32])
+
+
 @pytest.mark.parametrize("changes", [{"los": 0.1}, {"loss": -0.1}])
 def test_a_wrong_shape_is_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="no such shape"):
