@@ -152,16 +152,25 @@ def _modem(_: Place) -> None:
 
 def _metered(place: Place) -> Metered | None:
     if isinstance(place.value, Entries):
-        budget = find(place, "budget")
-        if budget is not None:
-            budget.warning("no budget is kept", "a metered uplink is probed five times less, whatever that comes to")
-        return Metered(**_read(place, "uplinks[].metered"))
+        return _budgets(place)
     try:
         return Metered() if boolean(place) else None
     except WrongValueError:
         raise WrongValueError(
             f"{describe(place)} says nothing about metering", "write true, false or {budget: 30MB/month}"
         ) from None
+
+
+def _budgets(place: Place) -> Metered:
+    """A standby's budget that the file does not name is the usual one, or the active one's where that is less."""
+    before = len(place.notes.problems)
+    values = _read(place, "uplinks[].metered")
+    budget = values.get("budget", _METERED.budget)
+    standby = values.get("standby", min(_METERED.standby, budget))
+    if standby > budget and len(place.notes.problems) == before:
+        message = f"standby ({format_size(standby)}/month) is above budget ({format_size(budget)}/month)"
+        (find(place, "standby") or place).problem(message, "a standby may cost as much as an active one, not more")
+    return Metered(budget, standby)
 
 
 def _unique(what: str, places: Iterable[Place]) -> None:
@@ -235,11 +244,23 @@ def _ascending(place: Place, detection: Detection, lower: str, upper: str) -> No
 # --- the shape -------------------------------------------------------------------------------------------------------
 
 _DEFAULT: Final = Config()
+_METERED: Final = Metered()
 
 
 def _time(low: str, high: str, default: float, meaning: str) -> Key:
     units = " ".join(f"`{unit}`" for unit in DURATION_UNITS)
     return Key(duration(low, high), "duration", f"`{format_duration(default)}`", meaning, f"{low} to {high}", units)
+
+
+def _monthly(default: int, otherwise: str, meaning: str) -> Key:
+    return Key(
+        bounded("a budget", parse_budget, 10**6, 10**12, lambda size: f"{format_size(size)}/month"),
+        "size per month",
+        f"`{format_size(default)}/month`{otherwise}",
+        meaning,
+        "1MB/month to 1000GB/month",
+        " ".join(f"`{unit}/month`" for unit in SIZE_UNITS),
+    )
 
 
 def _switch(default: bool, meaning: str) -> Key:
@@ -294,7 +315,10 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             label("a label", "au", parse_carrier), "text", "", "a label for people", "at most 64 printable characters"
         ),
         "metered": Key(
-            _metered, "`true`, `false` or mapping", "`false`", "probes cost money: five times fewer of them"
+            _metered,
+            "`true`, `false` or mapping",
+            "`false`",
+            "probes cost money: fewer of them, and a budget for them; `true`: the usual one",
         ),
         "targets": Key(
             _targets,
@@ -306,14 +330,12 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         "modem": Key(_modem, "-", "", "not supported: name the modem's interface"),
     },
     "uplinks[].metered": {
-        "budget": Key(
-            bounded("a budget", parse_budget, 10**6, 10**12, lambda size: f"{format_size(size)}/month"),
-            "size per month",
+        "budget": _monthly(
+            _METERED.budget,
             "",
-            "probe bytes; read and checked, but not kept to: `check` warns of it",
-            "1MB/month to 1000GB/month",
-            " ".join(f"`{unit}/month`" for unit in SIZE_UNITS),
+            "what probes may come to while it carries traffic: IP bytes of both directions in 30 days",
         ),
+        "standby": _monthly(_METERED.standby, "; `budget` if that is less", "the same while it carries none"),
     },
     "detection": {
         "profile": Key(

@@ -70,12 +70,12 @@ def test_the_reference_s_uplinks_load() -> None:
             "docomo",
             "wwan1",
             "",
-            Metered(30_000_000),
+            Metered(30_000_000, 2_000_000),
             (parse_target("icmp://10.1.1.1"), parse_target("icmp://10.1.1.2")),
         ),
         Uplink("depot", "wlan0"),
     )
-    assert [w.message for w in warnings] == ["no budget is kept", "no IPv6 target"]
+    assert [w.message for w in warnings] == ["no IPv6 target"]
 
 
 # --- the examples ----------------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_the_bounds_said_are_the_bounds(name: str) -> None:
     beyond = (
         f"{section}: {{{key}: {{}}}}"
         if "[]" not in section
-        else "uplinks: [{name: a, interface: b, metered: {budget: {}}}]"
+        else f"uplinks: [{{name: a, interface: b, metered: {{{key}: {{}}}}}}]"
     )
     for value in (f"0{unit}", f"999999999{unit}"):
         with pytest.raises(ConfigError) as caught:
@@ -132,11 +132,14 @@ def test_the_bounds_said_are_the_bounds(name: str) -> None:
         assert [problem.mend for problem in caught.value.problems] == [f"from {low} to {high}"]
 
 
-@pytest.mark.parametrize("name", [name for name, key in KEYS.items() if re.fullmatch(r"`\S+`", key.default)])
+@pytest.mark.parametrize("name", [name for name, key in KEYS.items() if re.match(r"`\S+`", key.default)])
 def test_the_defaults_said_are_the_defaults(name: str) -> None:
     section, _, key = name.rpartition(".")
-    written = f"{key}: {KEYS[name].default.strip('`')}"
-    if section.startswith("uplinks"):
+    written = f"{key}: {KEYS[name].default.split('`')[1]}"
+    if section == "uplinks[].metered":
+        told = parse(f"uplinks: [{{name: a, interface: b, metered: {{{written}}}}}]", "f")[0].uplinks
+        assert told == (Uplink("a", "b", metered=Metered()),)
+    elif section.startswith("uplinks"):
         assert parse(f"uplinks: [{{name: a, interface: b, {written}}}]", "f")[0].uplinks == (Uplink("a", "b"),)
     else:
         assert parse(f"{section}: {{{written}}}" if section else written, "f") == (Config(), ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import string
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def configs(draw: st.DrawFn) -> Config:
     mask = ((1 << bits) - 1) << draw(st.integers(0, 32 - bits))
     names = draw(st.lists(NAMES, max_size=min(8, mask_room(mask)), unique=True))
     interfaces = draw(st.lists(INTERFACES, min_size=len(names), max_size=len(names), unique=True))
-    metered = st.none() | st.builds(Metered, st.none() | st.integers(10**6, 10**12))
+    metered = st.none() | st.lists(st.integers(10**6, 10**12), min_size=2, max_size=2).map(
+        lambda sizes: Metered(max(sizes), min(sizes))
+    )
     uplinks = tuple(
         Uplink(
             name, interface, draw(st.text(WORD + " é/:#", max_size=64)), draw(metered), draw(st.none() | TARGET_LISTS)
@@ -133,12 +136,12 @@ def written(config: Config) -> dict[str, Any]:
 
 
 def written_uplink(uplink: Uplink) -> dict[str, Any]:
-    budget = None if uplink.metered is None else uplink.metered.budget
+    metered = uplink.metered
     return {
         "name": uplink.name,
         "interface": uplink.interface,
         "carrier": uplink.carrier,
-        "metered": uplink.metered is not None if budget is None else {"budget": f"{format_size(budget)}/month"},
+        "metered": metered is not None and {key: f"{format_size(size)}/month" for key, size in asdict(metered).items()},
         **({} if uplink.targets is None else {"targets": [target.url for target in uplink.targets]}),
     }
 
