@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from failover.model import Family, Reason, Verdict
 from failover.picture import Snapshot
-from failover.sim.traffic import Meter, Requests
+from failover.sim.traffic import Drawn, Meter, Requests
 
 
 @dataclass(slots=True)
@@ -28,8 +28,7 @@ class Bytes:
 class Account:
     uplinks: Sequence[str]
     meters: Mapping[Family, Meter]
-    requests: Mapping[Family, Requests] = field(default_factory=dict)
-    """Empty where the ticks come from elsewhere (a trace's rows)."""
+    requests: Mapping[Family, Requests | Drawn] = field(default_factory=dict)
     moves_flows: bool = False
     """Open flows come along at a failback."""
     active: dict[Family, int | None] = field(default_factory=dict)

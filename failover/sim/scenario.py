@@ -30,6 +30,7 @@ from failover.config.yaml_reading import (
 )
 from failover.config.yaml_tree import Entries, Items, Scalar, compose, read_text
 from failover.model import Auto, Drain, FailoverError, Family, ProbeNow, Undrain, Use, clean
+from failover.sim.flows import Counting
 from failover.sim.links import Bursts, Rtt
 from failover.sim.script import (
     Act,
@@ -273,6 +274,10 @@ def _families(place: Place) -> tuple[Family, ...]:
     return tuple(dict.fromkeys(Family(name) for name in _each(place, known, 2)))
 
 
+def _counting(place: Place) -> Counting:
+    return Counting(choice("a way of counting", tuple(Counting))(place))
+
+
 def _ratio(low: float, high: float) -> Reader[float]:
     return bounded("a number", parse_number, low, high, lambda ratio: f"{ratio:g}")
 
@@ -366,6 +371,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         "requests_every": duration("10ms", "1h"),
         "trusted_clock": boolean,
         "apart": boolean,
+        "counted": _counting,
         "uplinks": _uplinks,
         "events": _events,
     },

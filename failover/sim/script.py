@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from failover.model import Command, Family
+from failover.sim.flows import Counting
 from failover.sim.links import Bursts, Conditions, Rtt, Timeline, bursts, overlay, windows
 
 RAMP_STEPS: Final = 40
@@ -153,6 +154,7 @@ class Script:
     apart: bool = False
     """Bursts of loss never fall on two uplinks at once."""
     trusted_clock: bool = True
+    counted: Counting = Counting.FLOWS
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,15 @@ from failover.core.engine import Engine
 from failover.model import FailoverError, Family
 from failover.picture import Snapshot
 from failover.sim.account import Account
+from failover.sim.flows import Counting, Flows
 from failover.sim.ground import Ground
 from failover.sim.invariants import Watch
 from failover.sim.journal import Journal
 from failover.sim.kernel import VirtualKernel
-from failover.sim.links import Lane, SampledLane, ScriptedLane
+from failover.sim.links import SLOT, Lane, SampledLane, ScriptedLane
 from failover.sim.script import Course, Script, unroll
 from failover.sim.trace import Step, Trace
-from failover.sim.traffic import Meter, Requests
+from failover.sim.traffic import Drawn, Meter, Requests
 from failover.sim.world import Brain, World
 from failover.wording import suggest
 
@@ -31,6 +32,9 @@ TRACE_SETTLE: Final = 30.0
 """Seconds of flawless uplinks before each segment of a trace, in which a fresh engine proves all of them."""
 TRACE_RTT: Final = 0.05
 """Round trip of an uplink in seconds, before the trace has told one."""
+
+WARMING: Final = 5.0
+"""Seconds for which the user's packets leave before they are measured, where they are counted."""
 
 BrainMaker = Callable[[Config, Callable[[], float]], Brain]
 
@@ -55,10 +59,11 @@ def play_script(script: Script, config: Config, primary: str | None, seed: int, 
     names = tuple(uplink.name for uplink in config.uplinks)
     course = unroll(script, seed)
     lanes = _scripted_lanes(course, seed)
-    account = _script_account(script, names, lanes, config)
+    flows = Flows(names, script.families, script.counted)
+    account = _script_account(script, names, lanes, flows, config)
     journal = Journal()
     start = -script.settle - Random(f"{seed}/phase").random() if script.settle else 0.0
-    world = _world(config, script.families, lanes, account, journal, seed, start, brain, script.trusted_clock)
+    world = _world(config, script.families, lanes, flows, account, journal, seed, start, brain, script.trusted_clock)
     for at, act in course.acts:
         world.schedule(at, act)
     world.run(0.0)
@@ -67,14 +72,19 @@ def play_script(script: Script, config: Config, primary: str | None, seed: int, 
     return Played(script.title, names, account, journal, world.snapshot)
 
 
-def play_trace(trace: Trace, config: Config, primary: str | None, seed: int, brain: BrainMaker = Engine) -> Played:
-    """Replay a trace, segment after segment, each with a fresh engine to which the uplinks are proven."""
+def play_trace(
+    trace: Trace, config: Config, primary: str | None, seed: int, brain: BrainMaker = Engine, *, dither: bool = False
+) -> Played:
+    """Replay a trace, segment after segment, each with a fresh engine to which the uplinks are proven.
+
+    `dither`: the user's packets leave at random moments of their rows' time.
+    """
     config = for_uplinks(config, trace.names, primary, {}, by_config=True)
     names = tuple(uplink.name for uplink in config.uplinks)
     columns = [trace.names.index(name) for name in names]
     account = Account(names, {Family.IPV4: Meter(len(names))}, moves_flows=config.policy.failback_moves_flows)
     journal = Journal()
-    replay = _Replay(config, account, journal, columns, seed, brain)
+    replay = _Replay(config, account, journal, columns, seed, brain, Random(f"{seed}/user") if dither else None)
     for step in trace.steps():
         replay.play(step)
     replay.finish()
@@ -85,7 +95,14 @@ class _Replay:
     """A trace under way: one row at a time, nothing kept of the rows before."""
 
     def __init__(
-        self, config: Config, account: Account, journal: Journal, columns: Sequence[int], seed: int, brain: BrainMaker
+        self,
+        config: Config,
+        account: Account,
+        journal: Journal,
+        columns: Sequence[int],
+        seed: int,
+        brain: BrainMaker,
+        dice: Random | None,
     ) -> None:
         self._config = config
         self._account = account
@@ -96,6 +113,7 @@ class _Replay:
         self._usual = [TRACE_RTT] * len(columns)
         """Last round trip heard of each uplink."""
         self._lanes: list[SampledLane] = []
+        self._rows = Drawn(account.meters[Family.IPV4], dice)
         self._world: World | None = None
         self._end = 0.0
 
@@ -113,7 +131,7 @@ class _Replay:
             self._lanes[place].sample = rtt
             self._usual[place] = self._usual[place] if rtt is None else rtt
             packets.append((rtt, True))
-        self._account.meters[Family.IPV4].tick(at, step.lasts, packets, self._account.active[Family.IPV4])
+        self._rows.row(at, step.lasts, packets)
         self._end = at + step.lasts
 
     def finish(self) -> None:
@@ -122,9 +140,12 @@ class _Replay:
             self._world.run(self._end)
 
     def _open(self, at: float, segment: str) -> World:
-        account, names = self._account, self._account.uplinks
+        account, names, meter = self._account, self._account.uplinks, self._account.meters[Family.IPV4]
         account.counting = False
-        account.meters[Family.IPV4].restart()
+        meter.restart()
+        families = (Family.IPV4,)
+        flows = Flows(names, families, Counting.FLOWS)
+        meter.wires = [flows.wires[name, Family.IPV4] for name in names]
         self._lanes = [SampledLane(rtt) for rtt in self._usual]
         lanes: dict[tuple[str, Family], Lane] = {
             (name, Family.IPV4): lane for name, lane in zip(names, self._lanes, strict=True)
@@ -132,9 +153,11 @@ class _Replay:
         if segment:
             self._journal.write(at, "world", f"segment {segment}")
         start = at - TRACE_SETTLE
-        families = (Family.IPV4,)
-        world = _world(self._config, families, lanes, account, self._journal, self._seed, start, self._brain, True)
+        account.requests = {Family.IPV4: Requests(meter, self._lanes, SLOT, at - WARMING, at)}
+        journal, seed, brain = self._journal, self._seed, self._brain
+        world = _world(self._config, families, lanes, flows, account, journal, seed, start, brain, True)
         world.run(at)
+        account.requests = {Family.IPV4: self._rows}
         account.counting = True
         return world
 
@@ -172,11 +195,16 @@ def _scripted_lanes(course: Course, seed: int) -> dict[tuple[str, Family], Lane]
 
 
 def _script_account(
-    script: Script, names: Sequence[str], lanes: Mapping[tuple[str, Family], Lane], config: Config
+    script: Script, names: Sequence[str], lanes: Mapping[tuple[str, Family], Lane], flows: Flows, config: Config
 ) -> Account:
     meters = {family: Meter(len(names)) for family in script.families}
+    start = 0.0
+    if flows.counting is not Counting.NOTHING:
+        start = -min(WARMING, script.settle)
+        for family, meter in meters.items():
+            meter.wires = [flows.wires[name, family] for name in names]
     requests = {
-        family: Requests(meter, [lanes[name, family] for name in names], script.requests_every, 0.0)
+        family: Requests(meter, [lanes[name, family] for name in names], script.requests_every, start, 0.0)
         for family, meter in meters.items()
     }
     return Account(names, meters, requests, moves_flows=config.policy.failback_moves_flows)
@@ -186,6 +214,7 @@ def _world(
     config: Config,
     families: Sequence[Family],
     lanes: Mapping[tuple[str, Family], Lane],
+    flows: Flows,
     account: Account,
     journal: Journal,
     seed: int,
@@ -199,6 +228,7 @@ def _world(
         lambda: brain(config, dice.random),
         ground,
         lanes,
+        flows,
         account,
         journal,
         Watch(ground, config),

@@ -2,7 +2,8 @@
 
 Here live the measures and nothing that decides. Per family a request (a flow of one packet) leaves at every tick by
 the way of new flows, and one open flow sends a packet at every tick on its own uplink until that uplink is convicted;
-then it reconnects by the way of new flows. Times are virtual seconds.
+then it reconnects by the way of new flows. What these packets show of the uplinks is told to `flows.py`. Times are
+virtual seconds.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from random import Random
 from typing import Final
 
+from failover.sim.flows import Wire
 from failover.sim.links import Lane
+
+Packets = Sequence[tuple[float | None, bool]]
+"""What `Lane.packet` says of each uplink, most preferred first."""
 
 PATIENCE: Final = 1.0
 """Seconds after which a user calls it bad: a request without its reply, an open flow with a packet still unanswered."""
@@ -35,31 +41,30 @@ class Tally:
 class OpenFlow:
     """A flow that sends at every tick; its silence runs from the first unanswered packet after the last reception."""
 
-    __slots__ = ("_late", "received", "since")
+    __slots__ = ("_under_way", "answered", "received", "since")
 
     def __init__(self, since: float | None = None) -> None:
         self.since = since
         self.received = -math.inf
-        self._late: list[float] = []
+        self.answered = False
+        """A reply came before the packet sent last."""
+        self._under_way: list[float] = []
 
-    def send(self, at: float, rtt: float | None, step: float) -> bool:
+    def send(self, at: float, rtt: float | None) -> bool:
         """Send a packet that is answered after `rtt` seconds; True while the flow is silent for PATIENCE and longer."""
-        if self._late:
+        if self._under_way:
             self._receive(at)
+            self.answered = self.answered or self.received > -math.inf
         silent = self.since is not None and at - self.since >= PATIENCE
         if rtt is not None:
-            if rtt <= step:
-                self.received = at + rtt
-                self.since = None
-                return silent
-            heappush(self._late, at + rtt)
+            heappush(self._under_way, at + rtt)
         if self.since is None:
             self.since = at
         return silent
 
     def _receive(self, now: float) -> None:
-        while self._late and self._late[0] <= now:
-            self.received = max(self.received, heappop(self._late))
+        while self._under_way and self._under_way[0] <= now:
+            self.received = max(self.received, heappop(self._under_way))
             self.since = None
 
 
@@ -68,6 +73,8 @@ class Meter:
     """The measures of one family; uplinks are named by their place, the primary being 0."""
 
     uplinks: int
+    wires: Sequence[Wire] = ()
+    """Of each uplink, where the packets are counted."""
     agent: Tally = field(default_factory=Tally)
     never: Tally = field(default_factory=Tally)
     oracle: Tally = field(default_factory=Tally)
@@ -113,7 +120,13 @@ class Meter:
             self._flow_on = None
             self._flow = OpenFlow(self._flow.since)
 
-    def tick(self, at: float, step: float, packets: Sequence[tuple[float | None, bool]], active: int | None) -> None:
+    def warm(self, at: float, packets: Packets, active: int | None) -> None:
+        """Play packets that are not measured."""
+        self._open_flows(at, packets, active)
+        if self.wires:
+            self._count(at, packets, active)
+
+    def tick(self, at: float, step: float, packets: Packets, active: int | None) -> None:
         """Play the packets sent at `at`, which stand for `step` seconds; new flows leave by uplink `active`."""
         self.seconds += step
         good = [passes and rtt is not None and rtt <= PATIENCE for rtt, passes in packets]
@@ -125,23 +138,35 @@ class Meter:
             self.oracle.bad += step
         if active is not None:
             self.active_seconds[active] += step
-        self._open_flows(at, step, packets, active)
+        silent, own = self._open_flows(at, packets, active)
+        if silent:
+            self.agent.silent += step
+        if own[PRIMARY]:
+            self.never.silent += step
+        if False not in own:
+            self.oracle.silent += step
         if self._judged:
             self._judge(at)
+        if self.wires:
+            self._count(at, packets, active)
 
-    def _open_flows(
-        self, at: float, step: float, packets: Sequence[tuple[float | None, bool]], active: int | None
-    ) -> None:
-        silent = [flow.send(at, rtt, step) for flow, (rtt, _) in zip(self._own, packets, strict=True)]
-        if silent[PRIMARY]:
-            self.never.silent += step
-        if False not in silent:
-            self.oracle.silent += step
+    def _open_flows(self, at: float, packets: Packets, active: int | None) -> tuple[bool, list[bool]]:
+        """Whether the open flow is silent, and whether one on each uplink would be."""
+        own = [flow.send(at, rtt) for flow, (rtt, _) in zip(self._own, packets, strict=True)]
         if self._flow_on is None:
             self._flow_on = active
         rtt = None if self._flow_on is None else packets[self._flow_on][0]
-        if self._flow.send(at, rtt, step):
-            self.agent.silent += step
+        return self._flow.send(at, rtt), own
+
+    def _count(self, at: float, packets: Packets, active: int | None) -> None:
+        """Tell the wires of the request and of the open flow's packet."""
+        if active is not None:
+            rtt, passes = packets[active]
+            self.wires[active].leaves(at, rtt if passes else None, answered=False)
+        if self._flow_on is not None:
+            rtt, wire = packets[self._flow_on][0], self.wires[self._flow_on]
+            wire.leaves(at, rtt, answered=self._flow.answered)
+            wire.segment(at, rtt)
 
     def _judge(self, at: float) -> None:
         """Settle the convictions whose uplink has been heard since, or has not for LASTED."""
@@ -158,13 +183,17 @@ class Meter:
 
 
 class Requests:
-    """A request every `every` seconds over scripted lanes, played late: up to a moment only when something changes."""
+    """A request every `every` seconds over lanes, played late: when something changes, or is read."""
 
-    def __init__(self, meter: Meter, lanes: Sequence[Lane], every: float, start: float) -> None:
+    def __init__(
+        self, meter: Meter, lanes: Sequence[Lane], every: float, start: float, zero: float = -math.inf
+    ) -> None:
+        """The first of them leaves at `start`; those before `zero` are not measured."""
         self.meter = meter
         self._lanes = lanes
         self._every = every
         self._start = start
+        self._zero = zero
         self._count = 0
 
     def play(self, until: float, active: int | None) -> None:
@@ -173,7 +202,11 @@ class Requests:
         count = self._count
         at = start + count * every
         while at < until:
-            meter.tick(at, every, [lane.packet(at) for lane in lanes], active)
+            packets = [lane.packet(at) for lane in lanes]
+            if at >= self._zero:
+                meter.tick(at, every, packets, active)
+            else:
+                meter.warm(at, packets, active)
             count += 1
             at = start + count * every
         self._count = count
@@ -181,3 +214,26 @@ class Requests:
     def skip(self, until: float) -> None:
         """The machine sleeps until then: nobody asks for anything."""
         self._count = max(self._count, math.ceil((until - self._start) / self._every))
+
+
+class Drawn:
+    """A request per row of a trace: at the row, or with `dice` at a random moment of the time it stands for."""
+
+    def __init__(self, meter: Meter, dice: Random | None) -> None:
+        self.meter = meter
+        self._dice = dice
+        self._next: tuple[float, float, Packets] | None = None
+
+    def row(self, at: float, lasts: float, packets: Packets) -> None:
+        """The next one; the one before has been played."""
+        moment = at if self._dice is None else at + lasts * self._dice.random()
+        self._next = moment, lasts, packets
+
+    def play(self, until: float, active: int | None) -> None:
+        if self._next is not None and self._next[0] < until:
+            at, lasts, packets = self._next
+            self._next = None
+            self.meter.tick(at, lasts, packets, active)
+
+    def skip(self, until: float) -> None:
+        """A trace never sleeps."""

@@ -14,13 +14,14 @@ from heapq import heapify, heappop, heappush
 from typing import Final, Protocol, assert_never
 
 from failover.core.engine import Event
-from failover.facts import Operation
+from failover.facts import Counts, Operation, Segments
 from failover.model import PROBE_PATIENCE, Answer, Family, Notice, Outcome, ProbeResult, SendProbe
 from failover.picture import Snapshot
 from failover.seam import (
     Applied,
     Apply,
     Asked,
+    Counted,
     CountFlows,
     Effect,
     KernelRead,
@@ -28,9 +29,11 @@ from failover.seam import (
     ReadKernel,
     ReadSockets,
     Resumed,
+    SocketsRead,
     WallClock,
 )
 from failover.sim.account import Account
+from failover.sim.flows import Counting, Flows
 from failover.sim.ground import Ground
 from failover.sim.invariants import Watch
 from failover.sim.journal import Journal
@@ -84,6 +87,7 @@ class World:
         brain: Callable[[], Brain],
         ground: Ground,
         lanes: Mapping[tuple[str, Family], Lane],
+        flows: Flows,
         account: Account,
         journal: Journal,
         watch: Watch,
@@ -99,6 +103,9 @@ class World:
         self._make_brain = brain
         self._ground = ground
         self._lanes = lanes
+        self._flows = flows
+        self._counts: Mapping[tuple[str, Family], Counts] = {}
+        """As they were counted last."""
         self._places = {name: place for place, name in enumerate(account.uplinks)}
         self._trusted_clock = trusted_clock
         self._unix = UNIX_START - start
@@ -208,19 +215,21 @@ class World:
         self._watch.handled(self.now, self._deadline - self._monotonic)
 
     def _wake(self) -> None:
-        effects = self._brain.wake(self._monotonic)
-        if effects:
-            self._carry_out(effects)
+        self._carry_out(self._brain.wake(self._monotonic))
+        if self._ready or self._stirred:
             self._drain()
         self._deadline = self._brain.deadline()
         self._watch.woken(self.now, self._deadline - self._monotonic)
 
     def _carry_out(self, effects: list[Effect]) -> None:
         """Effects in their order; afterwards the decisions are looked at if anything but probing went on."""
-        stirred = False
+        stirred = counting = False
         for effect in effects:
             if isinstance(effect, SendProbe):
                 self._send(effect)
+                continue
+            if isinstance(effect, ReadCounters):
+                counting = True
                 continue
             stirred = True
             self._watch.saw(self.now, effect)
@@ -229,8 +238,10 @@ class World:
                     self._apply(operations)
                 case ReadKernel():
                     self._ready.append(KernelRead(self._ground.facts()))
-                case CountFlows() | ReadCounters() | ReadSockets():
-                    pass
+                case CountFlows(taps):
+                    self._flows.count([tap.interface for tap in taps])
+                case ReadSockets():
+                    self._ready.append(SocketsRead(self._segments()))
                 case Notice():
                     self._journal.note(self.now, effect)
                 case Answer():
@@ -240,6 +251,8 @@ class World:
         if stirred:
             self._stirred = True
             self._observe()
+        if counting:
+            self._count()
 
     def _observe(self) -> None:
         before, self.snapshot = self.snapshot, self._brain.snapshot()
@@ -265,6 +278,37 @@ class World:
             self.account.probed(self._places[way], probe.family, sent + received)
         result = ProbeResult(probe.id, outcome, rtt, sent_bytes=sent, received_bytes=received)
         self._push(self.now + (PROBE_PATIENCE if rtt is None else rtt), _Reply(probe, result))
+
+    def _count(self) -> None:
+        """The counters are read; the engine hears of them before anything else."""
+        self.account.play(self.now)
+        flows = self._flows
+        counts = flows.counts(self.now)
+        weak = flows.counting is Counting.PACKETS
+        if counts is not self._counts and not weak:
+            self._hear(counts)
+        counted = Counted(counts, weak)
+        effects = self._brain.handle(self._monotonic, counted)
+        if effects:
+            self._watch.saw(self.now, counted)
+            self._carry_out(effects)
+
+    def _hear(self, counts: Mapping[tuple[str, Family], Counts]) -> None:
+        """A reply to the user is an answer too."""
+        for place, now in counts.items():
+            before = self._counts.get(place)
+            if before is not None and now.received > before.received:
+                self._watch.heard(self.now, *place)
+        self._counts = counts
+
+    def _segments(self) -> dict[str, Segments]:
+        """By source address, where there is one."""
+        self.account.play(self.now)
+        told: dict[str, Segments] = {}
+        for (interface, family), wire in self._flows.wires.items():
+            segments = wire.segments(self.now)
+            told |= dict.fromkeys(self._ground.addresses(interface, family), segments)
+        return told
 
     def _apply(self, operations: tuple[Operation, ...]) -> None:
         """One operation at a time, each of them looked at."""
@@ -335,6 +379,7 @@ class World:
         self._journal.write(self.now, "world", f"the machine sleeps for {lasts:g} s")
         self.account.play(self.now)
         self.account.sleep(self.now + lasts)
+        self._flows.forget()
         missed = [what.probe for _, _, what in sorted(self._heap, key=lambda e: e[:2]) if isinstance(what, _Reply)]
         self._forget_replies()
         for probe in missed:

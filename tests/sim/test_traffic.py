@@ -42,14 +42,14 @@ def test_the_agent_is_measured_on_the_uplink_it_chose() -> None:
 def test_silence_counts_from_the_first_unanswered_packet() -> None:
     flow = OpenFlow()
     rtts = [0.05] + [None] * 10 + [0.05, 0.05]
-    silent = [flow.send(place * STEP, rtt, STEP) for place, rtt in enumerate(rtts)]
+    silent = [flow.send(place * STEP, rtt) for place, rtt in enumerate(rtts)]
     assert silent == [False] * 6 + [True] * 6 + [False]
 
 
 def test_a_late_reply_ends_a_silence_when_it_arrives() -> None:
     flow = OpenFlow()
     rtts = [2.0 - 0.2 * place for place in range(10)] + [0.05] * 3
-    silent = [flow.send(place * STEP, rtt, STEP) for place, rtt in enumerate(rtts)]
+    silent = [flow.send(place * STEP, rtt) for place, rtt in enumerate(rtts)]
     assert silent == [False] * 5 + [True] * 5 + [False] * 3
 
 

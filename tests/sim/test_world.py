@@ -11,6 +11,7 @@ import pytest
 
 from failover.config import Config, Detection, Uplink
 from failover.model import Drain, FailoverError, Family, Reason, Use
+from failover.sim.flows import Counting
 from failover.sim.script import Act, Actor, ClockJump, Crash, Operator, Phase, Script, Suspend, TargetDead, Weather
 from failover.sim.stage import Played, for_uplinks, play_script
 
@@ -48,9 +49,10 @@ def test_the_same_seed_gives_the_same_log_and_another_one_another() -> None:
     assert one != other
 
 
-def test_the_users_rate_does_not_change_what_is_decided() -> None:
+def test_the_users_rate_does_not_change_what_is_decided_where_nothing_is_counted() -> None:
     lossy = Phase(until=200, changes={"loss": (0.3, 0.3)})
-    slow, quick = (play(script(lossy, requests_every=every)).journal.lines for every in (10.0, 0.05))
+    blind = script(lossy, counted=Counting.NOTHING)
+    slow, quick = (play(replace(blind, requests_every=every)).journal.lines for every in (10.0, 0.05))
     assert slow == quick
 
 
