@@ -51,6 +51,10 @@ class UplinkView:
     metered: bool
     drained: bool
     families: Mapping[Family, FamilyView]
+    budget: float | None = None
+    """IP bytes of probes that its budget holds when it is full; None: not metered."""
+    budget_left: float | None = None
+    """What is left of that."""
 
 
 @dataclass(frozen=True, slots=True)

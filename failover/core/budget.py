@@ -78,10 +78,18 @@ class Budget:
 
     def left(self, now: float) -> float | None:
         """Bytes, the reserve included; None: not metered."""
-        if self._metered is None:
-            return None
         self._fill(now)
-        return max(0.0, self._level)
+        return self.known
+
+    @property
+    def known(self) -> float | None:
+        """What was left when it was last asked or told of anything; None: not metered."""
+        return None if self._metered is None else max(0.0, self._level)
+
+    @property
+    def capacity(self) -> float | None:
+        """Bytes of a full one; None: not metered."""
+        return None if self._metered is None else self._depth
 
     def poor(self, now: float) -> bool:
         """Whether so little is left that what is watched for long is watched more slowly."""

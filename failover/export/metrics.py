@@ -81,6 +81,7 @@ class Picture:
         yield from self._judgement()
         yield from self._loss()
         yield from self._bytes()
+        yield from self._budgets()
         yield from self._journal()
 
     def _judgement(self) -> Iterable[Metric]:
@@ -126,6 +127,15 @@ class Picture:
                 received.add_metric((uplink.name,), traffic.received)
                 sent.add_metric((uplink.name,), traffic.sent)
         return received, sent
+
+    def _budgets(self) -> Iterable[Metric]:
+        left = _gauge("budget_remaining_bytes", "IP bytes left for probes, of a metered uplink", "uplink")
+        full = _gauge("budget_capacity_bytes", "The same when nothing has been used", "uplink")
+        for uplink in self.snapshot.uplinks:
+            if uplink.budget is not None and uplink.budget_left is not None:
+                left.add_metric((uplink.name,), uplink.budget_left)
+                full.add_metric((uplink.name,), uplink.budget)
+        return left, full
 
     def _journal(self) -> Iterable[Metric]:
         ok = _gauge("journal_ok", "1 if the last write of the journal went through, 0 if it failed")

@@ -57,6 +57,8 @@ def _uplink(uplink: UplinkView, now: float) -> dict[str, object]:
         "interface": uplink.interface,
         "carrier": uplink.carrier,
         "metered": uplink.metered,
+        "budget_remaining_bytes": None if uplink.budget_left is None else int(uplink.budget_left),
+        "budget_capacity_bytes": None if uplink.budget is None else int(uplink.budget),
         "drained": uplink.drained,
         "slot": uplink.slot,
         "usable": is_usable(uplink, now),

@@ -38,7 +38,8 @@ def drained(*, doubt: bool) -> Budget:
 
 
 def test_it_starts_with_two_days_of_the_active_rate_also_for_a_standby() -> None:
-    assert Budget(5.0, USUAL).left(5.0) == DEEP
+    budget = Budget(5.0, USUAL)
+    assert budget.left(5.0) == budget.known == budget.capacity == DEEP
     assert Budget(5.0, Metered(60_000_000, 1_000_000)).left(5.0) == 2 * DEEP
 
 
@@ -54,6 +55,14 @@ def test_another_role_counts_from_when_it_was_taken() -> None:
     budget.role(DAY, active=True)
     budget.role(1.5 * DAY, active=False)
     assert budget.left(2.5 * DAY) == pytest.approx((5 + 15 + 5) * 10**6 / 30)
+
+
+def test_what_is_known_is_as_of_the_last_question() -> None:
+    budget = usual(0.0)
+    found = budget.left(DAY)
+    assert budget.known == found != 0.0
+    budget.spend(DAY, 10**9)
+    assert budget.known == 0.0, "what is owed is not shown"
 
 
 def test_who_slept_was_paid_nothing_and_filled() -> None:
@@ -136,6 +145,7 @@ def test_who_is_not_metered_can_pay_everything() -> None:
     budget.asleep(0.0, 10.0)
     assert budget.affords(0.0, 10**15, doubt=False)
     assert (budget.left(1.0), budget.poor(1.0), budget.exhausted(1.0)) == (None, False, False)
+    assert (budget.known, budget.capacity) == (None, None)
     assert budget.warning(1.0, "au") == ""
 
 

@@ -22,9 +22,11 @@ def family(verdict: Verdict, *, proven: float | None = 999.5, hold: float | None
     )
 
 
-def uplink(name: str, ipv4: FamilyView, ipv6: FamilyView, *, carrier: str = "") -> UplinkView:
-    families = {Family.IPV4: ipv4, Family.IPV6: ipv6}
-    return UplinkView(name, f"wwan-{name}", carrier, 0, metered=True, drained=False, families=families)
+def uplink(
+    name: str, ipv4: FamilyView, ipv6: FamilyView, *, carrier: str = "", left: float | None = None
+) -> UplinkView:
+    families, full = {Family.IPV4: ipv4, Family.IPV6: ipv6}, None if left is None else 2e6
+    return UplinkView(name, f"wwan-{name}", carrier, 0, full is not None, False, families, full, left)
 
 
 def snapshot() -> Snapshot:
@@ -35,7 +37,13 @@ def snapshot() -> Snapshot:
     return Snapshot(
         decisions={Family.IPV4: decision, Family.IPV6: nothing},
         uplinks=(
-            uplink("au", family(Verdict.DOUBTFUL, hold=1010.0), family(Verdict.ABSENT, proven=None), carrier="KDDI"),
+            uplink(
+                "au",
+                family(Verdict.DOUBTFUL, hold=1010.0),
+                family(Verdict.ABSENT, proven=None),
+                carrier="KDDI",
+                left=1999944.6,
+            ),
             uplink("docomo", family(Verdict.UP, hold=999.0), family(Verdict.UNKNOWN, proven=None)),
         ),
         use="docomo",

@@ -85,6 +85,9 @@ def test_gauges_tell_the_snapshot() -> None:
     assert at(samples, "probe_loss_ratio", uplink="au", family="ipv4", target="icmp://1.1.1.1") == 0.25
     assert at(samples, "uplink_receive_bytes_total", uplink="au") == 11
     assert at(samples, "uplink_transmit_bytes_total", uplink="au") == 22
+    assert at(samples, "budget_remaining_bytes", uplink="au") == 1999944.6
+    assert at(samples, "budget_capacity_bytes", uplink="au") == 2e6
+    assert not [labels for name, labels in samples if "_budget_" in name and ("uplink", "docomo") in labels]
     assert at(samples, "build_info", version=__version__) == 1
 
 

@@ -14,6 +14,8 @@ from failover.model import Decision, Family, Verdict
 from failover.picture import Snapshot
 from tests.export.pictures import NOW, family, snapshot, uplink
 
+BUDGET = ("budget_remaining_bytes", "budget_capacity_bytes")
+
 
 def told(picture: Snapshot) -> Mapping[str, Any]:
     return document(picture, NOW)
@@ -26,13 +28,16 @@ def test_the_contract() -> None:
     assert found["settled"] == {"ipv4": "au", "ipv6": None}
     assert found["use"] == {"name": "docomo", "remaining_seconds": 3600.0, "strict": False}
     au, docomo = found["uplinks"]
-    assert {key: au[key] for key in ("name", "interface", "carrier", "metered", "drained")} == {
+    assert {key: au[key] for key in ("name", "interface", "carrier", "metered", "drained", *BUDGET)} == {
         "name": "au",
         "interface": "wwan-au",
         "carrier": "KDDI",
         "metered": True,
         "drained": False,
+        "budget_remaining_bytes": 1_999_944,
+        "budget_capacity_bytes": 2_000_000,
     }
+    assert {key: docomo[key] for key in ("metered", *BUDGET)} == {"metered": False, **dict.fromkeys(BUDGET)}
     assert au["families"]["ipv4"] == {
         "verdict": "doubtful",
         "text": "because",
