@@ -111,22 +111,30 @@ class Netlink:
             "something changes links, addresses or rules without pause",
         )
 
-    def _dump_once(self, kind: int, body: bytes) -> Dump:
-        sequence, found = self._send(kind, NLM_F_DUMP, body), Dump()
-        while True:
-            before = len(found.bodies)
+    def pieces(self, kind: int, body: bytes) -> Iterator[Dump]:
+        """A dump a datagram at a time, for whoever has other things to do in between; KernelError as for dump()."""
+        sequence = self._send(kind, NLM_F_DUMP, body)
+        while self._open:
+            piece = Dump()
             for answer in self._receive(sequence):
-                found.torn |= bool(answer.flags & NLM_F_DUMP_INTR)
+                piece.torn |= bool(answer.flags & NLM_F_DUMP_INTR)
                 if answer.kind in (NLMSG_DONE, NLMSG_ERROR):
                     self._open = False
                     code, words = verdict_of(answer)
                     if code and code not in ABSENT:
                         raise KernelError(f"netlink: the kernel does not list: {words}")
                 else:
-                    found.bodies.append(answer.body)
-            found.pieces += len(found.bodies) > before
-            if not self._open:
-                return found
+                    piece.bodies.append(answer.body)
+            piece.pieces = int(bool(piece.bodies))
+            yield piece
+
+    def _dump_once(self, kind: int, body: bytes) -> Dump:
+        found = Dump()
+        for piece in self.pieces(kind, body):
+            found.bodies += piece.bodies
+            found.pieces += piece.pieces
+            found.torn |= piece.torn
+        return found
 
     def _send(self, kind: int, flags: int, body: bytes) -> int:
         if self._open:
