@@ -25,8 +25,9 @@ from failover.export.client import call
 from failover.lab.faults import Fault
 from failover.lab.meter import Hear, Meter
 from failover.lab.namespaces import LabError
+from failover.lab.pattern import DENSE, Pattern
 from failover.lab.places import CARRIERS
-from failover.lab.user import KINDS, Seen, User
+from failover.lab.user import Seen, User
 from failover.lab.world import World
 from failover.model import FAMILIES, ControlError, Family, clean
 
@@ -38,8 +39,10 @@ uplinks:
 policy: {{failback_after: {FAILBACK_AFTER}}}
 metrics: {{listen: 127.0.0.1:{METRICS_PORT}}}
 """
-ROUND_TRIP = (0.030, 0.036)
-"""Seconds; what the median of the user's round trips must lie in before anything is played."""
+DELAY = 0.015
+"""Seconds per direction of every carrier's link, if nothing else is asked for."""
+ON_THE_WAY = 0.006
+"""Seconds that the median of the user's round trips may take beyond twice the delay before anything is played."""
 LOOKS = 5
 """How often the delay is measured before it is believed to be wrong."""
 LOOK_INTERVAL = 0.1
@@ -84,12 +87,25 @@ class Played:
 class Stage:
     """Everything for one act, while entered. t0, the fault's moment, is set by the first begin()."""
 
-    def __init__(self, tell: Tell, seed: int = 1, config: str = CONFIG, hear: Hear | None = None) -> None:
-        """`config`: YAML text of the agent's config. `hear` gets the packets on the van's wires."""
+    def __init__(
+        self,
+        tell: Tell,
+        seed: int = 1,
+        config: str = CONFIG,
+        hear: Hear | None = None,
+        *,
+        delay: float = DELAY,
+        pattern: Pattern = DENSE,
+        families: Collection[Family] = FAMILIES,
+    ) -> None:
+        """`config`: YAML text of the agent's config. `hear` gets the packets on the van's wires. `delay`: seconds per
+        direction. `pattern`, `families`: what the user does."""
         self._tell = tell
         self._seed = seed
         self._config = config
         self._hear = hear
+        self._delay = delay
+        self._pattern, self._families = pattern, families
         self._dice = random.Random(seed)
         self._stack = ExitStack()
         self._agent: subprocess.Popen[bytes] | None = None
@@ -103,9 +119,9 @@ class Stage:
         try:
             self._directory = Path(self._stack.enter_context(TemporaryDirectory(prefix="failover-demo-")))
             self.config.write_text(self._config)
-            self.world = self._stack.enter_context(World(self._seed))
+            self.world = self._stack.enter_context(World(self._seed, self._delay))
             self._meter = self._stack.enter_context(Meter(self.world.van, [c.interface for c in CARRIERS], self._hear))
-            self.user = self._stack.enter_context(User(self.world.van))
+            self.user = self._stack.enter_context(User(self.world.van, self._families, self._pattern))
             self._stack.callback(self.kill_agent)
         except BaseException:
             self._stack.close()
@@ -198,7 +214,7 @@ class Stage:
         raise LabError(wrong)
 
     def _wrong_delay(self, since: float) -> str:
-        low, high = ROUND_TRIP
+        low, high = 2 * self._delay, 2 * self._delay + ON_THE_WAY
         for flow in self.user.seen(since).values():
             if flow.rtt_seconds is None or not low <= flow.rtt_seconds <= high:
                 return f"{flow.family} {flow.kind}: round trip {flow.rtt_seconds} s, not {low} to {high} s"
@@ -222,7 +238,7 @@ class Stage:
         self._tell("play", text)
 
     def settle(
-        self, since: float, timeout: float, families: Collection[Family] = FAMILIES, kinds: Collection[str] = KINDS
+        self, since: float, timeout: float, families: Collection[Family] = FAMILIES, kinds: Collection[str] = ()
     ) -> bool:
         """Wait until service lasts again for messages sent from `since` on, and hear the agent; False on timeout."""
         self.user.ask_wait(since, timeout, families, kinds)

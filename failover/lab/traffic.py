@@ -1,9 +1,10 @@
-"""The van's user, as its own process: new UDP flows, an open UDP socket and a TCP connection, per family.
+"""The van's user, as its own process: flows of the kinds of pattern.py, per family.
 
 What lives here: sockets and the record of what was sent and echoed. What an outage is, is in outage.py. Run by user.py
-as `python -m failover.lab.traffic FAMILY...`. Control: `{"do": "report", "since": T, "until": T}`; and `{"do": "wait",
-"since": T, "families": [...], "kinds": [...], "timeout": S}`, answered as soon as service lasts again in all these
-flows after T, or after the timeout.
+as `python -m failover.lab.traffic FAMILY...`; idle at first. Control: `{"do": "pattern", "intervals": {KIND: S}}`;
+`{"do": "report", "since": T, "until": T}`; and `{"do": "wait", "since": T, "families": [...], "kinds": [...],
+"timeout": S}`, answered as soon as service lasts again in all these flows (no kinds: all there are) after T, or after
+the timeout.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from failover.lab import outage
 from failover.lab.control import Channel
@@ -32,6 +33,8 @@ KEPT = 20_000
 """Exchanges kept per flow: 200 s of new flows."""
 OPEN_FLOWS = 512
 """New flows that may wait for their echo at a time, 5 s worth."""
+OPEN_CONNECTIONS = 20
+"""New connections that may wait to be made, 10 s worth."""
 UNANSWERED_UDP = 1024
 CONNECT_SECONDS = 1.0
 LATE = 0.5
@@ -44,11 +47,11 @@ class Flow(ABC):
     """One kind of traffic of one family: ticks at its interval, and records."""
 
     kind: str
-    interval: float
     measure: Callable[[Sequence[Exchange], float], float | None] = staticmethod(outage.open_flow_outage)
 
-    def __init__(self, family: Family, selector: selectors.BaseSelector) -> None:
+    def __init__(self, family: Family, interval: float, selector: selectors.BaseSelector) -> None:
         self.family = family
+        self.interval = interval
         self.next_at = time.monotonic()
         self.exchanges: deque[Exchange] = deque(maxlen=KEPT)
         self.reconnects: deque[float] = deque(maxlen=KEPT)
@@ -67,6 +70,10 @@ class Flow(ABC):
     def send(self, exchange: Exchange) -> None:
         """Send this exchange's message; leave it unanswered when that is impossible."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of every socket."""
+
     def report(self, since: float, until: float) -> dict[str, Any]:
         """What the user saw of it between two moments; the outage is the one after `since`."""
         chosen = [exchange for exchange in outage.since(self.exchanges, since) if exchange.sent <= until]
@@ -81,21 +88,51 @@ class Flow(ABC):
         }
 
 
-class NewFlows(Flow):
+class ShortFlows(Flow):
+    """What the two kinds of new flows share: a socket for each message, closed once it is answered or has failed."""
+
+    measure = staticmethod(outage.new_flow_outage)
+    limit: int
+
+    def __init__(self, family: Family, interval: float, selector: selectors.BaseSelector) -> None:
+        super().__init__(family, interval, selector)
+        self._open: dict[socket.socket, Exchange] = {}
+
+    def _wait(self, opened: socket.socket, exchange: Exchange, events: int) -> None:
+        """The oldest waiting flow makes room."""
+        if len(self._open) >= self.limit:
+            self._close(next(iter(self._open)))
+        self._open[opened] = exchange
+        self._selector.register(opened, events, lambda: self._finish(opened))
+
+    def _finish(self, opened: socket.socket) -> None:
+        if self._is_answered(opened):
+            self._open[opened].answered = time.monotonic()
+        self._close(opened)
+
+    @abstractmethod
+    def _is_answered(self, opened: socket.socket) -> bool:
+        """Whether what has become of it is an answer and not an error."""
+
+    def _close(self, opened: socket.socket) -> None:
+        del self._open[opened]
+        self._selector.unregister(opened)
+        opened.close()
+
+    def close(self) -> None:
+        """Give up those that wait."""
+        for opened in list(self._open):
+            self._close(opened)
+
+
+class NewFlows(ShortFlows):
     """A new UDP socket for every message, as DNS lookups and short requests are."""
 
     kind = "new"
-    interval = 0.01
-    measure = staticmethod(outage.new_flow_outage)
-
-    def __init__(self, family: Family, selector: selectors.BaseSelector) -> None:
-        super().__init__(family, selector)
-        self._open: dict[socket.socket, Exchange] = {}
+    limit = OPEN_FLOWS
 
     def send(self, exchange: Exchange) -> None:
-        """Open, send, wait for the echo; the oldest waiting flow makes room."""
-        if len(self._open) >= OPEN_FLOWS:
-            self._close(next(iter(self._open)))
+        """Open, send, wait for the echo."""
         opened = socket.socket(AF[self.family], socket.SOCK_DGRAM)
         opened.setblocking(False)
         try:
@@ -104,28 +141,40 @@ class NewFlows(Flow):
         except OSError:
             opened.close()
             return
-        self._open[opened] = exchange
-        self._selector.register(opened, selectors.EVENT_READ, lambda: self._receive(opened))
+        self._wait(opened, exchange, selectors.EVENT_READ)
 
-    def _receive(self, opened: socket.socket) -> None:
+    def _is_answered(self, opened: socket.socket) -> bool:
         try:
             opened.recv(64)
-            self._open[opened].answered = time.monotonic()
         except OSError:  # an ICMP error: this flow has failed
-            pass
-        self._close(opened)
+            return False
+        return True
 
-    def _close(self, opened: socket.socket) -> None:
-        del self._open[opened]
-        self._selector.unregister(opened)
-        opened.close()
+
+class Connects(ShortFlows):
+    """A new TCP connection for every message, answered when it is made; the kernel repeats its request meanwhile."""
+
+    kind = "connect"
+    limit = OPEN_CONNECTIONS
+
+    def send(self, exchange: Exchange) -> None:
+        """Open, wait until it is made."""
+        opened = socket.socket(AF[self.family], socket.SOCK_STREAM)
+        opened.setblocking(False)
+        if opened.connect_ex(self._server) in (0, errno.EINPROGRESS):
+            self._wait(opened, exchange, selectors.EVENT_WRITE)
+        else:
+            opened.close()
+
+    def _is_answered(self, opened: socket.socket) -> bool:
+        return opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
 class OpenSocket(Flow):
     """What the two open flows share: one socket, replaced when it fails."""
 
-    def __init__(self, family: Family, selector: selectors.BaseSelector) -> None:
-        super().__init__(family, selector)
+    def __init__(self, family: Family, interval: float, selector: selectors.BaseSelector) -> None:
+        super().__init__(family, interval, selector)
         self._socket: socket.socket | None = None
 
     def _watch(self, events: int, callback: Callable[[], None]) -> None:
@@ -134,21 +183,24 @@ class OpenSocket(Flow):
 
     def _fail(self) -> None:
         """Give the socket up; the next message opens another."""
-        assert self._socket is not None
-        self._selector.unregister(self._socket)
-        self._socket.close()
-        self._socket = None
+        self.close()
         self.reconnects.append(time.monotonic())
+
+    def close(self) -> None:
+        """Close the socket, if there is one."""
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
 
 
 class OpenUdp(OpenSocket):
     """One connected UDP socket, as a tunnel or a call has."""
 
     kind = "udp"
-    interval = 0.02
 
-    def __init__(self, family: Family, selector: selectors.BaseSelector) -> None:
-        super().__init__(family, selector)
+    def __init__(self, family: Family, interval: float, selector: selectors.BaseSelector) -> None:
+        super().__init__(family, interval, selector)
         self._waiting: dict[int, Exchange] = {}
         self._number = 0
 
@@ -195,10 +247,9 @@ class OpenTcp(OpenSocket):
     """One TCP connection. Messages that find no connection stay unanswered."""
 
     kind = "tcp"
-    interval = 0.05
 
-    def __init__(self, family: Family, selector: selectors.BaseSelector) -> None:
-        super().__init__(family, selector)
+    def __init__(self, family: Family, interval: float, selector: selectors.BaseSelector) -> None:
+        super().__init__(family, interval, selector)
         self._connected = False
         self._since = 0.0
         self._waiting: deque[Exchange] = deque(maxlen=KEPT)
@@ -276,25 +327,44 @@ class Wait:
         return all(type(flow).measure(flow.exchanges, self.since) is not None for flow in self.flows)
 
 
+KINDS: Final[Mapping[str, type[Flow]]] = {kind.kind: kind for kind in (NewFlows, OpenUdp, OpenTcp, Connects)}
+
+
 class Traffic:
     """All flows and the control channel."""
 
     def __init__(self, families: list[Family]) -> None:
+        self._families = families
         self._selector = selectors.DefaultSelector()
-        self._flows: list[Flow] = [
-            kind(family, self._selector) for family in families for kind in (NewFlows, OpenUdp, OpenTcp)
-        ]
+        self._flows: list[Flow] = []
         self._wait: Wait | None = None
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """One control request."""
-        since, now = float(request["since"]), time.monotonic()
-        if request["do"] == "report":
-            until = float(request.get("until") or now)
-            return {"flows": [flow.report(since, until) for flow in self._flows]}
-        flows = [flow for flow in self._flows if flow.family in request["families"] and flow.kind in request["kinds"]]
-        self._wait = Wait(flows, since, now + float(request["timeout"]))
+        now = time.monotonic()
+        match request["do"]:
+            case "pattern":
+                self._change(request["intervals"])
+                return {"at": time.monotonic()}
+            case "report":
+                since, until = float(request["since"]), float(request.get("until") or now)
+                return {"flows": [flow.report(since, until) for flow in self._flows]}
+        families, kinds = request["families"], request["kinds"] or KINDS
+        flows = [flow for flow in self._flows if flow.family in families and flow.kind in kinds]
+        self._wait = Wait(flows, float(request["since"]), now + float(request["timeout"]))
         return None
+
+    def _change(self, intervals: dict[str, float]) -> None:
+        """All flows end, others begin; ValueError, and nothing has changed, when a kind is unknown."""
+        if unknown := set(intervals) - set(KINDS):
+            raise ValueError(f"no such kinds of flows: {sorted(unknown)}")
+        for flow in self._flows:
+            flow.close()
+        self._flows = [
+            KINDS[kind](family, float(interval), self._selector)
+            for family in self._families
+            for kind, interval in intervals.items()
+        ]
 
     def run(self, channel: Channel) -> None:
         """Until the lab is gone."""
@@ -313,9 +383,14 @@ class Traffic:
             if self._wait is not None and now >= check_at:
                 check_at = now + CHECK_INTERVAL
                 self._answer_wait(channel, self._wait, now)
-            timeout = max(0.0, min(flow.next_at for flow in self._flows) - time.monotonic())
-            for key, _ in self._selector.select(timeout):
-                key.data()
+            for key, _ in self._selector.select(self._timeout(check_at)):
+                if self._selector.get_map().get(key.fd) is key:  # else a pattern has ended, and its flows with it
+                    key.data()
+
+    def _timeout(self, check_at: float) -> float | None:
+        """Seconds until something is due; None when nothing is."""
+        due = [flow.next_at for flow in self._flows] + ([check_at] if self._wait else [])
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _answer_wait(self, channel: Channel, wait: Wait, now: float) -> None:
         over = wait.over()

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from failover.lab.control import Helper
 from failover.lab.namespaces import Namespace
+from failover.lab.pattern import DENSE, Pattern
 from failover.model import FAMILIES, Family
 
-KINDS = ("new", "udp", "tcp")
+KINDS = tuple(DENSE.intervals)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the user saw of one flow between two moments. Kind "new", "udp" or "tcp"; definitions in outage.py."""
+    """What the user saw of one flow between two moments. Kinds are in pattern.py, definitions in outage.py."""
 
     family: Family
     kind: str
@@ -29,10 +30,17 @@ class Seen:
 class User:
     """Traffic from the namespace to the app server, from its making to close()."""
 
-    def __init__(self, namespace: Namespace, families: Collection[Family] = FAMILIES) -> None:
+    def __init__(
+        self, namespace: Namespace, families: Collection[Family] = FAMILIES, pattern: Pattern = DENSE
+    ) -> None:
         self.helper = Helper(namespace, "failover.lab.traffic", *families)
         self._families = families
         self.helper.ready()
+        self.change(pattern)
+
+    def change(self, pattern: Pattern) -> float:
+        """End all flows and begin those of the pattern; the monotonic moment. What was seen until then is forgotten."""
+        return float(self.helper.ask({"do": "pattern", "intervals": dict(pattern.intervals)})["at"])
 
     def seen(self, since: float, until: float | None = None) -> dict[tuple[Family, str], Seen]:
         """By family and kind, what it saw from `since` (a fault, monotonic seconds) until then or now."""
@@ -41,9 +49,9 @@ class User:
         return {(flow.family, flow.kind): flow for flow in flows}
 
     def ask_wait(
-        self, since: float, timeout: float, families: Collection[Family] = (), kinds: Collection[str] = KINDS
+        self, since: float, timeout: float, families: Collection[Family] = (), kinds: Collection[str] = ()
     ) -> None:
-        """Ask for an answer once service lasts again after `since`; take it with take_wait()."""
+        """Ask for an answer once service lasts again after `since`, in all flows if none are named; see take_wait()."""
         chosen = [family for family in self._families if family in (families or self._families)]
         request = {"do": "wait", "since": since, "timeout": timeout, "families": chosen, "kinds": list(kinds)}
         self.helper.post(request)
@@ -57,7 +65,7 @@ class User:
         since: float | None = None,
         timeout: float = 5.0,
         families: Collection[Family] = (),
-        kinds: Collection[str] = KINDS,
+        kinds: Collection[str] = (),
     ) -> bool:
         """Wait until these flows are in lasting service for messages sent from `since` (now) on; False on timeout."""
         self.ask_wait(time.monotonic() if since is None else since, timeout, families, kinds)

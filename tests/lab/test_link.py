@@ -27,6 +27,16 @@ def test_the_round_trip_is_30_ms(world: World, family: Family, interface: str) -
     assert statistics.median(known) < 0.036
 
 
+@pytest.mark.parametrize(("delay", "most"), [(0.0, 0.001), (0.05, 0.106)])
+def test_a_world_may_be_near_or_far(delay: float, most: float) -> None:
+    """0.2 ms is what the userspace link itself takes."""
+    with World(delay=delay) as world:
+        times = [udp_echo(world.van, Family.IPV4, "wwan0") for _ in range(9)]
+    known = [seconds for seconds in times if seconds is not None]
+    assert len(known) == 9
+    assert 2 * delay <= statistics.median(known) <= most
+
+
 def test_a_brown_link_delays_by_what_it_says(world: World) -> None:
     with faults.brown(world, "au", 0.1):
         slow = udp_echo(world.van, Family.IPV4, "wwan0")

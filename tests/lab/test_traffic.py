@@ -8,7 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from failover.lab import faults
+from failover.lab.namespaces import LabError
+from failover.lab.pattern import CONNECTS, DENSE, IDLE, Pattern, requests
 from failover.lab.places import CARRIERS, GATEWAY6
+from failover.lab.reach import udp_echo
 from failover.lab.rtnl import Route
 from failover.lab.user import KINDS, User
 from failover.lab.world import World
@@ -70,6 +73,69 @@ def test_a_blackout_lasts_until_the_switch_for_new_flows(world: World, user: Use
         hung = user.seen(began)[family, "tcp"].outage_seconds
         assert hung is not None
         assert hung > switched - began
+
+
+@pytest.mark.parametrize(("pattern", "kind", "per_second"), [
+    (requests(10.0), "new", 10.0),
+    (requests(5.0, connected=True), "udp", 5.0),
+    (CONNECTS, "connect", 2.0),
+])
+def test_a_pattern_sends_as_often_as_it_says(user: User, pattern: Pattern, kind: str, per_second: float) -> None:
+    began = user.change(pattern)
+    assert user.wait(began, timeout=10.0)
+    lasted = time.monotonic() - began
+    flows = user.seen(began)
+    assert set(flows) == {(family, kind) for family in FAMILIES}
+    for flow in flows.values():
+        assert flow.sent == pytest.approx(1 + lasted * per_second, abs=1)
+        assert flow.answered >= flow.sent - 1
+        assert flow.outage_seconds is not None
+        assert flow.outage_seconds <= 0.05
+        assert flow.rtt_seconds == pytest.approx(0.031, abs=0.004)
+
+
+def test_who_is_idle_sends_nothing(world: World, user: User) -> None:
+    """Nothing is left of the flows that there were, either."""
+    began = user.change(IDLE)
+    assert user.seen(began) == {}
+    assert user.wait(timeout=1.0)
+    passed = packets(world)
+    assert udp_echo(world.van, Family.IPV4, "wwan1") is not None
+    assert packets(world) - passed <= 1
+    user.change(DENSE)
+    assert user.wait(timeout=10.0)
+
+
+def test_patterns_change_in_the_middle_of_the_traffic(user: User) -> None:
+    for number in range(24):
+        user.change(requests(500.0) if number % 2 else Pattern({"new": 0.002, "connect": 0.01}))
+        assert user.wait(timeout=10.0, kinds=["new"])
+    assert {kind for _, kind in user.seen(0.0)} == {"new"}
+
+
+def packets(world: World) -> int:
+    """Sent over au so far."""
+    stats = world.link.ask({"stats": True})["stats"]
+    return sum(lane["passed"] for lane in stats if (lane["carrier"], lane["direction"]) == ("au", "up"))
+
+
+def test_connections_that_are_not_made_are_asked_for_again_and_given_up(world: World, user: User) -> None:
+    """After the blackout new ones are made at once, whatever the old ones wait for."""
+    user.change(Pattern({"connect": 0.1}))
+    with faults.blackout(world, "au") as began:
+        assert not user.wait(began, timeout=1.2)
+        assert user.seen(began)[Family.IPV4, "connect"].answered == 0
+    ended = time.monotonic()
+    assert user.wait(ended, timeout=10.0)
+    for flow in user.seen(ended).values():
+        assert flow.outage_seconds is not None
+        assert flow.outage_seconds <= 0.15
+
+
+def test_an_unknown_pattern_changes_nothing(user: User) -> None:
+    with pytest.raises(LabError, match="no such kinds of flows"):
+        user.change(Pattern({"new": 0.1, "carrier pigeon": 1.0}))
+    assert {kind for _, kind in user.seen(0.0)} == set(KINDS)
 
 
 def test_families_are_seen_apart(world: World, user: User) -> None:

@@ -1,0 +1,31 @@
+"""What the van's user does: which flows there are, and how often each sends. Constants and arithmetic only.
+
+The kinds: "new", a new UDP socket for each message; "udp", one connected UDP socket; "tcp", one TCP connection;
+"connect", a new TCP connection that is closed as soon as it is made. Families are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Traffic of each family: of each kind there is, the seconds between two messages."""
+
+    intervals: Mapping[str, float] = field(default_factory=dict)
+
+
+DENSE: Final = Pattern({"new": 0.01, "udp": 0.02, "tcp": 0.05})
+"""A van full of people."""
+CONNECTS: Final = Pattern({"connect": 0.5})
+"""A box that reports by a new TCP connection twice a second, answered or not."""
+IDLE: Final = Pattern()
+"""Nobody is there."""
+
+
+def requests(per_second: float, connected: bool = False) -> Pattern:
+    """So many requests a second: each on a new flow of its own, or all on one connected flow."""
+    return Pattern({"udp" if connected else "new": 1 / per_second})
