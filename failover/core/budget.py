@@ -72,9 +72,8 @@ class Budget:
         self._level = max(-self._reserve, self._level - weight)
 
     def refund(self, now: float, weight: int) -> None:
-        """A probe came to so much less than was paid."""
-        self._fill(now)
-        self._level += weight
+        """A probe came to so much less than was paid; negative: to more."""
+        self.spend(now, -weight)
 
     def left(self, now: float) -> float | None:
         """Bytes, the reserve included; None: not metered."""

@@ -130,6 +130,14 @@ def test_what_is_refunded_can_be_spent_and_is_never_more_than_there_is_room_for(
     assert budget.left(0.0) == DEEP
 
 
+def test_what_came_to_more_than_was_paid_is_paid_too() -> None:
+    budget = usual(1000.0)
+    budget.refund(0.0, -400)
+    assert budget.left(0.0) == 600
+    budget.refund(0.0, -(10**12))
+    assert budget.affords(RESERVE * DEEP / (5_000_000 / MONTH) + 1, 1, doubt=True), "what is owed has an end here too"
+
+
 def test_below_half_it_is_poor() -> None:
     assert not usual(DEEP / 2).poor(0.0)
     budget = usual(DEEP / 2 - 1)
