@@ -12,10 +12,11 @@ from math import inf
 from typing import Final
 
 from failover.config import Config
+from failover.core.brownout import P1
 from failover.core.lane import Lane
 from failover.core.operator import expire
 from failover.core.policy import Candidate, Situation, Will, carried, objection, ruling
-from failover.core.record import LOSS_HIGH, RTT_FACTOR_HIGH
+from failover.core.record import RTT_FACTOR_HIGH
 from failover.core.verdicts import LOST
 from failover.model import Decision, Reason, Verdict
 from failover.picture import CandidateView, Explanation, Prospect
@@ -83,7 +84,7 @@ def _numbers(now: float, lane: Lane) -> dict[str, float]:
         **heard,
         "unanswered_probes": health.unanswered(),
         "doubt_after_seconds": health.doubt_after(),
-        "conviction_after_seconds": health.detection.conviction,
+        "conviction_after_seconds": health.conviction_after(),
         "hold_down_seconds": lane.standing.wait,
     }
 
@@ -164,7 +165,7 @@ def _falls(situation: Situation, here: Candidate, lane: Lane, config: Config) ->
         yield f"when {name} is silent for {lane.health.doubt_after():.2f} s, and two targets unanswered", doubtful
     if here.verdict is Verdict.UP:
         degraded = _with(situation, here, Verdict.DEGRADED)
-        bounds = f"loses {LOSS_HIGH * 100:g} % of its probes, or takes {RTT_FACTOR_HIGH:g} times as long as usual"
+        bounds = f"loses {P1 * 100:g} % of its probes, or takes {RTT_FACTOR_HIGH:g} times as long as usual"
         yield f"when {name} {bounds}", degraded
     yield from _is_convicted(situation, here, config)
 

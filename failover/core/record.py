@@ -1,58 +1,65 @@
-"""What the steady probes of one uplink and family brought: loss, latency, and whether that is a brownout.
+"""What the requests over one uplink and family met: loss, latency, and whether that is a brownout.
 
-Pure. Only steady probes count: those of a burst are sent because something was lost, and probes still out when doubt
-falls belong to that silence, which has its own rules; either would bias the ratio.
+Pure. Of the probes only steady ones count: those of a burst are sent because something was lost. Probes still out when
+doubt falls belong to that silence, which has its own rules: in the ratio they do not count. While the user's own
+traffic fills the link, nothing is judged: the queue is his own.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
+from failover.core.brownout import Fate, H, Walk
+from failover.core.stalls import Stalls
 from failover.model import Outcome
 from failover.picture import TargetView
 
 WINDOW: Final = 50
-"""Outcomes that loss is judged by."""
-LOSS_HIGH: Final = 0.10
-LOST_MIN: Final = 5
+"""Steady probes that the loss shown is counted over."""
 RTT_FACTOR_HIGH: Final = 4.0
 RTT_HIGH: Final = 0.2
 """Seconds; latency below is never a brownout."""
 RTT_MIN_SAMPLES: Final = 10
 RECOVERED: Final = 0.5
-"""A brownout ends at this share of each upper threshold; what lies between changes nothing."""
+"""High latency ends at this share of the upper threshold; what lies between changes nothing."""
 OTHERS_MIN: Final = 5
 """Outcomes of the other targets that can tell a target that loses from a link that does."""
 SILENT_STREAK: Final = 3
 """So many of its probes unanswered, and as many answers of others meanwhile: then the target itself is dead."""
+LONG_STREAK: Final = 10
+"""Unanswered in a row that a lossy link does not bring about by chance (1 in 1000 at 50 %): before, it excuses none."""
+FIRST: Final = 3
+"""Round trips of which the least is the start of smoothing: the very first one contains ARP, or a radio's waking up."""
 SMOOTHING: Final = 1 / 8
 """RFC 6298's gain for the smoothed round-trip time."""
 BASELINE_GAIN: Final = 1 / 600
 """Ten minutes of one probe a second."""
 ANSWERS: Final = (Outcome.ANSWERED, Outcome.LATE, Outcome.CLOCK, Outcome.PORTAL)
 """Outcomes that came from beyond the link."""
+_TRAFFIC: Final = ""
+"""The user's own, among the sources of the walk."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """One steady probe's place in the window; `lost` is repaired when the reply comes late."""
 
     target: str
     lost: bool
+    fate: Fate | None = None
+    """Its place in the walk; None where it was not judged."""
 
 
 @dataclass(slots=True)
 class _Target:
-    count: int = 0
-    lost: int = 0
     streak: int = 0
     """Unanswered in a row."""
-    lost_in_streak: int = 0
-    """Those of the window."""
+    missed: deque[Entry] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    """Those of the streak that were steady."""
     answers_before: int = 0
     """Answers of all targets when the streak began."""
     rtt: float | None = None
@@ -68,27 +75,45 @@ class Record:
     baseline: float | None = None
     lossy: bool = False
     slow: bool = False
+    loaded: bool = False
+    """The user's own traffic fills the link, or did within the last few seconds: what is met now is not judged."""
+    stalls: Stalls = field(default_factory=Stalls)
+    walk: Walk = field(default_factory=Walk)
     _answers: int = 0
     """Of all targets, ever."""
-    _window: deque[Entry] = field(default_factory=deque)
+    _smoothed: int = 0
+    """Round trips since the start, at most FIRST."""
+    _window: deque[Entry] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _rtts: deque[float] = field(default_factory=lambda: deque(maxlen=RTT_MIN_SAMPLES))
+    _calm_rtts: deque[float] = field(default_factory=lambda: deque(maxlen=RTT_MIN_SAMPLES))
+    """Those that were not measured under the user's own load."""
 
     def clear(self) -> None:
         """Forget outcomes and brownout (a new path, a conviction); the targets' own record of life stays."""
         self._window.clear()
         self._rtts.clear()
+        self._calm_rtts.clear()
+        self.walk.clear()
         self.lossy = self.slow = False
         for target in self.targets.values():
-            target.count = target.lost = target.lost_in_streak = 0
+            target.missed.clear()
 
     def keep_targets(self, urls: Iterable[str]) -> None:
         """Know exactly these targets."""
         self.targets = {url: self.targets.get(url) or _Target() for url in urls}
-        self._window = deque(entry for entry in self._window if entry.target in self.targets)
+        known = {_TRAFFIC, *self.targets}
+        self._remove(lambda entry: entry.target not in known)
+        self.walk.discard(lambda fate: fate.source not in known)
+
+    # --- evidence ----------------------------------------------------------------------------------------------------
 
     def smooth(self, rtt: float) -> None:
         """Fold one round-trip time (seconds) into the smoothed one."""
-        self.srtt = rtt if self.srtt is None else self.srtt + SMOOTHING * (rtt - self.srtt)
+        self._smoothed = 1 if self.srtt is None else min(FIRST + 1, self._smoothed + 1)
+        if self.srtt is None or self._smoothed <= FIRST:
+            self.srtt = rtt if self.srtt is None else min(self.srtt, rtt)
+        else:
+            self.srtt += SMOOTHING * (rtt - self.srtt)
 
     def heard(self, target: str, outcome: Outcome, rtt: float | None) -> None:
         """Something came back for this target, whatever the probe was sent for."""
@@ -97,11 +122,14 @@ class Record:
             return
         known.last = outcome
         if outcome in ANSWERS:
-            if self.dead_target(target):
-                self._excuse(target, known)
+            if self._excused(target):
+                missed = set(known.missed)
+                self._remove(missed.__contains__)
             self._answers += 1
-            known.streak = known.lost_in_streak = 0
+            known.streak = 0
+            known.missed.clear()
             known.rtt = rtt
+            self._excuse()
 
     def missed(self, target: str, outcome: Outcome = Outcome.SILENT) -> None:
         """A probe of this target has no answer so far."""
@@ -111,41 +139,37 @@ class Record:
                 known.answers_before = self._answers
             known.streak += 1
             known.last = outcome
+            self._excuse()
 
-    def _excuse(self, url: str, target: _Target) -> None:
-        """What a dead target has missed was never the link's loss."""
-        missed = [entry for entry in self._window if entry.lost and entry.target == url]
-        excused = {id(entry) for entry in missed[len(missed) - target.lost_in_streak :]}
-        self._window = deque(entry for entry in self._window if id(entry) not in excused)
-        target.count -= len(excused)
-        target.lost -= len(excused)
+    def add(self, target: str, lost: bool, sent: float | None = None, *, shown: bool = True) -> Entry:
+        """One more steady outcome, of a probe that was `sent` at (monotonic seconds; None: after all others).
 
-    def add(self, target: str, lost: bool) -> Entry:
-        """Append a steady outcome to the window."""
+        Not `shown`: it was out when doubt fell. It is part of one event, and no loss that is shown.
+        """
         entry = Entry(target, lost)
         known = self.targets.get(target)
         if known is None:
             return entry
-        self._window.append(entry)
-        known.count += 1
-        known.lost += lost
-        known.lost_in_streak += lost
-        if len(self._window) > WINDOW:
-            self._drop(self._window.popleft())
+        if lost:
+            known.missed.append(entry)
+        if shown:
+            self._window.append(entry)
+        if not (self.loaded or (lost and self._excused(target))):
+            entry.fate = self.walk.add(target, int(lost), int(not lost), sent)
         return entry
 
-    def _drop(self, entry: Entry) -> None:
-        target = self.targets[entry.target]
-        target.count -= 1
-        target.lost -= entry.lost
-        target.lost_in_streak = min(target.lost_in_streak, target.lost)
+    def outcomes(self, ok: int, lost: int) -> None:
+        """What became of the user's own requests or segments since the last time; one event (see brownout.py)."""
+        if ok + lost and not self.loaded:
+            self.walk.add(_TRAFFIC, lost, ok)
 
     def repair(self, entry: Entry) -> None:
-        """The reply came after all."""
+        """The reply came after all: the brownout is judged as if it had never been missed."""
         if entry.lost:
             entry.lost = False
-            if any(entry is other for other in self._window):
-                self.targets[entry.target].lost -= 1
+            if entry.fate is not None:
+                entry.fate.lost, entry.fate.answered = 0, 1
+                self.walk.recount()
 
     def withdraw(self, url: str, entry: Entry | None) -> None:
         """A probe that was missed has never left the box: as if it had not been sent."""
@@ -153,23 +177,51 @@ class Record:
         if target is None:
             return
         target.streak = max(0, target.streak - 1)
-        if entry is None or not any(entry is other for other in self._window):
-            return
-        self._window = deque(other for other in self._window if other is not entry)
-        target.count -= 1
-        target.lost -= entry.lost
-        target.lost_in_streak = min(max(0, target.lost_in_streak - 1), target.lost)
+        if entry is not None:
+            self._remove(lambda other: other is entry)
+            self.walk.discard(lambda fate: fate is entry.fate)
+            target.missed = deque((other for other in target.missed if other is not entry), WINDOW)
 
     def latency(self, rtt: float) -> None:
         """Add a steady probe's round-trip time (seconds); the baseline follows slowly, and not into a brownout."""
         self._rtts.append(rtt)
-        if len(self._rtts) < RTT_MIN_SAMPLES:
+        if self.loaded:
             return
-        middle = median(self._rtts)
+        self._calm_rtts.append(rtt)
+        if len(self._calm_rtts) < RTT_MIN_SAMPLES:
+            return
+        middle = median(self._calm_rtts)
         if self.baseline is None:
             self.baseline = middle
-        elif middle < self._rtt_limit() * RECOVERED:
+        elif middle < self.slow_from() * RECOVERED:
             self.baseline += BASELINE_GAIN * (middle - self.baseline)
+
+    def silence_over(self, lasted: float, late: int, lost: int) -> str:
+        """A silence of so many seconds is settled, with so many late replies and lost probes; in words."""
+        return self.stalls.over(lasted, late, lost)
+
+    # --- judgement ---------------------------------------------------------------------------------------------------
+
+    @property
+    def brownout(self) -> bool:
+        """Too lossy or too slow for traffic that has a choice."""
+        return self.lossy or self.slow
+
+    def judge(self) -> None:
+        """Update `lossy` and `slow`, each with a dead band of its own; nothing changes under the user's own load."""
+        if self.loaded:
+            return
+        self.lossy = self.walk.stand.brown and (self.lossy or not self._lone_loss())
+        rtt = median(self._calm_rtts) if len(self._calm_rtts) >= RTT_MIN_SAMPLES else 0.0
+        self.slow = rtt >= self.slow_from() * (RECOVERED if self.slow else 1.0)
+
+    def loss_evidence(self) -> float:
+        """How near a brownout by loss is: evidence for it, as a share (0-1) of what begins one."""
+        return max(0.0, self.walk.stand.level / H)
+
+    def slow_from(self) -> float:
+        """Seconds: a median round trip from here on is a brownout."""
+        return max(RTT_HIGH, RTT_FACTOR_HIGH * (self.baseline or 0.0))
 
     def ends_in(self, outcomes: Collection[Outcome | None]) -> bool:
         """Whether the newest outcome of every target is one of these (None: none yet)."""
@@ -184,14 +236,13 @@ class Record:
             and self._answers - target.answers_before >= SILENT_STREAK
         )
 
+    # --- what is shown -----------------------------------------------------------------------------------------------
+
     def loss(self) -> tuple[int, int]:
         """(lost, outcomes) in the window, without the silence of dead targets."""
-        counted = [self._counted(url, target) for url, target in self.targets.items()]
-        return sum(lost for lost, _ in counted), sum(count for _, count in counted)
-
-    def _counted(self, url: str, target: _Target) -> tuple[int, int]:
-        silence = target.lost_in_streak if target.lost_in_streak and self.dead_target(url) else 0
-        return target.lost - silence, target.count - silence
+        excused = {entry for url, known in self.targets.items() if self._excused(url) for entry in known.missed}
+        counted = [entry.lost for entry in self._window if entry not in excused]
+        return sum(counted), len(counted)
 
     def loss_ratio(self) -> float | None:
         """Lost of all in the window, 0-1; None before the first outcome."""
@@ -202,34 +253,47 @@ class Record:
         """Median of the last steady round-trip times, seconds."""
         return median(self._rtts) if self._rtts else None
 
-    @property
-    def brownout(self) -> bool:
-        """Too lossy or too slow for traffic that has a choice."""
-        return self.lossy or self.slow
+    def brownout_text(self) -> str:
+        """What the brownout rests on, as `7 of 50 probes lost, 12 of 80 segments sent again, rtt 30 ms`."""
+        (lost, count), (again, segments) = self.loss(), self.walk.count((_TRAFFIC,))
+        said = [f"{lost} of {count} probes lost"] if count else []
+        said += [f"{again} of {segments} segments sent again"] if again else []
+        if (rtt := self.rtt()) is not None:
+            usually = "" if self.baseline is None else f" (usually {self.baseline * 1000:.0f} ms)"
+            said.append(f"rtt {rtt * 1000:.0f} ms{usually}")
+        return ", ".join(said)
 
-    def judge(self) -> None:
-        """Update `lossy` and `slow`, each with a dead band of its own."""
-        lost, count = self.loss()
-        ratio = lost / count if count else 0.0
-        if self.lossy:
-            self.lossy = ratio >= LOSS_HIGH * RECOVERED
-        else:
-            self.lossy = ratio >= LOSS_HIGH and lost >= LOST_MIN and not self._lone_loss()
-        rtt = median(self._rtts) if len(self._rtts) >= RTT_MIN_SAMPLES else 0.0
-        self.slow = rtt >= self._rtt_limit() * (RECOVERED if self.slow else 1.0)
+    def views(self) -> tuple[TargetView, ...]:
+        """Every target for the snapshot; here the silence of a dead one is loss."""
+        lost = {url: [entry.lost for entry in self._window if entry.target == url] for url in self.targets}
+        return tuple(
+            TargetView(url, sum(lost[url]) / len(lost[url]) if lost[url] else None, target.rtt, target.last)
+            for url, target in self.targets.items()
+        )
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _remove(self, unwanted: Callable[[Entry], bool]) -> None:
+        """Take entries out of the window."""
+        self._window = deque((entry for entry in self._window if not unwanted(entry)), WINDOW)
+
+    def _excused(self, url: str) -> bool:
+        """Whether what this target has missed was not the link's loss: it is dead, and not by chance."""
+        return self.dead_target(url) and (not self.lossy or self.targets[url].streak >= LONG_STREAK)
+
+    def _excuse(self) -> None:
+        """Take the silence of dead targets out of the walk."""
+        for url, target in self.targets.items():
+            if target.missed and self._excused(url):
+                fates = {entry.fate for entry in target.missed if entry.fate is not None}
+                self.walk.discard(fates.__contains__)
+                for entry in target.missed:
+                    entry.fate = None
 
     def _lone_loss(self) -> bool:
         """Whether it is one target that loses, which may limit its rate, and hardly the link."""
-        lost, count = self.loss()
-        most = max((self._counted(url, target) for url, target in self.targets.items()), default=(0, 0))
-        return count - most[1] >= OTHERS_MIN and lost == most[0]
-
-    def _rtt_limit(self) -> float:
-        """Seconds from which on a median is a brownout."""
-        return max(RTT_HIGH, RTT_FACTOR_HIGH * (self.baseline or 0.0))
-
-    def views(self) -> tuple[TargetView, ...]:
-        """Every target for the snapshot."""
-        return tuple(
-            TargetView(url, t.lost / t.count if t.count else None, t.rtt, t.last) for url, t in self.targets.items()
-        )
+        losers = self.walk.losers()
+        if len(losers) > 1 or _TRAFFIC in losers:
+            return False
+        others = {_TRAFFIC, *self.targets} - losers
+        return self.walk.count(others)[1] >= OTHERS_MIN

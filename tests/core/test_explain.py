@@ -39,7 +39,7 @@ def times(box: Box) -> list[tuple[str, float]]:
 
 
 SILENT = "is silent for 0.35 s, and two targets unanswered"
-POOR = "loses 10 % of its probes, or takes 4 times as long as usual"
+POOR = "loses 20 % of its probes, or takes 4 times as long as usual"
 LOST = "is lost: silent for 1.5 s while another uplink receives, or without carrier"
 
 

@@ -267,11 +267,11 @@ def test_proof_is_the_newest_probe_and_ages(at: float, proven: bool) -> None:
 
 def test_loss_degrades_and_recovers_without_a_doubt() -> None:
     story = Story("ABC").up()
-    end = story.rhythm(0.0, [number % 7 != 0 for number in range(50)], "ABC")
+    end = story.rhythm(0.0, [number % 4 != 0 for number in range(50)], "ABC")
     story.play(f"{end} degraded")
-    assert "5 of 32 probes lost" in story.health.text
+    assert "6 of 24 probes lost" in story.health.text
     assert story.health.receiving_since == -4.97, "it receives all along"
-    end = story.rhythm(end, [True] * 60, "ABC")
+    end = story.rhythm(end, [True] * 100, "ABC")
     story.play(f"{end} up")
 
 
