@@ -56,6 +56,8 @@ def test_only_what_comes_after_the_moment_counts(world: World, switches: Switche
     assert switches.left("wwan0", Family.IPV4, 0.0, timeout=5.0) is not None
     later = time.monotonic()
     assert switches.left("wwan0", Family.IPV4, later, timeout=0.05) is None
+    assert switches.left("wwan0", Family.IPV6, 0.0, timeout=0.05) is None
+    assert switches.left("wwan1", Family.IPV4, 0.0, timeout=0.05) is None
     world.van.rtnl.add_route(DEPOT[Family.IPV4])
     assert switches.left("wwan0", Family.IPV4, later, timeout=5.0) is not None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -121,15 +122,23 @@ def packets(world: World) -> int:
 
 def test_connections_that_are_not_made_are_asked_for_again_and_given_up(world: World, user: User) -> None:
     """After the blackout new ones are made at once, whatever the old ones wait for."""
-    user.change(Pattern({"connect": 0.1}))
+    user.change(Pattern({"connect": 0.05}))
     with faults.blackout(world, "au") as began:
-        assert not user.wait(began, timeout=1.2)
+        assert not user.wait(began, timeout=1.4)
+        assert asking(world) == {"tcp": 20, "tcp6": 20}
         assert user.seen(began)[Family.IPV4, "connect"].answered == 0
     ended = time.monotonic()
     assert user.wait(ended, timeout=10.0)
     for flow in user.seen(ended).values():
         assert flow.outage_seconds is not None
         assert flow.outage_seconds <= 0.15
+
+
+def asking(world: World) -> dict[str, int]:
+    """Connections that are not made yet: state SYN_SENT."""
+    with world.van.entered():
+        lines = {name: Path("/proc/thread-self/net", name).read_text().splitlines()[1:] for name in ("tcp", "tcp6")}
+    return {name: sum(line.split()[3] == "02" for line in found) for name, found in lines.items()}
 
 
 def test_an_unknown_pattern_changes_nothing(user: User) -> None:
