@@ -133,6 +133,15 @@ class Sysctl:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A table of nftables."""
+
+    family: str
+    """As nft(8) names it: `inet`."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """The kernel's state, read at one moment: every link; every address of global scope; the default routes of table
     main; every route of our own tables, whoever made it; every policy rule; the sysctls of interest."""
@@ -189,10 +198,10 @@ class Verb(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One change of the kernel: ADD/DELETE a rule or route, REPLACE a route, SET a sysctl."""
+    """One change of the kernel: ADD/DELETE a rule or route, REPLACE a route, SET a sysctl, DELETE a table."""
 
     verb: Verb
-    item: Route | Rule | Sysctl
+    item: Route | Rule | Sysctl | Table
 
 
 @dataclass(frozen=True, slots=True)

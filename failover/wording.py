@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from failover.facts import Route, Rule, Sysctl
+    from failover.facts import Route, Rule, Sysctl, Table
 
 _WORD_MAX: Final = 64
 """Characters of a mistyped word that are compared."""
@@ -23,9 +23,15 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{names[near[0]]}'?" if near else ""
 
 
-def describe(item: Route | Rule | Sysctl) -> str:
+def describe(item: Route | Rule | Sysctl | Table) -> str:
     """What an operation is about, as `ipv4 default route, metric 1, table 15500`."""
-    from failover.facts import Route, RouteKind, Rule, Sysctl  # takes 9 ms, and the command line only wants `suggest`
+    from failover.facts import (  # takes 9 ms, and the command line only wants `suggest`
+        Route,
+        RouteKind,
+        Rule,
+        Sysctl,
+        Table,
+    )
 
     match item:
         case Route():
@@ -35,3 +41,5 @@ def describe(item: Route | Rule | Sysctl) -> str:
             return f"{item.family} rule {item.priority}"
         case Sysctl():
             return f"sysctl {item.path} = {item.value}"
+        case Table():
+            return f"nftables table {item.family} {item.name}"

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from failover.facts import OperationResult, Route, RouteKind, Rule, Sysctl
+from failover.facts import OperationResult, Route, RouteKind, Rule, Sysctl, Table
 from failover.model import KernelError, clean
 from failover.wording import describe
 
-KINDS = {Route: "route", Rule: "rule", Sysctl: "sysctl"}
+KINDS = {Route: "route", Rule: "rule", Sysctl: "sysctl", Table: "table"}
 
 
 @dataclass(slots=True)

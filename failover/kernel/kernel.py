@@ -26,6 +26,7 @@ from failover.facts import (
     Route,
     Rule,
     Sysctl,
+    Table,
     Verb,
 )
 from failover.kernel import links, nexthops, routes, rules, sysctls
@@ -156,6 +157,8 @@ class Kernel:
                 self._netlink.request(kind, flags, rules.encode(rule))
             case Sysctl():
                 raise KernelError(f"a sysctl cannot be changed by {operation.verb}")
+            case Table():
+                raise KernelError("a table of nftables is not changed here")
             case _:
                 assert_never(operation.item)
 

@@ -23,6 +23,7 @@ from failover.facts import (
     Route,
     Rule,
     Sysctl,
+    Table,
 )
 from failover.model import FAMILIES, Command, Decision, FailoverError, Family, Reason, Use, Verdict
 from failover.picture import FamilyView, Snapshot, UplinkView
@@ -216,7 +217,7 @@ class Watch:
         raise InvariantError(f"at {now:.3f} s: {message}", f"the last that happened:\n{story}")
 
 
-def _owned(item: Route | Rule | Sysctl) -> bool:
+def _owned(item: Route | Rule | Sysctl | Table) -> bool:
     match item:
         case Route(table=table, protocol=protocol):
             return table in TABLES_OWNED and protocol == PROTOCOL
@@ -224,6 +225,8 @@ def _owned(item: Route | Rule | Sysctl) -> bool:
             return priority in PREFS_OWNED and protocol == PROTOCOL
         case Sysctl(path=path):
             return path.rpartition("/")[2] in _SYSCTLS
+        case Table():
+            return False
 
 
 def _verdicts(snapshot: Snapshot) -> dict[tuple[str, Family], Verdict]:
