@@ -123,8 +123,9 @@ def simulate(arguments: argparse.Namespace) -> int:
     from failover.sim.invariants import InvariantError
 
     given = (arguments.trace, arguments.scenario, arguments.config, arguments.primary)
+    how = {"whole_log": arguments.log, "dither": arguments.dither, "metered": arguments.metered}
     try:
-        return run(*given, as_json=arguments.json, seed=arguments.seed, whole_log=arguments.log)
+        return run(*given, as_json=arguments.json, seed=arguments.seed, **how)
     except InvariantError:
         raise
     except FailoverError as error:  # all else that can go wrong is in the names and files given

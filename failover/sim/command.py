@@ -24,19 +24,28 @@ def run(
     as_json: bool,
     seed: int,
     whole_log: bool = False,
+    dither: bool = False,
+    metered: bool = False,
 ) -> int:
     """Play a trace file, or a scenario by file or name, with the config in a file or the defaults; exit status 0.
+
+    `dither`: the user's packets leave at random moments of a trace's rows. `metered`: every uplink has the usual budget
+    where the config gives it none.
 
     Prints the start and the end of a scenario's decision log unless the whole one is wanted, and then the measures.
 
     Raises ConfigError for the config or the scenario, TraceError for the trace, InvariantError when the agent did
     what it must never do, FailoverError for names that are not there.
     """
+    if dither and trace is None:
+        raise FailoverError(
+            "--dither goes with --trace", "a scenario's uplinks change between the user's packets anyway"
+        )
     will = Config() if config is None else load(config)
     played = (
-        play_script(find_script(scenario or ""), will, primary, seed)
+        play_script(find_script(scenario or ""), will, primary, seed, metered=metered)
         if trace is None
-        else _replay(trace, will, primary, seed)
+        else _replay(trace, will, primary, seed, dither=dither, metered=metered)
     )
     if as_json:
         text = json.dumps(report.document(played), indent=2, ensure_ascii=False)
@@ -47,10 +56,10 @@ def run(
     return 0
 
 
-def _replay(path: str, config: Config, primary: str | None, seed: int) -> Played:
+def _replay(path: str, config: Config, primary: str | None, seed: int, *, dither: bool, metered: bool) -> Played:
     try:
         with open(path, encoding="utf-8", newline="") as lines:
             bounded = iter(partial(lines.readline, LINE_MAX + 1), "")
-            return play_trace(Trace(bounded, path), config, primary, seed)
+            return play_trace(Trace(bounded, path), config, primary, seed, dither=dither, metered=metered)
     except OSError as error:
         raise FailoverError(f"{clean(path) or repr(path)}: {error.strerror}", "name a trace, as drive.csv") from error

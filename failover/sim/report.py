@@ -38,6 +38,7 @@ def _family(account: Account, family: Family, meter: Meter) -> dict[str, Any]:
         "bad_seconds_per_hour": {way: _hourly(tally.bad, meter) for way, tally in ways.items()},
         "silent_seconds_per_hour": {way: _hourly(tally.silent, meter) for way, tally in ways.items()},
         "diverts_per_hour": _hourly(switches[Reason.DOUBT], meter),
+        "brownout_diverts_per_hour": _hourly(switches[Reason.DEGRADED], meter),
         "switches_per_hour": _hourly(switches.total(), meter),
         "switches": {reason.value: count for reason, count in sorted(switches.items())},
         "convictions_per_hour": _hourly(meter.convictions, meter),
@@ -105,8 +106,12 @@ def _table(family: str, numbers: dict[str, Any]) -> Iterator[str]:
     for label, key in (("bad seconds of new flows", "bad"), ("silent seconds of open flows", "silent")):
         ways = numbers[f"{key}_seconds_per_hour"]
         yield f"{label:<34}{ways['agent']:>12.1f}{ways['never']:>16.1f}{ways['oracle']:>16.1f}"
-    yield f"{'diverts':<34}{numbers['diverts_per_hour']:>12.1f}{'-':>16}{'-':>16}"
-    yield f"{'convictions':<34}{numbers['convictions_per_hour']:>12.1f}{'-':>16}{'-':>16}"
+    for label, key in (
+        ("diverts for silence", "diverts"),
+        ("diverts for a brownout", "brownout_diverts"),
+        ("convictions", "convictions"),
+    ):
+        yield f"{label:<34}{numbers[f'{key}_per_hour']:>12.1f}{'-':>16}{'-':>16}"
     lasted = numbers["convictions_lasted_ratio"]
     if lasted is not None:
         yield f"{'  of which silent for 2 s more':<34}{lasted:>12.0%}{'-':>16}{'-':>16}"

@@ -52,10 +52,15 @@ class Played:
     """The agent's last picture; None where the run had several agents one after the other (a trace)."""
 
 
-def play_script(script: Script, config: Config, primary: str | None, seed: int, brain: BrainMaker = Engine) -> Played:
-    """Play a script from start to end. Raises InvariantError when the agent does what it must not."""
-    metered = {actor.name: actor.metered for actor in script.actors}
-    config = for_uplinks(config, [actor.name for actor in script.actors], primary, metered, by_config=False)
+def play_script(
+    script: Script, config: Config, primary: str | None, seed: int, brain: BrainMaker = Engine, *, metered: bool = False
+) -> Played:
+    """Play a script from start to end, if `metered` with every uplink so.
+
+    Raises InvariantError when the agent does what it must not.
+    """
+    costs = {actor.name: metered or actor.metered for actor in script.actors}
+    config = for_uplinks(config, [actor.name for actor in script.actors], primary, costs, by_config=False)
     names = tuple(uplink.name for uplink in config.uplinks)
     course = unroll(script, seed)
     lanes = _scripted_lanes(course, seed)
@@ -73,13 +78,20 @@ def play_script(script: Script, config: Config, primary: str | None, seed: int, 
 
 
 def play_trace(
-    trace: Trace, config: Config, primary: str | None, seed: int, brain: BrainMaker = Engine, *, dither: bool = False
+    trace: Trace,
+    config: Config,
+    primary: str | None,
+    seed: int,
+    brain: BrainMaker = Engine,
+    *,
+    dither: bool = False,
+    metered: bool = False,
 ) -> Played:
     """Replay a trace, segment after segment, each with a fresh engine to which the uplinks are proven.
 
-    `dither`: the user's packets leave at random moments of their rows' time.
+    `dither`: the user's packets leave at random moments of their rows' time. `metered`: every uplink is.
     """
-    config = for_uplinks(config, trace.names, primary, {}, by_config=True)
+    config = for_uplinks(config, trace.names, primary, dict.fromkeys(trace.names, metered), by_config=True)
     names = tuple(uplink.name for uplink in config.uplinks)
     columns = [trace.names.index(name) for name in names]
     account = Account(names, {Family.IPV4: Meter(len(names))}, moves_flows=config.policy.failback_moves_flows)
@@ -168,7 +180,7 @@ def for_uplinks(
     """The config with exactly these uplinks, each on an interface of its name.
 
     A config that has uplinks must have these; it lends them what it says of them, and its order if `by_config`. The
-    primary goes first.
+    primary goes first. `metered`: those that have the usual budget where the config gives them none.
     """
     told = {uplink.name: uplink for uplink in config.uplinks}
     for name in names:
@@ -182,8 +194,9 @@ def for_uplinks(
     order.sort(key=lambda name: name != primary)
     uplinks = []
     for name in order:
-        uplink = told.get(name, Uplink(name, name, metered=Metered() if metered.get(name) else None))
-        uplinks.append(replace(uplink, interface=name))
+        uplink = told.get(name, Uplink(name, name))
+        budget = uplink.metered or (Metered() if metered.get(name) else None)
+        uplinks.append(replace(uplink, interface=name, metered=budget))
     return replace(config, uplinks=tuple(uplinks))
 
 

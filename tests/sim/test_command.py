@@ -96,6 +96,26 @@ def test_the_config_is_heeded(trace: str, tmp_path: Path, capsys: pytest.Capture
     assert told["uplinks"] == ["docomo", "au"]
 
 
+def test_every_uplink_metered_spares_bytes(trace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "uplinks: [{name: au, interface: eth0, metered: {budget: 10MB/month}}, {name: docomo, interface: eth1}]"
+    spent = []
+    for metered in (False, True):
+        run(trace, None, config(tmp_path, text), None, as_json=True, seed=1, metered=metered)
+        spent.append(json.loads(capsys.readouterr().out)["probes"]["docomo"]["bytes"])
+    assert spent[1] < spent[0]
+
+
+def test_dithered_packets_are_the_seeds(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = []
+    for seed, dither in ((1, False), (1, True), (1, True), (2, True)):
+        run(trace, None, None, None, as_json=True, seed=seed, dither=dither)
+        outputs.append(json.loads(capsys.readouterr().out)["families"])
+    assert outputs[1] == outputs[2] != outputs[0]
+    assert outputs[3]["ipv4"]["seconds"] == outputs[0]["ipv4"]["seconds"]
+    with pytest.raises(FailoverError, match="--dither goes with --trace"):
+        run(None, "tunnel", None, None, as_json=True, seed=1, dither=True)
+
+
 def test_the_seed_decides(capsys: pytest.CaptureFixture[str]) -> None:
     outputs = []
     for seed in (1, 1, 2):
