@@ -115,8 +115,10 @@ def _run(document: Object) -> None:
             check=False,
             env={**os.environ, "LC_ALL": "C"},
         )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise KernelError(f"nft: {clean(str(error))}", "does `nft list ruleset` work?") from error
+    except subprocess.TimeoutExpired as error:
+        raise KernelError(f"nft was not done after {SECONDS:g} s", "how long does `nft list ruleset` take?") from error
+    except OSError as error:
+        raise KernelError(f"nft: {error.strerror}", "does `nft list ruleset` work?") from error
     if done.returncode:
         raise _refusal(done.stderr.decode("utf-8", "replace"))
 

@@ -1,0 +1,214 @@
+"""Counting the user's packets: our nftables table kept in place and read, or, where there can be none, less.
+
+The table is loaded by a child in a thread; to read it is one question to the kernel. What the counts mean is the
+core's business. Whatever becomes of the agent, the table stays: it only counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from math import inf
+from typing import Final
+
+from failover.export.log import Say
+from failover.facts import Counts, Tap
+from failover.kernel import interfaces, nft
+from failover.kernel.counters import Count, Counters, Reading, Standing
+from failover.kernel.netlink import Netlink
+from failover.model import FAMILIES, Family, KernelError
+from failover.seam import Counted, CountFlows
+
+AGAIN: Final = 60.0
+"""Seconds until what could not be loaded is tried again, and between two complaints that somebody removed it."""
+REPAIRS, WINDOW = 10, 10.0
+"""So many repairs in so many seconds: then somebody is at work against us, and wins until AGAIN."""
+LOOK: Final = 1.0
+"""Seconds between two looks at our rules when others keep changing theirs; fail2ban may do so at any time."""
+NOTHING: Final = Counted({})
+WEAKER: Final = "detection is weaker: interfaces are counted, not flows"
+
+
+class Counting:
+    """`follow` says what to count, `read` what it has come to; both return at once. `close` at the end."""
+
+    def __init__(self, say: Say) -> None:
+        """To be made in the running loop, in whose network namespace it counts."""
+        self._loop = asyncio.get_running_loop()
+        self._say = say
+        self._wanted = self._loaded = CountFlows((), 0)
+        self._names: nft.Names = {}
+        """Of the counters that are wanted."""
+        self._counters: Counters | None = None
+        self._links: Netlink | None = None
+        self._rules: tuple[bytes, ...] = ()
+        """As they were loaded."""
+        self._seen, self._looked = 0, -inf
+        """The generation of the ruleset in which they were last looked at, and when."""
+        self._standing = False
+        """The table was as it was loaded, when it was last read."""
+        self._losses: deque[float] = deque(maxlen=REPAIRS)
+        self._complained = -inf
+        self._trouble: KernelError | None = None
+        """Why there is no table."""
+        self._loading: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What `status` says of it."""
+        return () if self._trouble is None else (_told(self._trouble),)
+
+    def follow(self, wanted: CountFlows) -> None:
+        """Count these from now on, and nothing else."""
+        if wanted == self._wanted:
+            return
+        self._wanted, self._names = wanted, nft.names(wanted.taps)
+        for tap in wanted.taps:
+            if not nft.countable(tap.interface):
+                self._say("warning", f"the flows of {tap.interface} cannot be counted: nft does not take its name")
+        self._load()
+
+    def read(self) -> Counted:
+        """What was counted until now: nothing while a table is being loaded."""
+        if self._trouble is not None:
+            return self._of_interfaces()
+        if not self._standing or self._counters is None:
+            return NOTHING
+        try:
+            reading = self._counters.read()
+            self._standing = self._whole(reading)
+        except KernelError as error:
+            self._give_up(error)
+            return self._of_interfaces()
+        if not self._standing:
+            self._lost()
+            return NOTHING
+        return Counted(_counted(reading.counts, self._names))
+
+    def close(self) -> None:
+        """Count no more; the table stays."""
+        if self._loading is not None:
+            self._loading.cancel()
+        self._cancel_retry()
+        for open_ in (self._counters, self._links):
+            if open_ is not None:
+                open_.close()
+        self._standing = False
+
+    # --- the table ---------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Unless it is under way: then what is wanted by now comes next."""
+        if self._loading is None:
+            self._loading = self._loop.create_task(self._load_wanted())
+            self._loading.add_done_callback(_ended)
+
+    async def _load_wanted(self) -> None:
+        self._cancel_retry()
+        try:
+            while not self._standing or self._loaded != self._wanted:
+                await self._load_once(self._wanted)
+        except KernelError as error:
+            self._give_up(error)
+        finally:
+            self._loading = None  # in this moment: what is wanted from the next one on is loaded by another
+
+    async def _load_once(self, wanted: CountFlows) -> None:
+        nft.require()
+        if self._counters is None:
+            self._counters = Counters(nft.TABLE, nft.MARKER, nft.COMMENT.encode())
+        if self._counters.standing() is Standing.FOREIGN:
+            what = f"the nftables table {nft.TABLE.family} {nft.TABLE.name} is somebody else's"
+            raise KernelError(what, "give it another name")
+        await asyncio.to_thread(nft.load, wanted)
+        self._rules, self._seen = self._counters.rules(), self._counters.read().generation
+        self._loaded, self._standing, self._looked = wanted, True, self._loop.time()
+        if self._trouble is not None:
+            self._trouble = None
+            self._say("kernel", "flows are counted by nftables again")
+
+    def _whole(self, reading: Reading) -> bool:
+        """Whether our table is as we made it. Raises KernelError."""
+        if nft.MARKER not in reading.counts:
+            return False
+        now = self._loop.time()
+        if reading.generation == self._seen or now < self._looked + LOOK or self._loading is not None:
+            return True
+        self._seen, self._looked = reading.generation, now
+        return self._counters is not None and self._counters.rules() == self._rules
+
+    def _lost(self) -> None:
+        """Somebody removed it (`flush ruleset`) or a part of it: it is loaded again."""
+        now = self._loop.time()
+        what = f"somebody removed rules or all of the nftables table {nft.TABLE.family} {nft.TABLE.name}"
+        if len(self._losses) == REPAIRS and now < self._losses[0] + WINDOW:
+            self._losses.clear()
+            self._give_up(KernelError(f"{what}, again and again", "let it alone: delete only tables of your own"))
+            return
+        self._losses.append(now)
+        if now >= self._complained + AGAIN:
+            self._complained = now
+            self._say("kernel", f"{what}; loading it again")
+        self._load()
+
+    # --- without it --------------------------------------------------------------------------------------------------
+
+    def _give_up(self, error: KernelError) -> None:
+        """For a while; said when it is another reason than before."""
+        self._standing = False
+        self._cancel_retry()
+        if self._trouble is None or str(self._trouble) != str(error):
+            self._say("warning", _told(error))
+        self._trouble = error
+        self._retry = self._loop.call_later(AGAIN, self._load)
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _of_interfaces(self) -> Counted:
+        try:
+            if self._links is None:
+                self._links = Netlink()
+            found = interfaces.passed(self._links)
+        except KernelError:  # the reader says that the kernel cannot be asked
+            return Counted({}, weak=True)
+        return Counted(dict(_passed(self._wanted.taps, found)), weak=True)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """What nobody expected is the loop's to tell."""
+    if not task.cancelled():
+        task.result()
+
+
+def _told(error: KernelError) -> str:
+    return f"{WEAKER}, since {error} ({error.hint or nft.NEEDS})"
+
+
+def _counted(counts: Mapping[str, Count], names: nft.Names) -> dict[tuple[str, Family], Counts]:
+    """By interface and family; those whose table is still to come are left out."""
+    found: dict[tuple[str, Family], Counts] = {}
+    for key, (one, two, three) in names.items():
+        with suppress(KeyError):
+            received, sent, fresh = counts[one], counts[two], counts[three]
+            found[key] = Counts(received.packets, sent.packets, fresh.packets, sent.bytes + fresh.bytes, received.bytes)
+    return found
+
+
+def _passed(
+    taps: tuple[Tap, ...], found: Mapping[int, interfaces.Passed]
+) -> Iterator[tuple[tuple[str, Family], Counts]]:
+    for tap in taps:
+        with suppress(OSError, KeyError):  # there is no such interface now
+            what = found[socket.if_nametoindex(tap.interface)]
+            for family in FAMILIES:
+                yield (
+                    (tap.interface, family),
+                    Counts(what.received_packets, 0, what.sent_packets, what.sent_bytes, what.received_bytes),
+                )
