@@ -15,7 +15,7 @@ from failover.config import Config
 from failover.core.brownout import P1
 from failover.core.lane import Lane
 from failover.core.operator import expire
-from failover.core.policy import Candidate, Situation, Will, carried, objection, ruling
+from failover.core.policy import Candidate, Situation, Will, carried, hardly_better, objection, ruling
 from failover.core.record import RTT_FACTOR_HIGH
 from failover.core.verdicts import LOST
 from failover.model import Decision, Reason, Verdict
@@ -84,7 +84,7 @@ def _numbers(now: float, lane: Lane) -> dict[str, float]:
         **heard,
         "unanswered_probes": health.unanswered(),
         "doubt_after_seconds": health.doubt_after(),
-        "conviction_after_seconds": health.conviction_after(),
+        "conviction_after_seconds": health.detection.conviction,
         "hold_down_seconds": lane.standing.wait,
     }
 
@@ -98,6 +98,8 @@ def _why_not(situation: Situation, candidate: Candidate) -> str:
         return f"is not {use}, which the operator uses"
     if not candidate.proven:
         return "has not answered its newest probe, or too long ago"
+    if here is not None and here.verdict is Verdict.DEGRADED and (against := hardly_better(here, candidate)):
+        return f"{against} than {here.name}" if against.startswith("takes") else against
     if here is not None and here.preference < candidate.preference:
         return f"comes after {here.name}"
     return f"is not gone to as long as {here.name} is {here.verdict}" if here is not None else "comes after others"
@@ -164,10 +166,21 @@ def _falls(situation: Situation, here: Candidate, lane: Lane, config: Config) ->
         doubtful = _with(situation, here, Verdict.DOUBTFUL)
         yield f"when {name} is silent for {lane.health.doubt_after():.2f} s, and two targets unanswered", doubtful
     if here.verdict is Verdict.UP:
-        degraded = _with(situation, here, Verdict.DEGRADED)
-        bounds = f"loses {P1 * 100:g} % of its probes, or takes {RTT_FACTOR_HIGH:g} times as long as usual"
-        yield f"when {name} {bounds}", degraded
+        yield from _degrades(situation, here, lane)
     yield from _is_convicted(situation, here, config)
+
+
+def _degrades(situation: Situation, here: Candidate, lane: Lane) -> Iterator[Case]:
+    """Its brownouts; in one line where they lead to the same."""
+    limit = lane.health.record.slow_from()
+    lossy = _with(situation, replace(here, lossy=True), Verdict.DEGRADED)
+    slow = _with(situation, replace(here, slow=True, rtt=limit), Verdict.DEGRADED)
+    loses, takes = f"loses {P1 * 100:g} % of its probes", f"takes {RTT_FACTOR_HIGH:g} times as long as usual"
+    if _effect(lossy) == _effect(slow):
+        yield f"when {here.name} {loses}, or {takes}", lossy
+    else:
+        yield f"when {here.name} {loses}", lossy
+        yield f"when {here.name} {takes}", slow
 
 
 def _is_convicted(situation: Situation, candidate: Candidate, config: Config) -> Iterator[Case]:
@@ -202,14 +215,15 @@ def _first(cases: Iterable[Case]) -> Iterator[Case]:
 
 def _with(situation: Situation, candidate: Candidate, verdict: Verdict, due: float = inf) -> Situation:
     """The same, but for one uplink's verdict."""
-    other = replace(
-        candidate,
-        verdict=verdict,
-        due=due,
-        proven=verdict is Verdict.UP,
-        cause=Reason.CONVICTION,
-    )
-    return replace(situation, listed=[other if c is candidate else c for c in situation.listed])
+    before = _mended(candidate) if verdict is Verdict.UP and candidate.verdict is not Verdict.UP else candidate
+    other = replace(before, verdict=verdict, due=due, proven=verdict is Verdict.UP, cause=Reason.CONVICTION)
+    return replace(situation, listed=[other if c.name == candidate.name else c for c in situation.listed])
+
+
+def _mended(candidate: Candidate) -> Candidate:
+    """Without loss, and as quick as can be where that is not known."""
+    rtt = 0.0 if candidate.slow or candidate.rtt is None else candidate.rtt
+    return replace(candidate, rtt=rtt, slow=False, lossy=False, loss_evidence=0.0)
 
 
 def _outcome(then: Situation) -> Decision:

@@ -16,6 +16,13 @@ from failover.model import Decision, Reason, Verdict
 
 PROOF_AGE: Final = 90.0
 """Seconds for which a standby's last answer is proof (DESIGN §3)."""
+RTT_MARGIN: Final = 0.010
+RTT_SHARE: Final = 2 / 3
+"""A slow uplink is left for one that is quicker by so many seconds at least, and takes at most this share of its time:
+either margin alone would move traffic for nothing, the one between slow links and the other between quick ones."""
+EVIDENCE_CLEAR: Final = 0.5
+"""A lossy uplink is left for one with at most this share of the evidence that makes one lossy (`brownout.py`): a little
+more than two losses on end."""
 
 _CLASS: Final = {
     Verdict.UP: 0,
@@ -62,6 +69,14 @@ class Candidate:
     """For a lost one: how."""
     pardoned: bool = False
     """The operator's word pays what it owes as soon as it is healthy."""
+    rtt: float | None = 0.0
+    """Its usual round trip of late, seconds; None: not measured, and then it is not known to be quick."""
+    slow: bool = False
+    """Degraded by latency."""
+    lossy: bool = False
+    """Degraded by loss."""
+    loss_evidence: float = 0.0
+    """How near a brownout by loss it is, 0-1."""
 
     @property
     def convicted(self) -> bool:
@@ -174,6 +189,23 @@ def objection(situation: Situation, candidate: Candidate) -> str:
     return "is in its hold-down" if candidate.due > situation.now else ""
 
 
+def hardly_better(here: Candidate, other: Candidate) -> str:
+    """What keeps new flows of a degraded uplink from another one that is up, as `loses too`; empty if nothing does."""
+    clean = here.lossy and other.loss_evidence <= EVIDENCE_CLEAR
+    if clean or (here.slow and _quicker(here, other)) or not (here.lossy or here.slow):
+        return ""
+    if not here.slow:
+        return "loses too"
+    return "takes hardly less time" if other.rtt is not None else "has no known round trip"
+
+
+def _quicker(here: Candidate, other: Candidate) -> bool:
+    """By both margins."""
+    if here.rtt is None or other.rtt is None:
+        return False
+    return other.rtt <= min(here.rtt - RTT_MARGIN, here.rtt * RTT_SHARE)
+
+
 # --- the rules -------------------------------------------------------------------------------------------------------
 
 
@@ -226,13 +258,18 @@ def _doubt(situation: Situation) -> Ruling | None:
 
 
 def _degraded(situation: Situation) -> Ruling | None:
-    """Not to an uplink that owes a hold-down after a conviction."""
+    """Only for what is clearly better, or would be returned to anyway; not for one that owes after a conviction."""
     here = situation.here
     if here is None or here.verdict is not Verdict.DEGRADED:
         return None
-    free = (c for c in situation.willing if not c.convicted or c.due <= situation.now)
-    best = next((c for c in free if _answers(c)), None)
+    free = (c for c in situation.willing if _answers(c) and (not c.convicted or c.due <= situation.now))
+    best = next((c for c in free if not hardly_better(here, c) or _preferred(situation, here, c)), None)
     return _left(here, best, Reason.DEGRADED) or _stays(here, f"{here.name} {here.text}, and no other uplink is better")
+
+
+def _preferred(situation: Situation, here: Candidate, other: Candidate) -> bool:
+    """Whether traffic would return there if all were well here."""
+    return other.due <= situation.now and _wish(other, situation.will) < _wish(here, situation.will)
 
 
 def _unknown(situation: Situation) -> Ruling | None:
@@ -355,4 +392,6 @@ def _numbers(situation: Situation, left: str | None, taken: str | None) -> dict[
     numbers = dict(left_behind.numbers()) if left_behind else {}
     if taker and taker.heard_ago < inf:
         numbers["standby_proven_seconds"] = taker.heard_ago
+    if left_behind and left_behind.slow and taker and taker.rtt is not None:
+        numbers["standby_rtt_seconds"] = taker.rtt
     return numbers
