@@ -7,16 +7,18 @@ from contextlib import closing
 from pathlib import Path
 
 from failover.core.diff import removal
-from failover.facts import OperationResult
+from failover.facts import Operation, OperationResult, Verb
+from failover.kernel import nft
+from failover.kernel.counters import Counters, Standing
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
 from failover.model import KernelError
 
 
 def clean_up(ledgers: Iterable[Path]) -> Iterator[OperationResult | KernelError]:
-    """Remove every route and rule of ours and put back the sysctls noted in these files; what each operation came to,
-    and what kept any from being done."""
-    for step in (_remove_ours, *(Ledger(path).restore for path in dict.fromkeys(ledgers))):
+    """Remove every route, rule and table of ours and put back the sysctls noted in these files; what each operation
+    came to, and what kept any from being done."""
+    for step in (_remove_ours, _remove_table, *(Ledger(path).restore for path in dict.fromkeys(ledgers))):
         try:
             yield from step()
         except KernelError as error:
@@ -26,3 +28,19 @@ def clean_up(ledgers: Iterable[Path]) -> Iterator[OperationResult | KernelError]
 def _remove_ours() -> Iterable[OperationResult]:
     with closing(Kernel()) as kernel:
         return kernel.apply(removal(kernel.read()))
+
+
+def _remove_table() -> Iterable[OperationResult]:
+    """What counts flows; another table of its name stays."""
+    if not _has_table():
+        return ()
+    nft.remove()
+    return (OperationResult(Operation(Verb.DELETE, nft.TABLE)),)
+
+
+def _has_table() -> bool:
+    try:
+        with closing(Counters()) as counters:
+            return counters.standing() is Standing.OURS
+    except KernelError:  # a kernel that does not know nf_tables has no table
+        return False

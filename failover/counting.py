@@ -120,7 +120,7 @@ class Counting:
     async def _load_once(self, wanted: CountFlows) -> None:
         nft.require()
         if self._counters is None:
-            self._counters = Counters(nft.TABLE, nft.MARKER, nft.COMMENT.encode())
+            self._counters = Counters()
         if self._counters.standing() is Standing.FOREIGN:
             what = f"the nftables table {nft.TABLE.family} {nft.TABLE.name} is somebody else's"
             raise KernelError(what, "give it another name")

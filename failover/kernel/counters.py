@@ -11,8 +11,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from failover.facts import Table
 from failover.kernel.netlink import Netlink
+from failover.kernel.nft import COMMENT, MARKER, TABLE
 from failover.kernel.wire import attribute, attributes, garbled, unpack
 
 NETLINK_NETFILTER: Final = 12
@@ -38,6 +38,10 @@ _U64: Final = struct.Struct("!Q")
 _ATTRIBUTE_HEAD: Final = 4
 """Bytes."""
 _INET: Final = _HEAD.pack(NFPROTO_INET, 0, 0)
+_NAME: Final = TABLE.name.encode() + b"\0"
+_WORD: Final = COMMENT.encode()
+_KIND: Final = attribute(NFTA_OBJ_TYPE, struct.pack("!I", NFT_OBJECT_COUNTER))
+_ASKED: Final = _INET + attribute(NFTA_OBJ_TABLE, _NAME) + _KIND
 
 
 class Standing(enum.Enum):
@@ -75,14 +79,10 @@ class _Place(NamedTuple):
 
 
 class Counters:
-    """Those of one table in the thread's network namespace; KernelError where nf_tables cannot be asked."""
+    """Those in the thread's network namespace; KernelError where nf_tables cannot be asked."""
 
-    def __init__(self, table: Table, marker: str, word: bytes) -> None:
-        """The table is ours where it has a counter of the name `marker` whose comment has that word in it."""
+    def __init__(self) -> None:
         self._netlink = Netlink(NETLINK_NETFILTER)
-        self._table, self._marker, self._word = table.name.encode() + b"\0", marker, word
-        kind = attribute(NFTA_OBJ_TYPE, struct.pack("!I", NFT_OBJECT_COUNTER))
-        self._asked = _INET + attribute(NFTA_OBJ_TABLE, self._table) + kind
         self._places: list[_Place] = []
         """Of the last reading: most are the same in the next one, and to look there is ten times as quick."""
 
@@ -92,7 +92,7 @@ class Counters:
 
     def read(self) -> Reading:
         """All of them, out of one state."""
-        bodies = self._netlink.dump(NFT_MSG_GETOBJ, self._asked).bodies
+        bodies = self._netlink.dump(NFT_MSG_GETOBJ, _ASKED).bodies
         counts: dict[str, Count] = {}
         if len(bodies) != len(self._places):
             self._places = [_place(body) for body in bodies]
@@ -105,17 +105,17 @@ class Counters:
         return Reading(counts, unpack(_HEAD, bodies[0], "counter")[2] if bodies else 0)
 
     def standing(self) -> Standing:
-        """Whether there is such a table, and whose."""
+        """Whether there is such a table, and whose: ours has a counter MARKER with our COMMENT."""
         tables = self._netlink.dump(NFT_MSG_GETTABLE, _INET).bodies
-        if not any((NFTA_TABLE_NAME, self._table) in attributes(body, _HEAD.size) for body in tables):
+        if not any((NFTA_TABLE_NAME, _NAME) in attributes(body, _HEAD.size) for body in tables):
             return Standing.ABSENT
-        counters = self._netlink.dump(NFT_MSG_GETOBJ, self._asked).bodies
-        ours = any(self._word in _comment(body) for body in counters if _name(body) == self._marker)
+        counters = self._netlink.dump(NFT_MSG_GETOBJ, _ASKED).bodies
+        ours = any(_WORD in _comment(body) for body in counters if _name(body) == MARKER)
         return Standing.OURS if ours else Standing.FOREIGN
 
     def rules(self) -> tuple[bytes, ...]:
         """The rules of the table as the kernel tells them: the same as long as nobody has changed one."""
-        asked = _INET + attribute(NFTA_RULE_TABLE, self._table)
+        asked = _INET + attribute(NFTA_RULE_TABLE, _NAME)
         return tuple(body[_HEAD.size :] for body in self._netlink.dump(NFT_MSG_GETRULE, asked).bodies)
 
 

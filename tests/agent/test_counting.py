@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from failover.cleanup import clean_up
 from failover.counting import REPAIRS, Counting
-from failover.facts import Counts, Tap
+from failover.facts import Counts, Operation, OperationResult, Tap, Verb
 from failover.kernel import nft
 from failover.model import FAMILIES, Family
 from failover.seam import Counted, CountFlows
@@ -357,3 +358,19 @@ def test_a_reading_takes_no_longer_than_it_may(road: Road) -> None:
         assert min(taken) < 0.0002
 
     play(road, scene)
+
+
+def test_cleanup_removes_our_table_and_no_other(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign(road, "inet theirs", chain("input", "filter", "accept"))
+    theirs = in_van(road, "nft", "list", "ruleset")
+    with road.van.entered():
+        nft.load(WANTED)
+        monkeypatch.setattr("failover.kernel.nft.PATH", "/nowhere")
+        (refusal,) = clean_up([])
+        assert (str(refusal), getattr(refusal, "hint", "")) == ("nft is not installed", "install the package nftables")
+        monkeypatch.undo()
+        assert list(clean_up([])) == [OperationResult(Operation(Verb.DELETE, nft.TABLE))]
+        assert in_van(road, "nft", "list", "ruleset") == theirs
+        foreign(road, "inet failover", "counter probes { }")
+        assert list(clean_up([])) == []
+    assert "counter probes" in in_van(road, "nft", "list", "ruleset")

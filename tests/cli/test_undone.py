@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from failover.cli.undone import Undone
-from failover.facts import Operation, OperationResult, Route, RouteKind, Rule, RuleAction, Sysctl, Verb
+from failover.facts import Operation, OperationResult, Route, RouteKind, Rule, RuleAction, Sysctl, Table, Verb
 from failover.model import Family, KernelError
 
 V4 = Family.IPV4
 
 
-def undone(*items: Route | Rule | Sysctl, error: str | None = None) -> Undone:
+def undone(*items: Route | Rule | Sysctl | Table, error: str | None = None) -> Undone:
     found = Undone()
     verbs = [Verb.SET if isinstance(item, Sysctl) else Verb.DELETE for item in items]
     found.extend(OperationResult(Operation(verb, item), error) for verb, item in zip(verbs, items, strict=True))
@@ -35,6 +35,7 @@ def test_every_line_tells_one_thing_from_another() -> None:
         Rule(V4, 15540, RuleAction.PROHIBIT, destination="10.0.0.0/8", invert=True, oif="wg0"),
         Rule(V4, 15580, table=15500, iif="lo"),
         Sysctl("net/ipv4/conf/wwan0/rp_filter", "1"),
+        Table("inet", "failover"),
     )
     assert list(undone(*items).lines()) == [
         "delete ipv4 default route, metric 1, table 15500, via 192.0.2.1 dev lo",
@@ -48,7 +49,8 @@ def test_every_line_tells_one_thing_from_another() -> None:
         "delete ipv4 rule 15540, not to 10.0.0.0/8 oif wg0 prohibit",
         "delete ipv4 rule 15580, iif lo lookup 15500",
         "set sysctl net/ipv4/conf/wwan0/rp_filter = 1",
-        "11 removed or put back",
+        "delete nftables table inet failover",
+        "12 removed or put back",
     ]
 
 

@@ -183,7 +183,7 @@ class Counted:
         } | {nft.MARKER: nft.MARKER}
         with road.van.entered():
             nft.load(wanted)
-            self.counters = Counters(nft.TABLE, nft.MARKER, nft.COMMENT.encode())
+            self.counters = Counters()
         self._before = self._read()
 
     def _read(self) -> Mapping[str, int]:

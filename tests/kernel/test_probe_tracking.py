@@ -158,7 +158,7 @@ def test_the_rules_are_the_same_until_somebody_changes_them(road: Road, counted:
 def test_a_reading_is_right_after_the_table_was_made_anew(road: Road, counted: Counted) -> None:
     """The places of the numbers are remembered: those of another table must not be taken for them."""
     with road.van.entered():
-        theirs = Counters(nft.TABLE, nft.MARKER, nft.COMMENT.encode())
+        theirs = Counters()
         names = sorted(theirs.read().counts)
         nft.load(CountFlows(TAPS[::-1], MASK))
     road.ping(V4, 2)
