@@ -81,6 +81,7 @@ def _numbers(now: float, lane: Lane) -> dict[str, float]:
     heard = {} if health.last_heard is None else {"last_proven_seconds": now - health.last_heard}
     return {
         **health.numbers(now),
+        **health.record.signs(),
         **heard,
         "unanswered_probes": health.unanswered(),
         "doubt_after_seconds": health.doubt_after(),
@@ -99,7 +100,7 @@ def _why_not(situation: Situation, candidate: Candidate) -> str:
     if not candidate.proven:
         return "has not answered its newest probe, or too long ago"
     if here is not None and here.verdict is Verdict.DEGRADED and (against := hardly_better(here, candidate)):
-        return f"{against} than {here.name}" if against.startswith("takes") else against
+        return against
     if here is not None and here.preference < candidate.preference:
         return f"comes after {here.name}"
     return f"is not gone to as long as {here.name} is {here.verdict}" if here is not None else "comes after others"
