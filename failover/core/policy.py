@@ -196,7 +196,7 @@ def hardly_better(here: Candidate, other: Candidate) -> str:
         return ""
     if not here.slow:
         return "loses too"
-    return "takes hardly less time" if other.rtt is not None else "has no known round trip"
+    return f"takes hardly less time than {here.name}" if other.rtt is not None else "has no known round trip"
 
 
 def _quicker(here: Candidate, other: Candidate) -> bool:

@@ -253,6 +253,15 @@ class Record:
         """Median of the last steady round-trip times, seconds."""
         return median(self._rtts) if self._rtts else None
 
+    def signs(self) -> dict[str, float]:
+        """What else tells of the link's quality, as far as there is any; units in the names."""
+        signs = {
+            "loss_evidence_ratio": self.loss_evidence(),
+            "silences_buffered_count": self.stalls.buffered,
+            "silences_lost_count": self.stalls.broken,
+        }
+        return {name: value for name, value in signs.items() if value}
+
     def brownout_text(self) -> str:
         """What the brownout rests on, as `7 of 50 probes lost, 12 of 80 segments sent again, rtt 30 ms`."""
         (lost, count), (again, segments) = self.loss(), self.walk.count((_TRAFFIC,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pytest
@@ -109,6 +110,21 @@ def test_the_users_own_requests_are_evidence_that_no_probe_excuses() -> None:
         feed(seen, [False] * 4)
     assert seen.lossy
     assert seen.brownout_text() == "0 of 20 probes lost, 20 of 40 segments sent again"
+
+
+def test_signs_are_told_as_far_as_there_are_any() -> None:
+    seen = record()
+    assert seen.signs() == {}
+    feed(seen, [False] * 5 + [True])
+    seen.silence_over(3.0, 4, 0)
+    assert seen.signs() == {
+        "loss_evidence_ratio": pytest.approx(math.log(0.2 / 0.03) / 8),
+        "silences_buffered_count": 1,
+    }
+    feed(seen, [True, False] * 20, "AB")
+    seen.silence_over(3.0, 0, 4)
+    seen.clear()
+    assert seen.signs() == {"silences_buffered_count": 1, "silences_lost_count": 1}
 
 
 def test_nothing_reported_is_no_evidence() -> None:
