@@ -112,7 +112,7 @@ def _aged(memory: Memory) -> Memory:
         use_seconds=left,
         drained=memory.drained[:SLOTS_MAX],
         debts=tuple(debts),
-        allowances=tuple(replace(one, left=_span(one.left, inf)) for one in memory.allowances[:SLOTS_MAX]),
+        allowances=memory.allowances[:SLOTS_MAX],
         age=0.0,
     )
 

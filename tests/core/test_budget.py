@@ -222,6 +222,15 @@ def test_a_heavy_probe_that_cannot_be_paid_does_not_come_and_go_in_words() -> No
     assert seen.count(True) == len(seen)
 
 
+def test_the_heaviest_that_was_refused_is_what_has_to_be_there_again() -> None:
+    budget = usual(RESERVE * DEEP, active=True)
+    for weight in (500_000, PING):
+        assert not budget.affords(0.0, weight, doubt=False)
+    rate = 30_000_000 / MONTH
+    assert budget.exhausted(499_000 / rate)
+    assert not budget.exhausted(501_000 / rate + HOUR)
+
+
 # --- over a restart --------------------------------------------------------------------------------------------------
 
 
