@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tests.bench import people, road, scraping, virtual
+from tests.bench.peers import bench as peers
 from tests.bench.report import Figure, draw
 
 Play = Callable[[argparse.Namespace], list[Figure]]
@@ -22,7 +23,10 @@ PLAYS: Final[Mapping[str, Play]] = {
     "status": lambda arguments: [people.status(arguments.runs)],
     "scrape": lambda arguments: scraping.scrape(times=5 * arguments.runs),
     "growth": lambda _: people.growth(),
+    "peers": lambda arguments: peers.bench(arguments.runs, arguments.seconds),
 }
+WHEN_ASKED: Final = ("peers",)
+"""What takes an hour and more is played only when named."""
 
 
 def main() -> int:
@@ -32,7 +36,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=PLAYS)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    figures = [figure for name in arguments.only or PLAYS for figure in PLAYS[name](arguments)]
+    names = arguments.only or [name for name in PLAYS if name not in WHEN_ASKED]
+    figures = [figure for name in names for figure in PLAYS[name](arguments)]
     if arguments.json:
         json.dump([figure.document() for figure in figures], sys.stdout, indent=2)
         print()

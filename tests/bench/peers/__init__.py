@@ -1,0 +1,1 @@
+"""Other people's failover on the same lab: what each costs, how long its users wait, and the ratio to ours."""

@@ -1,0 +1,19 @@
+"""`python -m tests.bench --only peers`: who is installed is played, who is not is named."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench.peers.play import CONDITIONS, play
+from tests.bench.peers.ranks import EVERYONE
+from tests.bench.peers.table import figures, markdown
+from tests.bench.report import Figure
+
+
+def bench(runs: int, seconds: float) -> list[Figure]:
+    """All figures; the README's table goes to stderr. `seconds`: how long bytes at rest are counted."""
+    present = [peer for peer in EVERYONE if peer.installed]
+    missing = [peer for peer in EVERYONE if not peer.installed]
+    results = play(present, CONDITIONS, runs, seconds)
+    print(markdown(results, present, missing), file=sys.stderr)
+    return figures(results, present, missing)
