@@ -116,3 +116,6 @@ def features(_case: Case) -> Remarks:
     for refusal in outcome["refused"]:
         mend = "it needs IP_MULTIPLE_TABLES, IPV6_MULTIPLE_TABLES and FIB_RULES, of Linux 4.20 or newer"
         yield failure(f"the kernel refuses {refusal}", mend)
+    if outcome["uncounted"]:
+        why, mend = outcome["uncounted"]
+        yield warning(f"flows cannot be counted, only interfaces, which makes detection weaker: {why}", mend)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +11,8 @@ from failover.core.plan import ours
 from failover.doctor.case import Case, Ground
 from failover.doctor.finding import Remarks, failure, note, warning
 from failover.doctor.machine import AS_ROOT
+from failover.doctor.ruleset import listed, statements
 
-NFT_PATH: Final = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
-NFT_SECONDS: Final = 2.0
-NFT_BYTES: Final = 16 << 20
 LEGACY: Final = tuple(Path(f"/proc/self/net/{name}") for name in ("ip_tables_names", "ip6_tables_names"))
 """The tables of iptables-legacy, one per line; root alone may read them."""
 OTHER_BITS: Final = "let it use other bits, or give failover others with kernel.fwmark_mask"
@@ -35,16 +30,16 @@ def rules(ground: Ground) -> Remarks:
 
 def firewall(case: Case) -> Remarks:
     """What the nftables ruleset, and iptables over it, write into the mark of packets and connections."""
-    listed = _listed()
-    if isinstance(listed, str):
-        yield note(f"not looked at: {listed}", "" if os.geteuid() == 0 else AS_ROOT)
+    objects = listed()
+    if isinstance(objects, str):
+        yield note(f"not looked at: {objects}", "" if os.geteuid() == 0 else AS_ROOT)
         return
     mask = case.config.fwmark_mask
-    for where, key, value in _writes(listed):
+    for where, key, value in _writes(objects):
         if value & mask:
             text = f"{where} sets bits {value & mask:#x} of our mask {mask:#x} in the {key} mark"
             yield failure(text, OTHER_BITS) if key == "packet" else warning(text, OTHER_BITS)
-    hidden = [where for where, part in _statements(listed, "xt") if not isinstance(part, dict) or _marks(part)]
+    hidden = [where for where, part in statements(objects, "xt") if not isinstance(part, dict) or _marks(part)]
     if hidden:
         text = f"{len(hidden)} rules of iptables cannot be read, the first in {hidden[0]}: their marks are not known"
         yield note(text, "look for MARK and CONNMARK in `iptables-save`")
@@ -52,39 +47,9 @@ def firewall(case: Case) -> Remarks:
         yield note("iptables-legacy has a mangle table, which is not looked at", "see `iptables-legacy-save -t mangle`")
 
 
-def _listed() -> list[Any] | str:
-    """The objects of the ruleset, without the elements of its sets; or why not."""
-    nft = shutil.which("nft", path=NFT_PATH)
-    if nft is None:
-        return "nft is not installed"
-    argv = [nft, "--json", "--terse", "list", "ruleset"]
-    try:
-        done = subprocess.run(argv, capture_output=True, timeout=NFT_SECONDS, check=False)
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"nft: {error}"
-    if done.returncode or len(done.stdout) > NFT_BYTES:
-        return "nft may not list the ruleset" if done.returncode else "the ruleset is too large"
-    try:
-        found = json.loads(done.stdout).get("nftables", [])
-    except (ValueError, AttributeError):
-        return "nft does not answer in JSON"
-    return found if isinstance(found, list) else []
-
-
-def _statements(listed: list[Any], kind: str) -> Iterator[tuple[str, Any]]:
-    """(chain in words, statement) of that kind, in every rule."""
-    for item in listed:
-        rule = item.get("rule") if isinstance(item, dict) else None
-        if isinstance(rule, dict):
-            where = " ".join(str(rule.get(key, "?")) for key in ("family", "table", "chain"))
-            for statement in rule.get("expr") or ():
-                if isinstance(statement, dict) and kind in statement:
-                    yield f"nft chain {where}", statement[kind]
-
-
-def _writes(listed: list[Any]) -> Iterator[tuple[str, str, int]]:
+def _writes(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str, int]]:
     """(chain, `packet` or `connection`, bits that may be set) of every write to a mark (libnftables-json(5))."""
-    for where, mangle in _statements(listed, "mangle"):
+    for where, mangle in statements(objects, "mangle"):
         key = mangle.get("key") if isinstance(mangle, dict) else None
         for kind, name in (("meta", "packet"), ("ct", "connection")):
             if isinstance(key, dict) and isinstance(key.get(kind), dict) and key[kind].get("key") == "mark":

@@ -1,7 +1,8 @@
 """Whether this kernel takes what the agent writes: laid once in an empty network namespace, by a process of its own.
 
 Run as `python -m failover.doctor.trial`; prints one JSON object: `untried` (why not, or empty), `ipv6` (whether there
-is any), `refused` (what, and the kernel's words). The routing of the machine is not touched.
+is any), `refused` (what, and the kernel's words), `uncounted` (why flows cannot be counted, and the mend; or nothing).
+The routing of the machine is not touched.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from failover.config import Config
 from failover.core.diff import diff
 from failover.core.plan import plan
 from failover.core.uplinks import resolve
-from failover.facts import TABLE_MAIN, Address, Facts, Link, Operation, Route, Rule, Sysctl
+from failover.facts import TABLE_MAIN, Address, Facts, Link, Operation, Route, Rule, Sysctl, Tap
+from failover.kernel import nft
 from failover.kernel.kernel import Kernel
-from failover.model import FAMILIES, FailoverError, Family
+from failover.model import FAMILIES, FailoverError, Family, KernelError
+from failover.seam import CountFlows
 from failover.wording import describe
 
 CLONE_NEWUSER: Final = 0x10000000
@@ -60,6 +63,16 @@ def refused(families: tuple[Family, ...]) -> list[str]:
     return said if LINKDOWN.exists() else [*said, "ignore_routes_with_linkdown: it has no such sysctl"]
 
 
+def uncounted(families: tuple[Family, ...]) -> list[str]:
+    """Why nftables does not count flows in this namespace, and the mend; nothing where it does."""
+    taps = (Tap("lo", tuple(f"{OWN[family]}/{family.bits}" for family in families)),)
+    try:
+        nft.load(CountFlows(taps, Config().fwmark_mask))
+    except KernelError as error:
+        return [str(error), error.hint]
+    return []
+
+
 def enter_empty_namespace() -> None:
     """A network namespace with nothing but a loopback that is up; OSError where that is not allowed."""
     user = os.geteuid()
@@ -76,15 +89,16 @@ def enter_empty_namespace() -> None:
 def main() -> None:
     """One trial."""
     families = FAMILIES if SIX.exists() else (Family.IPV4,)
-    untried, found = "", []
+    untried, found, blind = "", list[str](), list[str]()
     try:
         enter_empty_namespace()
-        found = refused(families)
+        found, blind = refused(families), uncounted(families)
     except OSError as error:
         untried = f"no network namespace for the trial: {error.strerror}"
     except FailoverError as error:
         untried = str(error)
-    json.dump({"untried": untried, "ipv6": Family.IPV6 in families, "refused": found}, sys.stdout)
+    outcome = {"untried": untried, "ipv6": Family.IPV6 in families, "refused": found, "uncounted": blind}
+    json.dump(outcome, sys.stdout)
 
 
 if __name__ == "__main__":

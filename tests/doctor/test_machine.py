@@ -152,7 +152,7 @@ def test_an_ordinary_user_may_try_it_too(patient: Patient, uid: int) -> None:
     """In a user namespace of its own, of which it is root: one of the rules is about root."""
     lowered = ORDINARY.replace("54321", str(uid)) + DUMPABLE + "from failover.doctor import trial\ntrial.main()\n"
     done = patient.run(code=lowered)
-    assert json.loads(done.stdout) == {"untried": "", "ipv6": True, "refused": []}, done
+    assert json.loads(done.stdout) == {"untried": "", "ipv6": True, "refused": [], "uncounted": []}, done
 
 
 @as_root
@@ -192,6 +192,18 @@ def test_a_kernel_without_what_it_takes(patient: Patient) -> None:
     assert finding["level"] == "failure"
     assert "the kernel refuses ignore_routes_with_linkdown: it has no such sysctl" in finding["text"]
     assert "Linux 4.20" in finding["mend"]
+
+
+@as_root
+def test_a_machine_without_nft(patient: Patient) -> None:
+    """Detection is weaker, and what else nft would tell is not known."""
+    hide = 'mount --bind /dev/null "$(readlink -f "$(command -v nft)")" && exec "$@"'
+    found = patient.told("kernel features", "flow offload", first=("unshare", "--mount", "sh", "-c", hide, "sh"))
+    (finding,) = found["kernel features"]
+    assert finding["level"] == "warning"
+    assert finding["text"].endswith("which makes detection weaker: nft is not installed")
+    assert finding["mend"] == "install the package nftables"
+    assert [one["text"] for one in found["flow offload"]] == ["not looked at: nft is not installed"]
 
 
 @as_root
