@@ -1,6 +1,6 @@
 """What a link does to a packet, as pure arithmetic: loss, serialisation, delay. No clock, no socket; dice are given.
 
-A lane is one direction of one carrier's link for one family.
+A lane is one direction of one carrier's link for one family; the lanes of a direction share one wire.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Shape:
     """Chance that the packet after a lost one is lost too (a Gilbert channel); 0 = losses are independent."""
     rate: float = 0.0
     queue: int = 65536
-    """Bytes that may wait for the rate; more are dropped."""
+    """Bytes of both families that may wait for the rate; a packet that comes on top is dropped."""
     refuse: bool = False
     """Answer a lost packet with ICMP "administratively prohibited"."""
     full: float = 0.0
@@ -47,15 +47,23 @@ class Shape:
         return replace(self, **values)
 
 
+@dataclass(slots=True)
+class Wire:
+    """What a packet of a limited rate waits for."""
+
+    free_at: float = 0.0
+
+
 class Lane:
     """Decides for each packet in turn when it leaves the link, or that it never does."""
 
-    def __init__(self, shape: Shape, dice: random.Random) -> None:
+    def __init__(self, shape: Shape, dice: random.Random, wire: Wire | None = None) -> None:
+        """Without a wire that it shares it has one of its own."""
         self.shape = shape
         self.passed = self.dropped = self.bytes = 0
         self._dice = dice
+        self._wire = wire or Wire()
         self._in_burst = False
-        self._free_at = 0.0
         self._last_due = 0.0
         self._last_packet = -math.inf
 
@@ -88,8 +96,8 @@ class Lane:
         """When the last byte is on the wire, or None when the queue is full."""
         if not self.shape.rate:
             return now
-        start = max(now, self._free_at)
+        start = max(now, self._wire.free_at)
         if (start - now) * self.shape.rate + size > self.shape.queue:
             return None
-        self._free_at = start + size / self.shape.rate
-        return self._free_at
+        self._wire.free_at = start + size / self.shape.rate
+        return self._wire.free_at

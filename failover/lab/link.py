@@ -19,7 +19,7 @@ from typing import Any
 
 from failover.lab.control import Channel
 from failover.lab.frames import ETHERNET, refusal
-from failover.lab.lane import Lane, Shape
+from failover.lab.lane import Lane, Shape, Wire
 from failover.lab.nat import Nat
 from failover.lab.places import CARRIERS
 from failover.model import FAMILIES, Family
@@ -114,7 +114,8 @@ class Link:
             router, internet = _packet_socket(f"{carrier.name}-r"), _packet_socket(f"{carrier.name}-i")
             refusers = {family: pair[1] for family, pair in zip(FAMILIES, carrier.core, strict=True)}
             for name, entry, way_out in (("up", router, internet), ("down", internet, router)):
-                lanes = {family: Lane(Shape(), lane_dice(seed, carrier.name, name, family)) for family in FAMILIES}
+                wire, dice = Wire(), {family: lane_dice(seed, carrier.name, name, family) for family in FAMILIES}
+                lanes = {family: Lane(Shape(), dice[family], wire) for family in FAMILIES}
                 self._ways[carrier.name, name] = Direction(entry, way_out, lanes, refusers)
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:

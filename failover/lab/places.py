@@ -12,12 +12,18 @@ from typing import Final
 from failover.model import Family
 
 ECHO_PORT: Final = 7777
+DISCARD_PORT: Final = 9
+"""UDP and TCP: takes everything, says nothing (RFC 863)."""
+SOURCE_PORT: Final = 19
+"""TCP: sends without end (RFC 864), once it is told how fast and by which congestion control."""
 TARGETS: Final = {
     Family.IPV4: ("1.1.1.1", "8.8.8.8", "9.9.9.9"),
     Family.IPV6: ("2606:4700:4700::1111", "2001:4860:4860::8888", "2620:fe::fe"),
 }
 APP: Final = {Family.IPV4: "203.0.113.10", Family.IPV6: "2001:db8:ffff::10"}
 """The server that the van's user talks to; no target of the agent."""
+DEAD_SERVER: Final = {Family.IPV4: "203.0.113.66", Family.IPV6: "2001:db8:ffff::66"}
+"""Nobody's, beside it."""
 NEW_FLOW: Final = b"new flow"
 """What the user says in each of its new flows, and hears back."""
 NAMES: Final = {

@@ -1,4 +1,4 @@
-"""The servers of the lab's internet, as their own process: UDP and TCP echo, DNS, HTTP 204; and a portal's HTTP.
+"""The servers of the lab's internet, as their own process: echo, discard, bulk data, DNS, HTTP 204; a portal's HTTP.
 
 The kernel answers ICMP. Run by world.py as `python -m failover.lab.servers internet|walled` in that namespace.
 Control: `{"http": STATUS}` (0 = accept and say nothing), `{"dns": "answer|silent|nxdomain|servfail"}`; each request is
@@ -8,6 +8,7 @@ answered with the counts of what was asked so far.
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import sys
 from collections.abc import Callable
@@ -15,11 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from failover.lab.control import Channel
-from failover.lab.places import ECHO_PORT, NAMES, internet_addresses
+from failover.lab.places import APP, DISCARD_PORT, ECHO_PORT, NAMES, SOURCE_PORT, internet_addresses
 from failover.model import Family
 
 REQUEST_LIMIT = 8192
 REQUEST_SECONDS = 5.0
+BLOCK = bytes(65536)
+SO_MAX_PACING_RATE = 47
 PORTAL = "http://portal.invalid/login"
 
 
@@ -110,6 +113,24 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         await writer.drain()
 
 
+async def discard(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """TCP discard until the client closes."""
+    while await reader.read(65536):
+        pass
+
+
+async def source(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Asked with a line, `BYTES_PER_SECOND CONGESTION_CONTROL`, it sends until the client closes."""
+    async with asyncio.timeout(REQUEST_SECONDS):
+        rate, congestion = (await reader.readline()).split()
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion)
+    connection.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, int(rate))
+    while True:
+        writer.write(BLOCK)
+        await writer.drain()
+
+
 def dns_over_tcp(manners: Manners) -> Handler:
     """One DNS question with a length in front, RFC 1035 4.2.2."""
 
@@ -153,7 +174,11 @@ async def _internet(manners: Manners) -> None:
     for address in internet_addresses():
         await loop.create_datagram_endpoint(lambda: Datagrams(lambda data: data), (address, ECHO_PORT))
         await loop.create_datagram_endpoint(lambda: Datagrams(lambda data: dns_answer(data, manners)), (address, 53))
+    for address in APP.values():
+        await loop.create_datagram_endpoint(lambda: Datagrams(lambda _: None), (address, DISCARD_PORT))
     await _listen(echo, ECHO_PORT)
+    await _listen(discard, DISCARD_PORT)
+    await _listen(source, SOURCE_PORT)
     await _listen(dns_over_tcp(manners), 53)
     await _listen(http(manners, portal=False), 80)
 

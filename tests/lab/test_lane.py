@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from failover.lab.lane import Lane, Shape
+from failover.lab.lane import Lane, Shape, Wire
 from failover.lab.link import lane_dice
 
 
@@ -80,6 +80,15 @@ def test_a_radio_sleeps_when_nothing_passes_for_a_while() -> None:
     lane = Lane(Shape(delay=0.02, wake=0.3), random.Random(1))
     sent = [0.0, 0.1, 0.4, 10.39, 21.0]
     assert [lane.admit(moment, 100) for moment in sent] == pytest.approx([0.32, 0.32, 0.42, 10.41, 21.32])
+
+
+def test_lanes_on_one_wire_wait_for_each_other() -> None:
+    wire, shape = Wire(), Shape(delay=0.0, rate=10_000.0, queue=3_000)
+    one, other = Lane(shape, random.Random(1), wire), Lane(shape, random.Random(1), wire)
+    due = [lane.admit(0.0, 1000) for lane in (one, other, one)]
+    assert due == pytest.approx([0.1, 0.2, 0.3])
+    assert other.admit(0.05, 1000) is None
+    assert other.admit(0.15, 1000) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("changes", [{"los": 0.1}, {"loss": -0.1}])
