@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import select
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -145,17 +145,23 @@ def at_rest(peers: Iterable[Peer], seconds: float, settle: float = AT_REST) -> d
         return {peer: one.bytes * 60 / seconds for peer, one in wires.items()}
 
 
-def play(peers: Sequence[Peer], conditions: Sequence[Condition], runs: int, seconds: float) -> Results:
-    """Everything, run by run and not peer by peer: a busy minute of the machine is everyone's. `seconds` at rest."""
+def play(
+    peers: Sequence[Peer], conditions: Sequence[Condition], runs: int, seconds: float, tell: Callable[[str], None]
+) -> Results:
+    """Everything, run by run and not peer by peer: a busy minute of the machine is everyone's. `seconds` at rest;
+    `tell` hears how far it is."""
+    tell(f"at rest: {seconds:g} s")
     results = Results({}, at_rest(peers, seconds))
     for run in range(runs):
         for condition in conditions if run < _rarer(runs) else [USUAL]:
             for peer in peers:
                 if not peer.slow:
                     results.outages.setdefault((peer, condition), []).append(outage(peer, condition, run))
+                    tell(f"run {run + 1} of {runs}, {condition}: {peer}: {results.outages[peer, condition][-1]:.2f} s")
     for peer in peers:
         if peer.slow:
             results.outages[peer, USUAL] = _side_by_side(peer, min(runs, SLOW_RUNS))
+            tell(f"{peer}: {', '.join(f'{lasted:.1f} s' for lasted in results.outages[peer, USUAL])}")
     return results
 
 
