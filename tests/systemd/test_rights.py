@@ -22,7 +22,12 @@ LINKDOWN = "ipv4/conf/{}/ignore_routes_with_linkdown"
 
 INSIDE = """
 import ctypes, errno, json, mmap, os, socket, sys
+from failover.facts import Tap
+from failover.kernel import nft
 from failover.kernel.clock import wall_clock_trusted
+from failover.kernel.counters import Counters
+from failover.model import KernelError
+from failover.seam import CountFlows
 
 def outcome(step, *arguments):
     try:
@@ -38,6 +43,15 @@ def called(function, *arguments):
     if getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments) < 0:
         raise OSError(ctypes.get_errno(), function)
 
+def flows_counted():
+    try:
+        nft.load(CountFlows((Tap("inside0"),), 0x3F000000))
+        found = "fresh-ipv6-inside0" in Counters().read().counts
+        nft.remove()
+        return found
+    except KernelError as error:
+        return str(error)
+
 print(json.dumps({
     "packet socket": outcome(socket.socket, socket.AF_PACKET, socket.SOCK_RAW),
     "raw socket": outcome(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
@@ -52,6 +66,7 @@ print(json.dumps({
     "device": outcome(os.stat, "/dev/kmsg"),
     "asking for the clock": outcome(called, "adjtimex", bytes(1024)),
     "clock": wall_clock_trusted(),
+    "flows counted": flows_counted(),
 }), file=sys.stderr)
 """
 """What somebody in the service's place can do."""
@@ -100,6 +115,7 @@ def test_what_the_sandbox_leaves(service: Machine) -> None:
         "device": "ENOENT",
         "asking for the clock": "EPERM",
         "clock": False,
+        "flows counted": True,
     }
 
 
