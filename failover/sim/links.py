@@ -8,16 +8,19 @@ user's rate never changes what the agent decides.
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from statistics import NormalDist
 from typing import Final, Protocol
 
 from failover.model import PROBE_PATIENCE, Outcome, ProbeKind
 
 SLOT: Final = 0.2
 """Seconds between the echoes of the PAM 2025 drives; burst probabilities are per slot of this length."""
+_NORMAL: Final = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,15 @@ class Rtt:
     """Round-trip times as a ladder of (share, seconds) steps, linear between; the last step is the longest there is."""
 
     steps: tuple[tuple[float, float], ...]
+    memory: float = 0.0
+    """Correlation of the ranks of two round trips that begin a SLOT apart."""
 
     @staticmethod
-    def around(p50: float, p90: float | None = None, p99: float | None = None) -> Rtt:
+    def around(p50: float, p90: float | None = None, p99: float | None = None, memory: float = 0.0) -> Rtt:
         """A ladder through the median and two high quantiles (seconds); without them ±10 % and a tail to 1.5 × p50."""
         if p90 is None or p99 is None:
             return Rtt(((0.0, 0.9 * p50), (0.5, p50), (0.9, 1.1 * p50), (1.0, 1.5 * p50)))
-        return Rtt(((0.0, 0.6 * p50), (0.5, p50), (0.9, p90), (0.99, p99), (1.0, 2 * p99)))
+        return Rtt(((0.0, 0.6 * p50), (0.5, p50), (0.9, p90), (0.99, p99), (1.0, 2 * p99)), memory)
 
     @staticmethod
     def between(low: float, high: float) -> Rtt:
@@ -135,10 +140,33 @@ class Cursor:
         self._here = self._timeline.conditions[max(0, place - 1)]
 
 
+class Sway:
+    """Ranks of round trips (0-1), one per SLOT, which hang together: normal scores of an AR(1) process.
+
+    Whoever sends in a slot meets its rank.
+    """
+
+    def __init__(self, start: float, seed: str) -> None:
+        """Before `start` the first rank holds."""
+        self._start = start
+        self._dice = Random(seed)
+        self._score = self._dice.gauss(0.0, 1.0)
+        self._ranks = array("d", [_NORMAL.cdf(self._score)])
+
+    def rank(self, at: float, memory: float) -> float:
+        slot = max(0, int((at - self._start) / SLOT))
+        while slot >= len(self._ranks):
+            fresh = math.sqrt(1 - memory * memory)
+            self._score = memory * self._score + fresh * self._dice.gauss(0.0, 1.0)
+            self._ranks.append(_NORMAL.cdf(self._score))
+        return self._ranks[slot]
+
+
 class ScriptedLane:
     """A lane that follows a timeline; `seed` names its dice."""
 
     def __init__(self, timeline: Timeline, seed: str) -> None:
+        self._sway = Sway(timeline.starts[0] - 1.0, f"{seed}/sway")
         self._probes = timeline.cursor()
         self._packets = timeline.cursor()
         self._probe_dice = Random(f"{seed}/probes")
@@ -149,7 +177,7 @@ class ScriptedLane:
         dice = self._probe_dice
         if here.loss and dice.random() < here.loss:
             return Outcome.SILENT, None
-        rtt = _round_trip(here, at, dice)
+        rtt = self._round_trip(here, at, dice)
         if here.refused:
             return Outcome.REFUSED, rtt
         if here.portal and kind.is_web:
@@ -165,7 +193,13 @@ class ScriptedLane:
         if here.refused or here.portal or (here.loss and dice.random() < here.loss):
             return None, False
         passes = here.passes >= 1.0 or dice.random() < here.passes
-        return _round_trip(here, at, dice), passes
+        return self._round_trip(here, at, dice), passes
+
+    def _round_trip(self, here: Conditions, at: float, dice: Random) -> float:
+        rtt = here.rtt
+        rank = self._sway.rank(at, rtt.memory) if rtt.memory else dice.random()
+        seconds = rtt.draw(rank) * here.factor
+        return seconds if here.held_until is None else seconds + here.held_until - at
 
 
 class SampledLane:
@@ -185,11 +219,6 @@ class SampledLane:
 def in_time(rtt: float) -> tuple[Outcome, float | None]:
     """An answer, unless it comes after everybody stopped waiting."""
     return (Outcome.ANSWERED, rtt) if rtt < PROBE_PATIENCE else (Outcome.SILENT, None)
-
-
-def _round_trip(here: Conditions, at: float, dice: Random) -> float:
-    rtt = here.rtt.draw(dice.random()) * here.factor
-    return rtt if here.held_until is None else rtt + here.held_until - at
 
 
 def windows(start: float, end: float, gap: Rtt, length: Rtt, dice: Random) -> list[tuple[float, float]]:

@@ -226,12 +226,16 @@ _duration_span = _span(parse_duration, "a duration", "1s..3s")
 
 def _rtt(place: Place) -> Rtt:
     if isinstance(place.value, Entries):
-        steps = read_keys(place, SECTIONS["rtt"], HOMES)
-        if len(steps) < len(SECTIONS["rtt"]) or not 0 < steps["p50"] <= steps["p90"] <= steps["p99"]:
-            raise WrongValueError("no ladder of round trips", "as {p50: 60ms, p90: 95ms, p99: 240ms}, growing")
-        return Rtt.around(**steps)
+        return _ladder(place, "rtt", "60ms", "95ms", "240ms")
     low, high = _ordered(place, _duration_span)
     return Rtt.around(low) if low == high else Rtt.between(low, high)
+
+
+def _ladder(place: Place, section: str, *example: str) -> Rtt:
+    steps = read_keys(place, SECTIONS[section], HOMES)
+    if not 0 < steps.get("p50", 0) <= steps.get("p90", 0) <= steps.get("p99", 0):
+        raise WrongValueError("no ladder of quantiles", "as {{p50: {}, p90: {}, p99: {}}}, growing".format(*example))
+    return Rtt.around(**steps)
 
 
 def _gaps(place: Place) -> Gaps:
@@ -242,6 +246,8 @@ def _gaps(place: Place) -> Gaps:
 
 
 def _gap(place: Place) -> Rtt:
+    if isinstance(place.value, Entries):
+        return _ladder(place, "gap", "2s", "4s", "6s")
     low, high = _ordered(place, _duration_span)
     if low < 0.1:
         raise WrongValueError(f"{describe(place)} is too short", "at least 100ms")
@@ -385,7 +391,8 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         **WEATHER,
     },
     "events[]": {"at": duration("0s", "1000h"), "for": duration("1s", "1000h"), **ACTS},
-    "rtt": {"p50": duration("1ms", "60s"), "p90": duration("1ms", "60s"), "p99": duration("1ms", "60s")},
+    "rtt": {**dict.fromkeys(("p50", "p90", "p99"), duration("1ms", "60s")), "memory": _ratio(0, 0.999)},
+    "gap": dict.fromkeys(("p50", "p90", "p99"), duration("1s", "1h")),
     "holes": {"every": _gap, "last": _gap},
     "bursts": {"enter": _ratio(0, 1), "stay": _ratio(0, 1)},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
+from statistics import correlation
 
 import pytest
 
@@ -138,3 +139,18 @@ def test_a_sample_is_what_probe_and_packet_meet() -> None:
     assert sampled.packet(0.0) == (None, True)
     sampled.sample = 15.0
     assert sampled.probe(0.0, ProbeKind.ICMP) == (Outcome.SILENT, None)
+
+
+def test_round_trips_with_a_memory_hang_together_and_whoever_sends_then_meets_them() -> None:
+    def swaying(memory: float) -> ScriptedLane:
+        return lane((0.0, Conditions(Rtt.around(0.06, 0.095, 0.24, memory))))
+
+    def together(one: ScriptedLane) -> float:
+        rtts = [one.packet(i * SLOT)[0] or 0.0 for i in range(5000)]
+        return correlation(rtts[:-1], rtts[1:])
+
+    assert abs(together(swaying(0.0))) < 0.05
+    assert together(swaying(0.8)) > 0.5
+    both = swaying(0.8)
+    probes = [both.probe(i * SLOT + 0.01, ProbeKind.ICMP)[1] for i in range(100)]
+    assert probes == [both.packet(i * SLOT + 0.19)[0] for i in range(100)]

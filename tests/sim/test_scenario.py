@@ -85,7 +85,7 @@ HEAD = "title: x\nlength: 10m\nuplinks:\n  - name: au\n"
         (HEAD.replace("10m", "10"), ["bad.yaml:2: length: '10' has no unit"]),
         (
             HEAD + "    everyday: {rtt: {p50: 80, p90: 1s, p99: 2s}}\n",
-            ["everyday.rtt: no ladder of round trips", "uplinks[0].everyday.rtt.p50: '80' has no unit; write 80ms"],
+            ["everyday.rtt: no ladder of quantiles", "uplinks[0].everyday.rtt.p50: '80' has no unit; write 80ms"],
         ),
         (HEAD + "    phases: [{until: 5m, los: 1}]\n", ["uplinks[0].phases[0].los: unknown key; did you mean 'loss'?"]),
         (HEAD + "    phases: [{loss: 1}]\n", ["uplinks[0].phases[0]: when does it end?"]),
@@ -97,7 +97,7 @@ HEAD = "title: x\nlength: 10m\nuplinks:\n  - name: au\n"
         (HEAD + "    phases: [{for: 1m, loss: 2}]\n", ["loss: the number '2' is no loss; a ratio from 0 to 1"]),
         (HEAD + "    phases: [{for: 1m, loss: lots}]\n", ["loss: 'lots' is not a number"]),
         (HEAD + "    phases: [{for: 1m, rtt: 3s..1s}]\n", ["rtt: the text '3s..1s' is no range"]),
-        (HEAD + "    phases: [{for: 1m, rtt: {p50: 60ms}}]\n", ["rtt: no ladder of round trips"]),
+        (HEAD + "    phases: [{for: 1m, rtt: {p50: 60ms}}]\n", ["rtt: no ladder of quantiles"]),
         (HEAD + "    phases: [{for: 1m, holes: {every: 4s}}]\n", ["holes: how often, and how long?"]),
         (HEAD + "    phases: [{for: 1m, bursts: {enter: 0.9, stay: 0.1}}]\n", ["bursts: no burst process"]),
         (HEAD + "    phases: [{for: 1m, portal: perhaps}]\n", ["portal: 'perhaps' is not true or false"]),
