@@ -208,9 +208,7 @@ class Record:
         return self.lossy or self.slow
 
     def judge(self) -> None:
-        """Update `lossy` and `slow`, each with a dead band of its own; nothing changes under the user's own load."""
-        if self.loaded:
-            return
+        """Update `lossy` and `slow`, each with a dead band of its own."""
         self.lossy = self.walk.stand.brown and (self.lossy or not self._lone_loss())
         rtt = median(self._calm_rtts) if len(self._calm_rtts) >= RTT_MIN_SAMPLES else 0.0
         self.slow = rtt >= self.slow_from() * (RECOVERED if self.slow else 1.0)

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from failover.core.brownout import BATCH, EVENT, H_OVER, KEPT, START, Fate, H, Walk, step
-from failover.core.record import Record
+from failover.core.record import WINDOW, Record
 from failover.core.stalls import Stalls
 
 HOUR = 3600
@@ -212,6 +212,19 @@ def test_what_never_left_the_box_is_as_if_it_had_not_been_sent(lost: list[bool],
         else:
             without.add("A", entry.lost, number)
     assert seen.walk.stand == without.walk.stand
+    assert seen.loss()[0] <= without.loss()[0]
+    assert len(lost) > WINDOW or seen.loss() == without.loss()
+
+
+@given(st.lists(st.booleans(), min_size=KEPT, max_size=3 * KEPT), st.integers(1, KEPT))
+def test_what_is_too_old_to_be_corrected_still_counts(lost: list[bool], back: int) -> None:
+    walk, stand = Walk(), START
+    told = [walk.add("A", int(one), int(not one), number) for number, one in enumerate(lost)]
+    told[-back].lost, told[-back].answered = 0, 1
+    walk.recount()
+    for fate in told:
+        stand = step(stand, fate)
+    assert walk.stand == stand
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30), st.integers(0, 30)), max_size=300))

@@ -251,6 +251,36 @@ def test_a_target_that_dies_and_returns_is_no_loss_of_the_link(urls: str, length
     assert seen.loss()[0] == 0 or length < 3
 
 
+def test_the_silence_of_a_dead_target_is_no_evidence() -> None:
+    seen = record()
+    dead_for(3, seen)
+    assert seen.walk.stand.level > 0
+    dead_for(1, seen)
+    assert seen.walk.stand.level == 0
+    dead_for(10, seen)
+    assert seen.walk.losers() == set()
+
+
+def test_what_a_target_met_that_is_asked_no_more_is_no_evidence() -> None:
+    seen = record()
+    feed(seen, [True, True, False, False] * 6)
+    seen.keep_targets("C")
+    seen.judge()
+    assert (seen.brownout, seen.walk.stand.level) == (False, 0.0)
+
+
+def test_a_new_path_starts_afresh() -> None:
+    seen = record()
+    latencies(seen, 0.05, 10)
+    latencies(seen, 0.5, 10)
+    feed(seen, [True, True, False, False] * 6)
+    assert seen.lossy
+    assert seen.slow
+    seen.clear()
+    assert not seen.brownout
+    assert not any(feed(seen, [True]) + latencies(seen, 0.5, 9))
+
+
 def test_the_loss_of_a_link_is_not_excused_by_a_dead_target() -> None:
     seen = record("A", "B")
     dead_for(20, seen)
