@@ -1,6 +1,6 @@
-"""Daemons beside the host: a network namespace of the lab, and an own /run and own folders of /etc and /var.
+"""Daemons beside the host: in the lab's network, with process ids, a /run and folders of /etc and /var of their own.
 
-What lives here: how such a process starts and ends. What it is told is the peers' business. Root only.
+What lives here: how such a process starts and ends. What it is told is the peers' business.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from failover.lab.namespaces import Namespace
 
 PATH: Final = f"/usr/sbin:/usr/bin:/usr/lib/frr:{os.environ.get('PATH', '')}"
 """Where Debian puts daemons; FRR's are in a folder of their own."""
-ENTER: Final = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; shift 2; done; shift; exec "$@"'
-READ_ONLY_SYS: Final = f"mount -t sysfs -o ro sysfs /sys || exit; {ENTER}"
+FURNISH: Final = 'while [ "$1" ]; do mount --bind "$1" "$2" || exit; shift 2; done; echo; exec sleep infinity'
+READ_ONLY_SYS: Final = f"mount -t sysfs -o ro sysfs /sys || exit; {FURNISH}"
 """With the namespace's own interfaces in /sys, and nothing to write there: so udev is taken for absent."""
 PATIENCE = 5.0
 
@@ -28,31 +28,45 @@ def program(name: str) -> str | None:
 
 
 class Box:
-    """Daemons that see `home` in place of the host's folders. Each is a direct child: it dies with this process."""
+    """Daemons that see `home` in place of the host's folders, and only each other. None outlives the box or this
+    process: the kernel ends a process namespace with its first process, also those in it that became another user."""
 
     def __init__(
         self, namespace: Namespace, home: Path, folders: Collection[str] = (), read_only_sys: bool = False
     ) -> None:
         """`folders`: absolute paths beside /run which start empty; they must exist on the host."""
         self._namespace = namespace
-        self._script = READ_ONLY_SYS if read_only_sys else ENTER
         self._home = home
         self._folders = ("/run", *folders)
+        self._script = READ_ONLY_SYS if read_only_sys else FURNISH
         self._children: list[subprocess.Popen[bytes]] = []
-        for folder in self._folders:
-            self.inside(folder).mkdir(parents=True)
 
     def inside(self, path: str) -> Path:
         """Where that path of the daemons lies on the host."""
         return self._home / path.lstrip("/")
 
-    def _argv(self, argv: tuple[str, ...]) -> list[str]:
-        """The process keeps its id through all of this."""
+    def __enter__(self) -> Box:
+        for folder in self._folders:
+            self.inside(folder).mkdir(parents=True)
         binds = [one for folder in self._folders for one in (str(self.inside(folder)), folder)]
-        enter = ["unshare", "--mount", "--propagation", "private", "sh", "-c", self._script, "sh", *binds, "--"]
+        apart = ["unshare", "--mount", "--propagation", "private", "--pid", "--mount-proc", "--fork", "--kill-child"]
+        argv = [*apart, "sh", "-c", self._script, "sh", *binds]
+        self._first = self._namespace.popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self._first.stdout is not None
+        assert self._first.stdout.readline(), "the box cannot be furnished"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._first.kill()
+        self._first.communicate()
+        for child in self._children:
+            child.wait(PATIENCE)
+
+    def _argv(self, argv: tuple[str, ...]) -> list[str]:
         found = program(argv[0])
         assert found is not None, f"{argv[0]} is not installed"
-        return [*enter, found, *argv[1:]]
+        spaces = f"/proc/{self._first.pid}/ns"
+        return ["nsenter", f"--mount={spaces}/mnt", f"--pid={spaces}/pid_for_children", "--", found, *argv[1:]]
 
     def start(self, *argv: str) -> None:
         """A daemon that stays in the foreground; what it says goes to NAME.log in the home."""
@@ -70,16 +84,3 @@ class Box:
             asked.communicate()
             return ""
         return str(said) if asked.returncode == 0 else ""
-
-    def __enter__(self) -> Box:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """The last first; a daemon that does not end when told so is killed."""
-        for child in reversed(self._children):
-            child.terminate()
-            try:
-                child.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
