@@ -48,11 +48,18 @@ def test_udp_is_fresh_until_it_is_answered(road: Road, counted: Counted, family:
 
 
 @both
-def test_an_icmp_error_is_no_answer(road: Road, counted: Counted, family: Family) -> None:
-    with road.flow(family, to=REFUSED[family]) as flow:
+@pytest.mark.parametrize(
+    ("whom", "port", "words"),
+    [(REFUSED, PORT, r"No route to host|Network is unreachable"), (INTERNET, CLOSED, "Connection refused")],
+    ids=["from the gateway", "from afar"],
+)
+def test_an_icmp_error_is_no_answer(
+    road: Road, counted: Counted, family: Family, whom: dict[Family, str], port: int, words: str
+) -> None:
+    with road.flow(family, to=whom[family], port=port) as flow:
         for _ in range(2):
             flow.send(b"?")
-            with pytest.raises(OSError, match=r"No route to host|Network is unreachable"):
+            with pytest.raises(OSError, match=words):
                 flow.recv(10)
     assert counted.came() == {f"fresh {family} wan0": 2}
 
@@ -170,9 +177,11 @@ def test_what_a_firewall_drops_has_not_left_and_what_is_routed_anew_leaves_there
     road: Road, counted: Counted, family: Family
 ) -> None:
     protocol = "ip" if family is V4 else "ip6"
-    foreign(road, "inet theirs", chain("output", "filter", f"udp dport {CLOSED} drop"))
-    with road.flow(family, port=CLOSED) as dropped, pytest.raises(PermissionError):
-        dropped.send(b"?")
+    drops = [chain(hook, "filter", f"udp dport {CLOSED + n} drop") for n, hook in enumerate(("output", "postrouting"))]
+    foreign(road, "inet theirs", *drops)
+    for port in (CLOSED, CLOSED + 1):
+        with road.flow(family, port=port) as dropped, pytest.raises(PermissionError):
+            dropped.send(b"?")
     assert counted.came() == {}
     road.box.ip(f"-{family[-1]} route add default via {GATEWAYS[WAN1][family]} dev wan1 table 77")
     road.box.ip(f"-{family[-1]} rule add fwmark 7 lookup 77")
