@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from failover.model import Family, Reason, Verdict
 from failover.picture import Snapshot
+from failover.sim.loads import Load
 from failover.sim.traffic import Drawn, Meter, Requests
 
 
@@ -29,6 +30,8 @@ class Account:
     uplinks: Sequence[str]
     meters: Mapping[Family, Meter]
     requests: Mapping[Family, Requests | Drawn] = field(default_factory=dict)
+    loads: Mapping[Family, Sequence[Load]] = field(default_factory=dict)
+    """What else the user does."""
     moves_flows: bool = False
     """Open flows come along at a failback."""
     active: dict[Family, int | None] = field(default_factory=dict)
@@ -49,10 +52,16 @@ class Account:
         """The user's packets up to now go as the kernel has sent them so far."""
         for family, requests in self.requests.items():
             requests.play(until, self.active.get(family))
+        for family, loads in self.loads.items():
+            for load in loads:
+                load.play(until, self.active.get(family))
 
     def sleep(self, until: float) -> None:
         for requests in self.requests.values():
             requests.skip(until)
+        for loads in self.loads.values():
+            for load in loads:
+                load.skip(until)
 
     def probed(self, uplink: int, family: Family, weight: int) -> None:
         if not self.counting:
@@ -65,7 +74,7 @@ class Account:
 
     def decided(self, now: float, before: Snapshot | None, after: Snapshot) -> None:
         """The agent's picture has changed; the packets up to now have been played."""
-        if not self.counting or before is None:
+        if before is None:
             return
         for family in self.meters:
             self._switched(family, before, after)
@@ -77,19 +86,24 @@ class Account:
         if old is None or new is None:
             return
         if old.active != new.active:
-            self.switches[family][new.reason] += 1
+            self.switches[family][new.reason] += self.counting
         if self.moves_flows and new.reason is Reason.FAILBACK and old.settled in self.uplinks:
-            self.meters[family].broke(self.uplinks.index(old.settled or ""))
+            self._broke(family, self.uplinks.index(old.settled or ""))
+
+    def _broke(self, family: Family, place: int) -> None:
+        self.meters[family].broke(place)
+        for load in self.loads.get(family, ()):
+            load.broke(place)
 
     def _turned(self, now: float, family: Family, uplink: str, verdict: Verdict, was: Verdict | None) -> None:
         if verdict is was or uplink not in self.uplinks:
             return
         place = self.uplinks.index(uplink)
-        if verdict is Verdict.DOWN:
+        if verdict is Verdict.DOWN and self.counting:
             self.downs[uplink] += 1
             self.meters[family].convicted(place, now)
-        elif verdict in (Verdict.ABSENT, Verdict.PORTAL):
-            self.meters[family].broke(place)
+        if verdict in (Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL):
+            self._broke(family, place)
 
 
 def _turns(family: Family, before: Snapshot, after: Snapshot) -> Iterable[tuple[str, Verdict, Verdict | None]]:

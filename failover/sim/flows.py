@@ -7,8 +7,10 @@ its fate when it leaves; what comes of it is seen only from the moment on when i
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
+from types import MappingProxyType
 from typing import Final
 
 from failover.facts import Counts, Segments
@@ -58,8 +60,8 @@ class Wire:
         self._changed = False
         self._received = self._sent = self._fresh = 0
         self._received_bytes = self._sent_bytes = 0
-        self._due: list[tuple[float, int]] = []
-        """When replies arrive, and their bytes."""
+        self._due: list[tuple[float, int, int]] = []
+        """When packets arrive, their bytes, and those of what then leaves in return."""
         self._segments = self._resent = 0
         """Since the sockets were read."""
         self._resend: list[float] = []
@@ -78,7 +80,12 @@ class Wire:
         if self._due and self._due[0][0] <= at:
             self._arrive(at)
         if rtt is not None:
-            heappush(self._due, (at + rtt, back))
+            heappush(self._due, (at + rtt, back, 0))
+
+    def pushed(self, arrives: float, sizes: Sizes) -> None:
+        """A packet arrives that a peer sent unasked, in a flow that was answered before; it is acknowledged at once."""
+        out, back = sizes
+        heappush(self._due, (arrives, back, out))
 
     def segment(self, at: float, rtt: float | None) -> None:
         """The packet told of is a TCP segment of this box: unanswered for too long it counts as sent again, once."""
@@ -98,8 +105,12 @@ class Wire:
     def _arrive(self, now: float) -> None:
         due = self._due
         while due and due[0][0] <= now:
-            self._received_bytes += heappop(due)[1]
+            _, received, returned = heappop(due)
             self._received += 1
+            self._received_bytes += received
+            if returned:
+                self._sent += 1
+                self._sent_bytes += returned
         self._changed = True
 
     def _expire(self, now: float) -> None:
@@ -129,9 +140,18 @@ class Wire:
 class Flows:
     """The wires of a box by uplink and family, and which of them its kernel counts."""
 
-    def __init__(self, uplinks: Sequence[str], families: Sequence[Family], counting: Counting) -> None:
+    def __init__(
+        self,
+        uplinks: Sequence[str],
+        families: Sequence[Family],
+        counting: Counting,
+        chatter: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """`chatter`: uplinks whose gateway talks to itself (ARP, mDNS), and seconds from packet to packet."""
         self.counting = counting
         self.wires = {(name, family): Wire() for name in uplinks for family in families}
+        self._chatter = chatter
+        self._born: float | None = None
         self._counted: list[tuple[tuple[str, Family], Wire]] = []
         self._told: Mapping[tuple[str, Family], Counts] = {}
 
@@ -143,12 +163,31 @@ class Flows:
 
     def counts(self, now: float) -> Mapping[tuple[str, Family], Counts]:
         """What is counted by now; the same mapping as long as nothing changes."""
+        if self.counting is Counting.PACKETS:
+            return self._weak(now)
         told = self._told
         for place, wire in self._counted:
             if wire.counts(now) is not told.get(place):
                 self._told = {place: wire.counts(now) for place, wire in self._counted}
                 break
         return self._told
+
+    def _weak(self, now: float) -> dict[tuple[str, Family], Counts]:
+        """By interface: all that came in, chatter too, and all that left."""
+        self._born = now if self._born is None else self._born
+        sums: dict[str, list[int]] = {}
+        for (name, _), wire in self._counted:
+            every = self._chatter.get(name, math.inf)
+            total = sums.setdefault(name, [int((now - self._born) / every), 0, 0, 0])
+            one = wire.counts(now)
+            for i, more in enumerate((one.received, one.sent + one.fresh, one.sent_bytes, one.received_bytes)):
+                total[i] += more
+        return {place: Counts(sums[place[0]][0], 0, *sums[place[0]][1:]) for place, _ in self._counted}
+
+    def probe(self, place: tuple[str, Family], at: float, rtt: float | None) -> None:
+        """A probe leaves: flows are told from probes, bare packets are not."""
+        if self.counting is Counting.PACKETS:
+            self.wires[place].leaves(at, rtt, answered=False)
 
     def forget(self) -> None:
         """The machine sleeps: what is under way reaches nobody."""

@@ -73,6 +73,14 @@ class Bursts:
 
 
 @dataclass(frozen=True, slots=True)
+class Nap:
+    """A radio that sleeps after so many seconds without a packet, and takes so many to wake up."""
+
+    after: float
+    wakes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Conditions:
     """What holds on one uplink in one family for a stretch of time."""
 
@@ -89,6 +97,11 @@ class Conditions:
     """A web request is answered by the portal, an echo and a name as ever; a user's flow gets nowhere."""
     resolver: bool = True
     """False: a DNS question goes unanswered."""
+    echo: bool = True
+    """False: the carrier drops ICMP."""
+    unheard: bool = False
+    """Nothing that is sent arrives; what peers send on their own does."""
+    sleeps: Nap | None = None
     held_until: float | None = None
     """Replies wait until this moment of virtual time, then arrive together."""
 
@@ -162,22 +175,45 @@ class Sway:
         return self._ranks[slot]
 
 
+class Radio:
+    """When packets left, and when it was awake for them."""
+
+    def __init__(self) -> None:
+        self._left = -math.inf
+        self._awake = -math.inf
+
+    def wait(self, at: float, nap: Nap) -> float:
+        """Seconds until a packet that is to leave at `at` does."""
+        if at - self._left > nap.after:
+            self._awake = at + nap.wakes
+        self._left = max(self._left, at)
+        return max(0.0, self._awake - at)
+
+
 class ScriptedLane:
     """A lane that follows a timeline; `seed` names its dice."""
 
-    def __init__(self, timeline: Timeline, seed: str) -> None:
-        self._sway = Sway(timeline.starts[0] - 1.0, f"{seed}/sway")
+    def __init__(self, timeline: Timeline, seed: str, sway: Sway | None = None, radio: Radio | None = None) -> None:
+        self._timeline = timeline
+        self._seed = seed
+        self._sway = sway or Sway(timeline.starts[0] - 1.0, f"{seed}/sway")
+        self._radio = radio or Radio()
         self._probes = timeline.cursor()
         self._packets = timeline.cursor()
         self._probe_dice = Random(f"{seed}/probes")
         self._packet_dice = Random(f"{seed}/packets")
 
+    def beside(self, name: str) -> ScriptedLane:
+        """The same uplink for one more consumer, with dice of its own."""
+        return ScriptedLane(self._timeline, f"{self._seed}/{name}", self._sway, self._radio)
+
     def probe(self, at: float, kind: ProbeKind) -> tuple[Outcome, float | None]:
         here = self._probes.at(at)
         dice = self._probe_dice
-        if here.loss and dice.random() < here.loss:
+        wait = self._radio.wait(at, here.sleeps) if here.sleeps else 0.0
+        if (here.loss and dice.random() < here.loss) or (kind is ProbeKind.ICMP and not here.echo):
             return Outcome.SILENT, None
-        rtt = self._round_trip(here, at, dice)
+        rtt = wait + self._round_trip(here, at, dice)
         if here.refused:
             return Outcome.REFUSED, rtt
         if here.portal and kind.is_web:
@@ -190,10 +226,19 @@ class ScriptedLane:
     def packet(self, at: float) -> tuple[float | None, bool]:
         here = self._packets.at(at)
         dice = self._packet_dice
+        wait = self._radio.wait(at, here.sleeps) if here.sleeps else 0.0
         if here.refused or here.portal or (here.loss and dice.random() < here.loss):
             return None, False
         passes = here.passes >= 1.0 or dice.random() < here.passes
-        return self._round_trip(here, at, dice), passes
+        return wait + self._round_trip(here, at, dice), passes
+
+    def push(self, at: float) -> tuple[float | None, bool]:
+        """Seconds until what a peer sends unasked at `at` is here (None: lost), and whether it hears that it is."""
+        here = self._packets.at(at)
+        if here.unheard:
+            return self._round_trip(here, at, self._packet_dice), False
+        rtt, _ = self.packet(at)
+        return rtt, rtt is not None
 
     def _round_trip(self, here: Conditions, at: float, dice: Random) -> float:
         rtt = here.rtt

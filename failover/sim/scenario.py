@@ -31,7 +31,8 @@ from failover.config.yaml_reading import (
 from failover.config.yaml_tree import Entries, Items, Scalar, compose, read_text
 from failover.model import Auto, Drain, FailoverError, Family, ProbeNow, Undrain, Use, clean
 from failover.sim.flows import Counting
-from failover.sim.links import Bursts, Rtt
+from failover.sim.links import Bursts, Nap, Rtt
+from failover.sim.loads import User
 from failover.sim.script import (
     Act,
     Actor,
@@ -155,7 +156,8 @@ def _uplink(place: Place) -> Actor:
         place.problem("no name", "add one, as 'name: au'")
     everyday = values.get("everyday", {})
     phases = tuple(values.get("phases", ()))
-    return Actor(values.get("name", ""), values.get("metered", False), Weather(**everyday), phases)
+    kept = {key: values[key] for key in ("metered", "chatter") if key in values}
+    return Actor(values.get("name", ""), everyday=Weather(**everyday), phases=phases, **kept)
 
 
 def _everyday(place: Place) -> dict[str, Any]:
@@ -243,6 +245,17 @@ def _gaps(place: Place) -> Gaps:
     if len(values) < len(SECTIONS["holes"]):
         raise WrongValueError("how often, and how long?", "as {every: 4s..7s, last: 1s..3s}")
     return Gaps(**values)
+
+
+def _nap(place: Place) -> Nap:
+    values = read_keys(place, SECTIONS["sleeps"], HOMES)
+    if len(values) < len(SECTIONS["sleeps"]):
+        raise WrongValueError("when, and how long to wake up?", "as {after: 10s, wakes: 300ms}")
+    return Nap(**values)
+
+
+def _user(place: Place) -> User:
+    return User(**read_keys(place, SECTIONS["user"], HOMES))
 
 
 def _gap(place: Place) -> Rtt:
@@ -351,6 +364,9 @@ WEATHER: Final[Keys] = {
     "portal": boolean,
     "resolver": boolean,
     "one_way": boolean,
+    "unheard": boolean,
+    "echo": boolean,
+    "sleeps": _nap,
     "registered": boolean,
     "link": boolean,
     "address": boolean,
@@ -378,10 +394,22 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         "trusted_clock": boolean,
         "apart": boolean,
         "counted": _counting,
+        "user": _user,
         "uplinks": _uplinks,
         "events": _events,
     },
-    "uplinks[]": {"name": _name, "metered": boolean, "everyday": _everyday, "phases": _phases},
+    "user": {
+        "requests": boolean,
+        "open": boolean,
+        **dict.fromkeys(("download", "upload", "one_way", "dead_server"), duration("1ms", "1h")),
+    },
+    "uplinks[]": {
+        "name": _name,
+        "metered": boolean,
+        "chatter": duration("1ms", "1h"),
+        "everyday": _everyday,
+        "phases": _phases,
+    },
     "phase": {
         "until": duration("1ms", "1000h"),
         "for": duration("1ms", "1000h"),
@@ -394,6 +422,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
     "rtt": {**dict.fromkeys(("p50", "p90", "p99"), duration("1ms", "60s")), "memory": _ratio(0, 0.999)},
     "gap": dict.fromkeys(("p50", "p90", "p99"), duration("1s", "1h")),
     "holes": {"every": _gap, "last": _gap},
+    "sleeps": {"after": duration("100ms", "1h"), "wakes": duration("1ms", "1m")},
     "bursts": {"enter": _ratio(0, 1), "stay": _ratio(0, 1)},
 }
 """Section -> key -> reader. `[]` stands for each item of a list."""

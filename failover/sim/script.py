@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from failover.model import Command, Family
 from failover.sim.flows import Counting
-from failover.sim.links import Bursts, Conditions, Rtt, Timeline, bursts, overlay, windows
+from failover.sim.links import Bursts, Conditions, Nap, Rtt, Timeline, bursts, overlay, windows
+from failover.sim.loads import User
 
 RAMP_STEPS: Final = 40
 """A loss that grows does so in this many steps."""
@@ -47,6 +48,11 @@ class Weather:
     resolver: bool = True
     one_way: bool = False
     """Packets go up and nothing comes down: the same as loss to whoever waits for an answer."""
+    unheard: bool = False
+    """Packets come down and nothing goes up."""
+    echo: bool = True
+    """False: the carrier drops ICMP."""
+    sleeps: Nap | None = None
     registered: bool = True
     """False: the modem searches; without modems in this world a link that is up and loses everything."""
     link: bool = True
@@ -139,6 +145,8 @@ class Actor:
     metered: bool = False
     everyday: Weather = field(default_factory=Weather)
     phases: tuple[Phase, ...] = ()
+    chatter: float | None = None
+    """Its gateway says something to everybody every so many seconds, whatever lies beyond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +163,7 @@ class Script:
     """Bursts of loss never fall on two uplinks at once."""
     trusted_clock: bool = True
     counted: Counting = Counting.FLOWS
+    user: User = field(default_factory=User)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +274,7 @@ def _ramp(span: _Span) -> list[tuple[float, Conditions]]:
 
 
 def _conditions(weather: Weather, loss: float, end: float) -> Conditions:
-    gone = weather.one_way or not (weather.registered and weather.link and weather.address)
+    gone = weather.one_way or weather.unheard or not (weather.registered and weather.link and weather.address)
     return Conditions(
         rtt=weather.rtt,
         factor=weather.rtt_factor,
@@ -274,6 +283,9 @@ def _conditions(weather: Weather, loss: float, end: float) -> Conditions:
         refused=weather.refused,
         portal=weather.portal,
         resolver=weather.resolver,
+        echo=weather.echo,
+        unheard=weather.unheard,
+        sleeps=weather.sleeps,
         held_until=end if weather.stalled else None,
     )
 

@@ -22,6 +22,7 @@ from failover.sim.invariants import Watch
 from failover.sim.journal import Journal
 from failover.sim.kernel import VirtualKernel
 from failover.sim.links import SLOT, Lane, SampledLane, ScriptedLane
+from failover.sim.loads import Load, loads
 from failover.sim.script import Course, Script, unroll
 from failover.sim.trace import Step, Trace
 from failover.sim.traffic import Drawn, Meter, Requests
@@ -64,7 +65,8 @@ def play_script(
     names = tuple(uplink.name for uplink in config.uplinks)
     course = unroll(script, seed)
     lanes = _scripted_lanes(course, seed)
-    flows = Flows(names, script.families, script.counted)
+    chatter = {actor.name: actor.chatter for actor in script.actors if actor.chatter is not None}
+    flows = Flows(names, script.families, script.counted, chatter)
     account = _script_account(script, names, lanes, flows, config)
     journal = Journal()
     start = -script.settle - Random(f"{seed}/phase").random() if script.settle else 0.0
@@ -200,7 +202,7 @@ def for_uplinks(
     return replace(config, uplinks=tuple(uplinks))
 
 
-def _scripted_lanes(course: Course, seed: int) -> dict[tuple[str, Family], Lane]:
+def _scripted_lanes(course: Course, seed: int) -> dict[tuple[str, Family], ScriptedLane]:
     return {
         (name, family): ScriptedLane(timeline, f"{seed}/{name}/{family}")
         for (name, family), timeline in course.timelines.items()
@@ -208,19 +210,24 @@ def _scripted_lanes(course: Course, seed: int) -> dict[tuple[str, Family], Lane]
 
 
 def _script_account(
-    script: Script, names: Sequence[str], lanes: Mapping[tuple[str, Family], Lane], flows: Flows, config: Config
+    script: Script,
+    names: Sequence[str],
+    lanes: Mapping[tuple[str, Family], ScriptedLane],
+    flows: Flows,
+    config: Config,
 ) -> Account:
-    meters = {family: Meter(len(names)) for family in script.families}
-    start = 0.0
-    if flows.counting is not Counting.NOTHING:
-        start = -min(WARMING, script.settle)
-        for family, meter in meters.items():
-            meter.wires = [flows.wires[name, family] for name in names]
-    requests = {
-        family: Requests(meter, [lanes[name, family] for name in names], script.requests_every, start, 0.0)
-        for family, meter in meters.items()
-    }
-    return Account(names, meters, requests, moves_flows=config.policy.failback_moves_flows)
+    meters: dict[Family, Meter] = {}
+    requests: dict[Family, Requests] = {}
+    extra: dict[Family, Sequence[Load]] = {}
+    user, counted = script.user, flows.counting is not Counting.NOTHING
+    start = -min(WARMING, script.settle) if counted else 0.0
+    for family in script.families:
+        ways = [lanes[name, family] for name in names]
+        wires = [flows.wires[name, family] for name in names] if counted else ()
+        meters[family] = Meter(len(names), wires, user.requests, user.open)
+        requests[family] = Requests(meters[family], ways, script.requests_every, start, 0.0)
+        extra[family] = loads(user, ways, wires, start) if counted else ()
+    return Account(names, meters, requests, extra, moves_flows=config.policy.failback_moves_flows)
 
 
 def _world(

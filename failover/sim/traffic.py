@@ -75,6 +75,9 @@ class Meter:
     uplinks: int
     wires: Sequence[Wire] = ()
     """Of each uplink, where the packets are counted."""
+    shows_requests: bool = True
+    """False: the requests are a gauge that no counter sees."""
+    shows_open: bool = True
     agent: Tally = field(default_factory=Tally)
     never: Tally = field(default_factory=Tally)
     oracle: Tally = field(default_factory=Tally)
@@ -160,10 +163,10 @@ class Meter:
 
     def _count(self, at: float, packets: Packets, active: int | None) -> None:
         """Tell the wires of the request and of the open flow's packet."""
-        if active is not None:
+        if active is not None and self.shows_requests:
             rtt, passes = packets[active]
             self.wires[active].leaves(at, rtt if passes else None, answered=False)
-        if self._flow_on is not None:
+        if self._flow_on is not None and self.shows_open:
             rtt, wire = packets[self._flow_on][0], self.wires[self._flow_on]
             wire.leaves(at, rtt, answered=self._flow.answered)
             wire.segment(at, rtt)

@@ -276,6 +276,7 @@ class World:
         sent, received = wire_bytes(probe.target, probe.family, outcome)
         if way is not None:
             self.account.probed(self._places[way], probe.family, sent + received)
+            self._flows.probe((way, probe.family), self.now, rtt)
         result = ProbeResult(probe.id, outcome, rtt, sent_bytes=sent, received_bytes=received)
         self._push(self.now + (PROBE_PATIENCE if rtt is None else rtt), _Reply(probe, result))
 

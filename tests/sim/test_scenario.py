@@ -9,7 +9,9 @@ import pytest
 
 from failover.config import ConfigError
 from failover.model import Drain, FailoverError, Family, Use
-from failover.sim.links import Bursts, Rtt
+from failover.sim.flows import Counting
+from failover.sim.links import Bursts, Nap, Rtt
+from failover.sim.loads import User
 from failover.sim.scenario import find_script, load, parse, shipped
 from failover.sim.script import Crash, Gaps, Operator, Suspend, TargetDead, unroll
 
@@ -27,9 +29,12 @@ settle: 10s
 requests_every: 1s
 trusted_clock: no
 apart: yes
+counted: weak
+user: {requests: no, open: no, download: 10ms, upload: 20ms, one_way: 30ms, dead_server: 1s}
 uplinks:
   - name: au
     metered: true
+    chatter: 100ms
     everyday: {rtt: {p50: 60ms, p90: 95ms, p99: 240ms}, bursts: {enter: 0.0027, stay: 0.64}}
     phases:
       - {until: 1m, loss: 0.05..0.2, note: worse and worse}
@@ -39,6 +44,8 @@ uplinks:
           - {for: 5s, registered: no}
           - {for: 15s, rtt: 600ms..3s, passes: 0.5}
       - {until: 20m, holes: {every: 4s..7s, last: 1s..3s}, stalls: {every: 60s, last: 2s}}
+      - {for: 1m, unheard: yes, echo: no, sleeps: {after: 10s, wakes: 300ms}}
+      - {for: 1m, stalls: {every: 5m, last: {p50: 2s, p90: 3s, p99: 4s}}, rtt: {p50: 1s, p90: 2s, p99: 3s, memory: 0.5}}
   - name: docomo
 events:
   - {at: 1m, use: docomo, for: 1h}
@@ -56,7 +63,13 @@ def test_every_word_of_a_scenario() -> None:
     au, docomo = script.actors
     assert (au.metered, au.everyday.bursts) == (True, Bursts(0.0027, 0.64))
     assert au.everyday.rtt == Rtt.around(0.06, 0.095, 0.24)
-    worse, one_way, flapping, holey = au.phases
+    worse, one_way, flapping, holey, odd, swaying = au.phases
+    assert script.counted is Counting.PACKETS
+    assert script.user == User(False, False, 0.01, 0.02, 0.03, 1.0)
+    assert (au.chatter, docomo.chatter) == (0.1, None)
+    assert odd.changes == {"unheard": True, "echo": False, "sleeps": Nap(10.0, 0.3)}
+    assert swaying.changes["rtt"] == Rtt.around(1, 2, 3, 0.5)
+    assert swaying.changes["stalls"].last == Rtt.around(2, 3, 4)
     assert (worse.until, worse.changes["loss"], worse.text) == (60, (0.05, 0.2), "worse and worse; loss 0.05..0.2")
     assert (one_way.lasts, one_way.families, one_way.changes) == (120, (Family.IPV6,), {"one_way": True})
     assert [part.lasts for part in flapping.cycle] == [5, 15]
