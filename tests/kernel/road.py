@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -77,6 +77,19 @@ class Road:
         ]
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+        for family in FAMILIES:
+            for space in (self.van, self.lan):
+                self._alive(family, space)
+
+    def _alive(self, family: Family, space: Namespace) -> None:
+        """Wait until packets come and go: the kernel makes an IPv6 address work a moment later."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with self.flow(family, space=space) as flow, suppress(OSError):
+                flow.settimeout(0.05)
+                self.ask(flow)
+                return
+            assert time.monotonic() < deadline
 
     def _ways(self, family: Family) -> None:
         for index, name in NAMES.items():
