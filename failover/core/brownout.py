@@ -14,7 +14,7 @@ P(loss|loss) 0.64-0.755 per 0.2 s) that leaves 0.1 false alarms an hour of 15-20
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from math import log
 from typing import Final, NamedTuple
@@ -119,12 +119,27 @@ class Walk:
         for fate in self._kept:
             self.stand = step(self.stand, fate)
 
+    def recent(self, sources: Collection[str]) -> tuple[int, int]:
+        """(lost, all) of these sources since the evidence began to grow: Page's estimate of when the change came."""
+        stand, fates = self._before, list[Fate]()
+        for fate in self._kept:
+            stand = step(stand, fate)
+            if stand.level > 0 or stand.brown:
+                fates.append(fate)
+            else:
+                fates.clear()
+        return _count(fates, sources)
+
     def count(self, sources: Collection[str]) -> tuple[int, int]:
         """(lost, all) of these sources, as far as it is kept."""
-        fates = [fate for fate in self._kept if fate.source in sources]
-        lost = sum(fate.lost for fate in fates)
-        return lost, lost + sum(fate.answered for fate in fates)
+        return _count(self._kept, sources)
 
     def losers(self) -> set[str]:
         """The sources that lost anything, as far as it is kept."""
         return {fate.source for fate in self._kept if fate.lost}
+
+
+def _count(fates: Iterable[Fate], sources: Collection[str]) -> tuple[int, int]:
+    counted = [fate for fate in fates if fate.source in sources]
+    lost = sum(fate.lost for fate in counted)
+    return lost, lost + sum(fate.answered for fate in counted)

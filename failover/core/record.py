@@ -261,9 +261,9 @@ class Record:
         return {name: value for name, value in signs.items() if value}
 
     def brownout_text(self) -> str:
-        """What the brownout rests on, as `7 of 50 probes lost, 12 of 80 segments sent again, rtt 30 ms`."""
-        (lost, count), (again, segments) = self.loss(), self.walk.count((_TRAFFIC,))
-        said = [f"{lost} of {count} probes lost"] if count else []
+        """What a brownout rests on, as `7 of 25 probes lost, 12 of 80 segments sent again, rtt 30 ms`."""
+        (lost, count), (again, segments) = self.walk.recent(self.targets.keys()), self.walk.recent((_TRAFFIC,))
+        said = [f"{lost} of {count} probes lost"] if lost else []
         said += [f"{again} of {segments} segments sent again"] if again else []
         if (rtt := self.rtt()) is not None:
             usually = "" if self.baseline is None else f" (usually {self.baseline * 1000:.0f} ms)"

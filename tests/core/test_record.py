@@ -105,11 +105,24 @@ def test_what_was_out_when_doubt_fell_is_evidence_but_no_loss_that_is_shown() ->
 
 def test_the_users_own_requests_are_evidence_that_no_probe_excuses() -> None:
     seen = record()
+    feed(seen, [False] * 50)
     for _ in range(5):
         seen.outcomes(4, 4)
         feed(seen, [False] * 4)
     assert seen.lossy
-    assert seen.brownout_text() == "0 of 20 probes lost, 20 of 40 segments sent again"
+    assert seen.brownout_text() == "20 of 40 segments sent again"
+
+
+def test_the_text_of_a_brownout_tells_what_was_met_since_it_began() -> None:
+    seen = record()
+    feed(seen, [False] * 60)
+    latencies(seen, 0.05, 10)
+    feed(seen, [True, True, False] * 4)
+    seen.outcomes(2, 3)
+    assert seen.brownout_text() == "8 of 12 probes lost, 3 of 5 segments sent again, rtt 50 ms (usually 50 ms)"
+    seen.clear()
+    latencies(seen, 0.25, 10)
+    assert seen.brownout_text() == "rtt 250 ms (usually 50 ms)"
 
 
 def test_signs_are_told_as_far_as_there_are_any() -> None:
