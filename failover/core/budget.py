@@ -34,14 +34,14 @@ class Budget:
         self._active = False
         self._level = self._depth
         self._at = now
-        self._refused = 0
-        """Weight of the steady probe that could not be paid, until that is over; 0: none."""
+        self._refused = False
+        """A steady probe could not be paid, and that is not over yet."""
 
     def configure(self, now: float, metered: Metered | None) -> None:
         """Another budget is configured; what is left stays, if there is room for it."""
         self._fill(now)
         fresh = self._metered is None
-        self._metered, self._refused = metered, 0
+        self._metered, self._refused = metered, False
         if fresh:
             self._level = self._depth
 
@@ -56,15 +56,15 @@ class Budget:
         self._level += seconds * self._rate
 
     def affords(self, now: float, weight: int, *, doubt: bool) -> bool:
-        """Whether a probe of `weight` bytes can be paid; in doubt out of the reserve too."""
+        """Whether a probe of `weight` bytes can be paid; in doubt out of the reserve too. A steady one leaves as
+        long as there is more than that, whatever it weighs: else the lighter family would take all that refills."""
         if self._metered is None:
             return True
         self._fill(now)
-        if weight <= self._level - (0.0 if doubt else self._reserve):
-            return True
-        if not doubt:
-            self._refused = max(self._refused, weight)
-        return False
+        if not doubt and self._level <= self._reserve:
+            self._refused = True
+            return False
+        return weight <= self._level
 
     def spend(self, now: float, weight: int) -> None:
         """A probe leaves. One that could not be paid (an operator's word) is owed, up to what the reserve holds."""
@@ -97,11 +97,10 @@ class Budget:
 
     def exhausted(self, now: float) -> bool:
         """Whether steady probes could not be paid lately: since one of them was refused, until there is an hour's worth
-        for such a probe, so that a bucket emptied as it fills is told of once."""
+        of them, so that a bucket emptied as it fills is told of once."""
         self._fill(now)
-        if self._refused and self._level >= self._reserve + self._refused + self._depth * RELIEF / DEPTH:
-            self._refused = 0
-        return self._refused > 0
+        self._refused = self._refused and self._level < self._reserve + self._depth * RELIEF / DEPTH
+        return self._refused
 
     def warning(self, now: float, name: str) -> str:
         """What to say of it while it is exhausted, in words that stay the same; empty while it is not."""
