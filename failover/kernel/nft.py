@@ -2,9 +2,9 @@
 
 What lives here: which packets are counted, and by which counter. The counters are read in counters.py.
 
-    output          a packet that bears bits of our mask is a probe's: they are set in the mark of its connection, too
     postrouting     what leaves, after every filter and wherever others routed it anew: `sent` where the flow has been
-                    answered, `fresh` where it has not; the box's own packets but for those of probes
+                    answered, `fresh` where it has not. A packet of the box with bits of our mask is a probe's: they are
+                    set in the mark of its connection, after whatever others write there, and it is not counted
     input, forward  what comes in, `received`: replies, but no ICMP errors (their state is `related`), nor to probes
 
 What is from or to an interface's own networks is not counted, nor what no router passes on. A forwarded packet is
@@ -153,7 +153,7 @@ def _counters(interfaces: Iterable[str]) -> Iterator[Object]:
 def _chains() -> Iterator[Object]:
     for name in ("probe", RECEIVED):
         yield _of_ours("chain", name=name)
-    for hook, priority in (("output", EARLY), ("postrouting", LATE), ("input", EARLY), ("forward", EARLY)):
+    for hook, priority in (("postrouting", LATE), ("input", EARLY), ("forward", EARLY)):
         yield _of_ours("chain", name=hook, type="filter", hook=hook, prio=priority, policy="accept")
 
 
@@ -161,15 +161,16 @@ def _rules(taps: Mapping[str, Tap], mask: int) -> Iterator[Object]:
     """With nothing to count there is nothing to tell apart."""
     if not taps:
         return
-    yield _rule("output", _match(_masked("meta", mask), 0, "!="), {"jump": {"target": "probe"}})
-    yield _rule("probe", {"counter": MARKER})
-    for bit in (1 << number for number in range(32) if mask >> number & 1):
-        yield _rule("probe", _match(_masked("meta", bit), 0, "!="), _set_in_connection(bit))
     yield _rule("input", _match(_masked("ct", mask), 0), {"jump": {"target": RECEIVED}})
     yield _rule("forward", {"jump": {"target": RECEIVED}})
     yield from _passed_over(RECEIVED, "iifname", "saddr", taps)
     yield _rule(RECEIVED, *_flow("established", "reply"), _count(RECEIVED, "iifname", taps))
-    yield _rule("postrouting", _match(_meta("iif"), 0), _match(_masked("ct", mask), 0, "!="), {"return": None})
+    local = _match(_meta("iif"), 0)
+    yield _rule("postrouting", local, _match(_masked("meta", mask), 0, "!="), {"jump": {"target": "probe"}})
+    yield _rule("probe", {"counter": MARKER})
+    for bit in (1 << number for number in range(32) if mask >> number & 1):
+        yield _rule("probe", _match(_masked("meta", bit), 0, "!="), _set_in_connection(bit))
+    yield _rule("postrouting", local, _match(_masked("ct", mask), 0, "!="), {"return": None})
     yield from _passed_over("postrouting", "oifname", "daddr", taps)
     yield _rule("postrouting", *_flow("established", "original"), _count(SENT, "oifname", taps))
     yield _rule("postrouting", *_flow("new", "original"), _count(FRESH, "oifname", taps))

@@ -101,6 +101,16 @@ def test_bits_of_others_in_the_connections_mark_stay(road: Road, counted: Counte
     assert foreign_counts(road, "theirs") == {"probes": 3, "flows": 2}
 
 
+@both
+def test_a_whole_mark_that_others_write_does_not_make_a_users_flow_of_a_probe(
+    road: Road, counted: Counted, family: Family
+) -> None:
+    writes = (chain(hook, "mangle", "ct mark set 0x1") for hook in ("output", "postrouting"))
+    foreign(road, "inet theirs", *writes)
+    road.ping(family, 3, mark=MARK)
+    assert counted.came() == {nft.MARKER: 3}
+
+
 def test_another_table_replaces_ours_at_one_moment_and_touches_no_others(road: Road, counted: Counted) -> None:
     """While it is loaded again and again, it is there at each of some hundred readings."""
     foreign(road, "inet ufw", STATEFUL)
