@@ -20,14 +20,19 @@ def outage_figure(results: Results, peer: Peer, condition: Condition) -> Figure:
     if not values or not ours:
         return figure
     ratio = figure.statistic("median") / Figure("", "s", ours).statistic("median")
-    return Figure(figure.name, "s", values, note=f"{ratio:.2g} × ours")
+    return Figure(figure.name, "s", values, note=_times(ratio))
+
+
+def _times(ratio: float) -> str:
+    """Two digits are more than the machine's mood allows for."""
+    return f"{ratio:.0f} × ours" if ratio >= 10 else f"{ratio:.2g} × ours"
 
 
 def bytes_figure(results: Results, peer: Peer) -> Figure:
     """IPv4 bytes a minute at rest, both uplinks and both ways, and the ratio to ours."""
     values = [results.bytes_per_minute[peer]] if peer in results.bytes_per_minute else []
     ours = results.bytes_per_minute.get(METERED)
-    note = f"{values[0] / ours:.2g} × ours" if values and ours else ""
+    note = _times(values[0] / ours) if values and ours else ""
     return Figure(f"at rest, both uplinks: {peer}", "B/min", values, note=note)
 
 
