@@ -52,10 +52,13 @@ def _hourly(amount: float, meter: Meter) -> float:
 
 
 def _probes(account: Account, place: int) -> dict[str, Any]:
-    """Bytes in all, and what a month of 720 h would cost as the active uplink and as a standby."""
+    """Bytes in all, and what a month of 720 h would cost: of such a run, as the active uplink, and as a standby."""
     spent = [(account.bytes[place, family], family) for family in account.meters]
+    total = sum(one.active + one.standby for one, _ in spent)
+    seconds = max(meter.seconds for meter in account.meters.values())
     return {
-        "bytes": sum(one.active + one.standby for one, _ in spent),
+        "bytes": total,
+        "bytes_per_720_hours": round(total * MONTH_SECONDS / seconds) if seconds else 0,
         "active_bytes_per_720_hours": _monthly(account, place, spent, active=True),
         "standby_bytes_per_720_hours": _monthly(account, place, spent, active=False),
     }
@@ -84,10 +87,10 @@ def lines(played: Played, *, story: int | None) -> Iterator[str]:
     for family, numbers in told["families"].items():
         yield from _table(family, numbers)
     yield ""
-    yield f"{'probe bytes':<34}{'in all':>12}{'active, 720 h':>16}{'standby, 720 h':>16}"
+    yield f"{'probe bytes in 720 h':<34}{'of this':>12}{'when active':>16}{'when standby':>16}"
     for name, probes in told["probes"].items():
-        month = [_megabytes(probes[f"{part}_bytes_per_720_hours"]) for part in ("active", "standby")]
-        yield f"{name:<34}{_megabytes(probes['bytes']):>12}{month[0]:>16}{month[1]:>16}"
+        month = [_megabytes(probes[f"{part}bytes_per_720_hours"]) for part in ("", "active_", "standby_")]
+        yield f"{name:<34}{month[0]:>12}{month[1]:>16}{month[2]:>16}"
 
 
 def _story(log: list[str], kept: int | None) -> Iterator[str]:
