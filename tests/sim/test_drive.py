@@ -62,7 +62,7 @@ def test_losses_come_in_bursts_as_fitted(name: str) -> None:
 def test_round_trips_are_as_long_and_hang_together_as_measured(name: str) -> None:
     """Between stalls, whose length is their own. Log round trips 0.2 s apart correlate by 0.57-0.80 on the drives."""
     actor = next(one for one in find_script("drive").actors if one.name == name)
-    dry = replace(actor, everyday=replace(actor.everyday, stalls=None, bursts=None))
+    dry = replace(actor, everyday=replace(actor.everyday, stalls=None, bursts=None, loss=(0.0, 0.0)))
     script = replace(find_script("drive"), length=HOURS * 3600.0, actors=(dry,))
     lane = ScriptedLane(unroll(script, 1).timelines[name, Family.IPV4], "1")
     rtts = [lane.packet(i * SLOT)[0] or 0.0 for i in range(round(script.length / SLOT))]
