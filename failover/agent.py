@@ -3,7 +3,8 @@
     kernel.Watch ──> read the kernel ─┐                                      ┌─> kernel.Kernel.apply, then read again
     probes.Probes ─> ProbeResult ─────┼─> queue ─> Engine.hear/handle/wake ──┼─> probes.Probes.start
     control socket ─> Asked ──────────┤                  ^                   ├─> answers, log lines, metrics
-    clocks ─> WallClock, Resumed ─────┘        timer at Engine.deadline()    └─> (snapshot: status and gauges)
+    clocks ─> WallClock, Resumed ─────┤        timer at Engine.deadline()    ├─> (snapshot: status and gauges)
+    resent ─> SocketsRead ────────────┘                  └───── Counted ─────┴─> counting: the user's packets
 
 Each notice becomes one entry, and goes to the log, the journal on disk, the metrics, and whoever watches.
 
@@ -33,6 +34,7 @@ from failover.config import Config, Reconfigured
 from failover.config.source import KEPT, ConfigFile, Loaded
 from failover.core.diff import is_switch
 from failover.core.engine import Engine, Event
+from failover.counting import Counting
 from failover.desk import Desk, Sources
 from failover.export.entries import Numbering
 from failover.export.instance import require_capabilities, require_descriptors, sole_instance
@@ -58,6 +60,7 @@ from failover.model import (
 from failover.probes import Probes
 from failover.reader import Reader
 from failover.reload import Reload
+from failover.resent import Resent
 from failover.seam import Applied, Apply, Asked, CountFlows, Effect, KernelRead, ReadCounters, ReadKernel, ReadSockets
 
 TICK: Final = 1.0
@@ -139,8 +142,11 @@ class Agent:
         self._metrics = Metrics()
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
         self._reloads = Reload(source, loaded, self._take, self._reloaded, self._say)
+        self._counting, self._resent = Counting(self._say), Resent(self._put, self._say)
         self._pulse = Pulse()
-        sources = Sources(self._engine, self._metrics, self._storage, self._pulse, self._past.entries, self._about)
+        sources = Sources(
+            self._engine, self._metrics, self._storage, self._pulse, self._past.entries, self._about, self._counting
+        )
         self._desk = Desk(options.socket, sources, self._ask, self._reload, self._say)
         self._ended: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -176,6 +182,8 @@ class Agent:
     async def close(self) -> None:
         """Let go of everything but the routes."""
         self._reader.close()
+        self._counting.close()
+        self._resent.close()
         if self._timer is not None:
             self._timer.cancel()
         self._probes.close()
@@ -253,8 +261,8 @@ class Agent:
         if isinstance(event, KernelRead):
             self._reader.taken()
         heard, self._heard = self._heard, []
-        self._carry_out(self._engine.hear(now, heard))
-        self._carry_out(self._engine.wake(now) if event is None else self._engine.handle(now, event))
+        self._carry_out(now, self._engine.hear(now, heard))
+        self._carry_out(now, self._engine.wake(now) if event is None else self._engine.handle(now, event))
         self._reader.catch_up()
         if now >= self._remember_due:
             self._remember()
@@ -278,8 +286,8 @@ class Agent:
         self._remember_due = now + REMEMBERED
         self._storage.remember(self._engine.memory(now), self._clocks.stamp())
 
-    def _carry_out(self, effects: Sequence[Effect]) -> None:
-        """In the engine's order: a switch comes before its log line."""
+    def _carry_out(self, now: float, effects: Sequence[Effect]) -> None:
+        """In the engine's order: a switch comes before its log line. `now`: when the engine decided on them."""
         decided = time.monotonic()
         switches = any(isinstance(effect, Notice) and effect.kind is NoticeKind.SWITCH for effect in effects)
         for effect in effects:
@@ -291,8 +299,12 @@ class Agent:
                     self._probes.start(effect)
                 case ReadKernel():
                     self._reader.read()
-                case CountFlows() | ReadCounters() | ReadSockets():
-                    pass
+                case CountFlows():
+                    self._counting.follow(effect)
+                case ReadCounters():
+                    self._carry_out(now, self._engine.handle(now, self._counting.read()))
+                case ReadSockets():
+                    self._resent.read(effect)
                 case Answer(id=number):
                     self._asked.pop(number).set_result(effect)
                 case Notice():

@@ -9,11 +9,12 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from failover.core.engine import Engine
+from failover.counting import Counting
 from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.entries import Entry, Recent
@@ -26,6 +27,7 @@ from failover.export.sentence import sentence
 from failover.export.status import document
 from failover.export.storage import Storage
 from failover.model import Answer, Command, ControlError
+from failover.picture import Snapshot
 
 Ask = Callable[[Command], Awaitable[Answer]]
 """Has the engine obey a command."""
@@ -48,6 +50,13 @@ class Sources:
     past: Sequence[Entry]
     """Of earlier runs, as they are on disk."""
     about: About
+    counting: Counting
+
+    def snapshot(self) -> Snapshot:
+        """The engine's picture, with what only the shell knows to stand in the way."""
+        picture = self.engine.snapshot()
+        warnings = self.counting.warnings
+        return replace(picture, warnings=(*picture.warnings, *warnings)) if warnings else picture
 
 
 class Desk:
@@ -112,8 +121,8 @@ class Desk:
 
     def _picture(self) -> Callable[[], bytes]:
         """The page of this moment, to be rendered in a thread."""
-        engine, metrics, storage = self._from.engine, self._from.metrics, self._from.storage
-        picture = Picture(engine.snapshot(), time.monotonic(), traffic(), not storage.failing, storage.dropped)
+        metrics, storage = self._from.metrics, self._from.storage
+        picture = Picture(self._from.snapshot(), time.monotonic(), traffic(), not storage.failing, storage.dropped)
         return lambda: metrics.render(picture)
 
     async def _answer(self, spec: Spec, arguments: Mapping[str, object]) -> Mapping[str, object]:
@@ -140,7 +149,7 @@ class Desk:
         return sentence(self._document())
 
     def _document(self) -> Mapping[str, object]:
-        return {**self._from.about(), **document(self._from.engine.snapshot(), time.monotonic())}
+        return {**self._from.about(), **document(self._from.snapshot(), time.monotonic())}
 
 
 async def _reply(coming: Awaitable[Answer]) -> Mapping[str, object]:

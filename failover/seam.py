@@ -96,7 +96,12 @@ class ReadCounters:
 
 @dataclass(frozen=True, slots=True)
 class ReadSockets:
-    """Effect: read the TCP sockets; a SocketsRead follows soon."""
+    """Effect: read the TCP sockets with these source addresses; a SocketsRead follows soon."""
+
+    addresses: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
+    """Networks on the uplinks' own wires: what goes there is left out, as is what bears bits of `mask` in its mark."""
+    mask: int = 0
 
 
 Effect = SendProbe | Apply | ReadKernel | CountFlows | ReadCounters | ReadSockets | Answer | Notice

@@ -27,15 +27,15 @@ class Blame:
     def weigh(self, now: float, family: Family, lanes: Sequence[Lane]) -> None:
         """Compare what the family's lanes have heard; what was heard before the finding, and against it, is void."""
         before = self.at_fault[family]
-        if not before and not any(lane.health.strange for lane in lanes):
+        if not before and not any(lane.health.pages.strange for lane in lanes):
             return
         able = [lane for lane in lanes if lane.health.verdict not in _NO_WAY]
-        strange = Counter(url for lane in able if lane.health.reached for url in lane.health.strange)
-        fine = {url for lane in able for url in lane.health.fine}
+        strange = Counter(url for lane in able if lane.health.reached for url in lane.health.pages.strange)
+        fine = {url for lane in able for url in lane.health.pages.fine}
         begun = {url for url, uplinks in strange.items() if uplinks >= UPLINKS_MIN} - fine - before
         over = before & fine
         for lane in lanes if begun or over else ():
-            if lane.health.void(strange=over, fine=begun):
+            if lane.health.pages.void(strange=over, fine=begun):
                 lane.schedule.others_within(now, 0.0)
                 lane.rearm()
         self.at_fault[family] = (before | begun) - over

@@ -85,7 +85,7 @@ def _numbers(now: float, lane: Lane) -> dict[str, float]:
         **heard,
         "unanswered_probes": health.unanswered(),
         "doubt_after_seconds": health.doubt_after(),
-        "conviction_after_seconds": health.detection.conviction,
+        "conviction_after_seconds": health.conviction_after(),
         "hold_down_seconds": lane.standing.wait,
     }
 

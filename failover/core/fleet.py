@@ -5,19 +5,23 @@ Pure. Holds the lanes and finds out what changed; how a lane is judged and what 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import takewhile
 from math import inf
 
-from failover.config import Config
+from failover.config import Config, Metered
 from failover.core.blame import Blame
+from failover.core.budget import Budget
 from failover.core.lane import Lane
 from failover.core.policy import Candidate, Will
 from failover.core.uplinks import Uplink, resolve
-from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Facts, RouteKind
+from failover.core.verdicts import RECEIVING
+from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Counts, Facts, RouteKind
 from failover.model import FAMILIES, Decision, Family, Notice, NoticeKind, Reason, Verdict
 from failover.picture import UplinkView
+from failover.seam import Counted, SocketsRead
 
 
 class Fleet:
@@ -30,6 +34,9 @@ class Fleet:
         self.renamed: dict[str, str] = {}
         """Old name -> new name of uplinks on the same interface, at the last `follow`."""
         self.blame = Blame()
+        self.budgets: dict[str, Budget] = {}
+        """By uplink."""
+        self._metered: dict[str, Metered | None] = {}
         self._lanes: tuple[Lane, ...] = ()
         self._random = random
 
@@ -52,6 +59,7 @@ class Fleet:
         self.uplinks = resolve(facts, self.config, slots)
         names = {uplink.interface: uplink.name for uplink in self.uplinks}
         self.renamed = {name: names[at] for name, at in before.items() if at in names and name not in names.values()}
+        self._allot(now)
         for family in FAMILIES:
             known = {self.renamed.get(lane.uplink.name, lane.uplink.name): lane for lane in self.by_family[family]}
             self.by_family[family] = [self._lane(now, uplink, family, known) for uplink in self.uplinks]
@@ -69,10 +77,23 @@ class Fleet:
     def _lane(self, now: float, uplink: Uplink, family: Family, known: dict[str, Lane]) -> Lane:
         lane = known.get(uplink.name)
         if lane is None:
-            return Lane.open(now, uplink, family, self.config, self._random)
+            return Lane.open(now, uplink, family, self.config, self.budgets[uplink.name], self._random)
+        lane.budget = self.budgets[uplink.name]
         lane.health.detection = self.config.detection
         lane.follow(now, uplink)
         return lane
+
+    def _allot(self, now: float) -> None:
+        """A budget for each uplink, kept under its new name."""
+        was, told = self._metered, {uplink.name: uplink.metered for uplink in self.config.uplinks}
+        kept = {self.renamed.get(name, name): budget for name, budget in self.budgets.items()}
+        self.budgets = {
+            uplink.name: kept.get(uplink.name) or Budget(now, told.get(uplink.name)) for uplink in self.uplinks
+        }
+        for name, budget in self.budgets.items():
+            if name in kept and was.get(name) != told.get(name):
+                budget.configure(now, told.get(name))
+        self._metered = told
 
     def candidates(self, now: float, family: Family) -> list[Candidate]:
         """Every uplink of the family as policy sees it, in order of preference."""
@@ -80,12 +101,30 @@ class Fleet:
 
     def witness(self, lane: Lane) -> float | None:
         """Since when another uplink of the family has been receiving, if it was heard after this one fell silent."""
-        silent = lane.health.silent_since
+        silent = lane.health.silence.grave_since
         if silent is None:
             return None
         rivals = (other.health for other in self.by_family[lane.family] if other is not lane)
         since = [r.receiving_since for r in rivals if r.last_heard is not None and r.last_heard >= silent]
         return min((at for at in since if at is not None), default=None)
+
+    def counted(self, now: float, event: Counted) -> tuple[list[Lane], list[Lane]]:
+        """The user's traffic was counted: the lanes where there was some, and all that this tells something about."""
+        stirred = [lane for lane in self._lanes if lane.counted(now, _counts(event, lane), weak=event.weak)]
+        touched = list(stirred)
+        for lane in stirred:
+            if lane.health.passive.replied == now:
+                lane.schedule.rest()
+                touched += (other for other in self.concerned(now, lane) if other not in touched)
+        return stirred, touched
+
+    def segments(self, read: SocketsRead) -> None:
+        """TCP sockets were read; an address that several uplinks hold tells nothing."""
+        held = [(address, lane) for lane in self._lanes for address in lane.health.path.addresses]
+        holders = Counter(address for address, _ in held)
+        for address, lane in held:
+            if holders[address] == 1 and address in read.segments:
+                lane.health.segments(read.segments[address])
 
     def concerned(self, now: float, heard: Lane) -> list[Lane]:
         """Other lanes that an answer on `heard` tells something about: those in doubt, and those behind a portal.
@@ -108,7 +147,7 @@ class Fleet:
         for lane in lanes:
             lane.health.judge(now, self.witness(lane), self.blame.at_fault[lane.family])
             if lane.health.suspicious(now):
-                lane.schedule.burst(now)
+                lane.burst(now)
             if lane.turned(now, self.config):
                 turned.append(lane)
         for lane in turned:
@@ -120,8 +159,13 @@ class Fleet:
     def hang_on(self, lane: Lane, active: str | None) -> bool:
         """Whether traffic of a shaky active uplink may wait for this one to be proven."""
         shaky = (Verdict.DOUBTFUL, Verdict.DEGRADED)
-        rivals = self.by_family[lane.family] if lane.verdict is Verdict.UP else ()
+        rivals = self.by_family[lane.family] if lane.verdict in RECEIVING else ()
         return any(rival.uplink.name == active and rival.verdict in shaky for rival in rivals)
+
+    def left(self, lane: Lane, decision: Decision) -> bool:
+        """Whether traffic has left this uplink: it would return there, or part of it is still there."""
+        ahead = takewhile(lambda other: other.uplink.name != decision.active, self.by_family[lane.family])
+        return lane.uplink.name in (decision.active, decision.settled) or any(other is lane for other in ahead)
 
     def settle(self, now: float, decision: Decision, drained: Collection[str]) -> None:
         """Whose hold-down is over owes nothing more, unless traffic is to return there and cannot yet: not the active
@@ -137,6 +181,12 @@ class Fleet:
                 lane.standing.served(Reason.OPERATOR)
             elif lane.standing.until() <= now and after:
                 lane.standing.served(Reason.CONFIG)
+
+    def roles(self, now: float, decisions: Collection[Decision]) -> None:
+        """Who carries traffic has a budget for that."""
+        used = {name for decision in decisions for name in (decision.active, decision.settled)}
+        for name, budget in self.budgets.items():
+            budget.role(now, active=name in used)
 
     def adopt(self, now: float, facts: Facts, will: Will | None = None) -> dict[Family, Decision]:
         """The kernel's present choice: our own tables if a former agent left them, else the best default of main.
@@ -204,14 +254,29 @@ class Fleet:
             for uplink in self.uplinks
         )
 
-    def hindered(self) -> tuple[str, ...]:
-        """Where this box cannot even ask, and why; an uplink is not to be blamed for that."""
+    def resumed(self, now: float, seconds: float) -> None:
+        """The machine slept for so long."""
+        for budget in self.budgets.values():
+            budget.asleep(now, seconds)
+        for lane in self._lanes:
+            lane.resumed(now)
+
+    def warnings(self, now: float) -> tuple[str, ...]:
+        """Targets at fault; where this box cannot even ask, which is no uplink's fault; budgets that are used up."""
+        spent = (budget.warning(now, name) for name, budget in self.budgets.items())
+        return (*self.blame.warnings(), *self._hindered(), *filter(None, spent))
+
+    def _hindered(self) -> list[str]:
         hindered = (lane for lane in self._lanes if lane.health.hindrance)
-        return tuple(f"{n.uplink.name} {n.family}: this box cannot probe: {n.health.hindrance}" for n in hindered)
+        return [f"{n.uplink.name} {n.family}: this box cannot probe: {n.health.hindrance}" for n in hindered]
 
     def deadline(self) -> float:
         """Monotonic time at which the first lane must be looked at; inf: none."""
         return min([lane.deadline for lane in self._lanes], default=inf)
+
+
+def _counts(event: Counted, lane: Lane) -> Counts | None:
+    return event.counts.get((lane.uplink.interface, lane.family))
 
 
 def _if_less(wait: float, was: float) -> float:

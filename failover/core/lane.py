@@ -7,20 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from failover.config import Config
+from failover.core.budget import Budget
 from failover.core.damping import Standing
 from failover.core.health import Health
 from failover.core.policy import PROOF_AGE, Candidate
-from failover.core.schedule import METERED_FACTOR, PORTAL_INTERVAL, STANDBY_FACTOR, Schedule
+from failover.core.schedule import METERED_ACTIVE, METERED_STANDBY, PORTAL_INTERVAL, STANDBY_FACTOR, Schedule
 from failover.core.uplinks import Uplink
 from failover.core.verdicts import LOST, RECEIVING
-from failover.model import Decision, Family, Reason, Target, Verdict
+from failover.facts import Counts
+from failover.model import FAMILIES, Decision, Family, Reason, Target, Verdict
 from failover.picture import FamilyView
 
+WATCH: Final = ((5.0, 0.3), (60.0, 1.0))
+WATCH_STANDBY: Final = ((10.0, 1.0), (60.0, 5.0))
+"""Until so many seconds of silence, so many seconds from one probe to the next, where traffic has left and where there
+was none."""
 WATCHED: Final = 60.0
-"""Seconds for which an uplink that fell silent is probed as if it were active."""
+"""Seconds for which an uplink that fell silent is watched so closely; the same before it may carry traffic again."""
+BURST_FACTOR: Final = 2.5
+"""So much slower is a burst where nobody waits for the answer: six probes in 1.5 s, as a conviction needs."""
+WATCH_LATE: Final = 5.0
+WATCH_POOR: Final = 2.0
+"""Seconds from one probe to the next where little of the budget is left."""
 CHECK_BEFORE_RETURN: Final = 5.0
 """Seconds before a hold-down ends in which every kind of target is asked once more."""
 
@@ -34,16 +46,21 @@ class Lane:
     health: Health
     schedule: Schedule
     standing: Standing
+    budget: Budget
     verdict: Verdict = Verdict.UNKNOWN
     """The verdict last acted upon."""
     targets: tuple[Target, ...] = ()
     deadline: float = field(default=0.0)
+    _left: bool = True
+    """Traffic would come back here, or some of it still is."""
 
     @classmethod
-    def open(cls, now: float, uplink: Uplink, family: Family, config: Config, random: Callable[[], float]) -> Lane:
+    def open(
+        cls, now: float, uplink: Uplink, family: Family, config: Config, budget: Budget, random: Callable[[], float]
+    ) -> Lane:
         """A lane that has seen nothing but the kernel's facts; how it starts is no relapse."""
         standing = Standing(wait=config.detection.return_after)
-        lane = cls(uplink, family, Health(config.detection, now), Schedule(random()), standing)
+        lane = cls(uplink, family, Health(config.detection, now), Schedule(random()), standing, budget)
         lane.follow(now, uplink)
         lane.verdict = lane.health.verdict
         standing.healthy_since = now if lane.verdict is Verdict.UP else None
@@ -86,7 +103,7 @@ class Lane:
         verdict = self.health.verdict
         if verdict is self.verdict:
             return False
-        wronged = self.verdict is Verdict.PORTAL and bool(self.health.strange)
+        wronged = self.verdict is Verdict.PORTAL and bool(self.health.pages.strange)
         self.verdict = verdict
         if wronged and verdict in RECEIVING:
             self.standing.acquit(now, config.detection.return_after)
@@ -94,7 +111,7 @@ class Lane:
         if verdict is Verdict.UP and self.standing.convicted:
             self.schedule.others_within(now, max(0.0, self.standing.until() - CHECK_BEFORE_RETURN - now))
         elif verdict is Verdict.DOWN:
-            self.schedule.others_within(now, 0.0)
+            self.schedule.others_within(now, 0.0, web=not self.uplink.metered)
         return True
 
     def pardon(self) -> None:
@@ -104,17 +121,58 @@ class Lane:
         else:
             self.standing.served()
 
-    def pace(self, now: float, decision: Decision) -> None:
-        """Probe in proportion to who would notice."""
-        watched = self.verdict in (Verdict.DOUBTFUL, Verdict.DOWN) and now - self.health.since < WATCHED
-        returning = self.verdict is Verdict.UP and now < self.standing.until() < now + 2 * WATCHED
-        in_use = self.uplink.name in (decision.active, decision.settled)
-        factor = 1.0 if in_use or watched or returning or self.verdict is Verdict.UNKNOWN else STANDBY_FACTOR
-        if self.uplink.metered and self.verdict not in (Verdict.DOUBTFUL, Verdict.UNKNOWN):
-            factor *= METERED_FACTOR
-        self.schedule.pace(now, factor)
+    def counted(self, now: float, counts: Counts | None, *, weak: bool) -> bool:
+        """The user's traffic was counted; True if that may change anything."""
+        stirred = self.health.counted(now, counts, weak=weak)
+        if self.uplink.metered and self.health.passive.replied == now and self.verdict is Verdict.UP:
+            self.schedule.proven(now)
+        return stirred
+
+    def pace(self, now: float, decision: Decision, *, left: bool) -> None:
+        """Probe in proportion to who would notice; `left`: traffic would come back here, or some of it still is."""
+        role = self._role_factor(decision)
+        self._left = left
+        self.schedule.pace(now, min(role, self._watch_interval(now)), role)
         if self.verdict is Verdict.PORTAL:
             self.schedule.others_within(now, PORTAL_INTERVAL)
+
+    def _role_factor(self, decision: Decision) -> float:
+        """How many times longer its intervals are than those of an active uplink that costs nothing."""
+        in_use = self.uplink.name in (decision.active, decision.settled)
+        if not self.uplink.metered:
+            return 1.0 if in_use else STANDBY_FACTOR
+        return (METERED_ACTIVE if in_use else METERED_STANDBY) * self.families
+
+    @property
+    def families(self) -> int:
+        """In how many families the uplink has a way out: a metered one probes them in turn."""
+        return max(1, sum(not self.uplink.paths[family].fault for family in FAMILIES))
+
+    def burst(self, now: float) -> None:
+        """It is suspicious: ask, the sooner the more depend on it."""
+        self.schedule.burst(now, 1.0 if self._left else BURST_FACTOR)
+
+    def _watch_interval(self, now: float) -> float:
+        """Seconds from one probe to the next while it is watched closely; inf: it is not."""
+        match self.verdict:
+            case Verdict.UP:
+                returning = self._left and now < self.standing.until() < now + 2 * WATCHED
+                return inf if not returning else WATCH_POOR if self.budget.poor(now) else 1.0
+            case Verdict.DEGRADED if self._left:
+                return WATCH_POOR if self.budget.poor(now) else 1.0  # it takes 84 answers to be over
+            case Verdict.UNKNOWN:
+                return 1.0 if now - self.health.since < WATCHED else WATCH_LATE
+            case Verdict.DOUBTFUL | Verdict.DOWN:
+                silent, steps = self.health.silent_for(now), WATCH if self._left else WATCH_STANDBY
+                return next(
+                    (interval for until, interval in steps if silent < until), WATCH_LATE if self._left else inf
+                )
+            case _:
+                return inf
+
+    def proven(self, now: float) -> bool:
+        """Its newest probe was answered, lately enough to take traffic over on doubt."""
+        return self.health.proven(now, PROOF_AGE * (self.families if self.uplink.metered else 1))
 
     def candidate(self, now: float, preference: int) -> Candidate:
         """As policy sees it; `preference` 0 is the first choice."""
@@ -125,12 +183,16 @@ class Lane:
             verdict=health.verdict,
             text=health.text,
             due=self.standing.until(),
-            proven=health.proven(now, PROOF_AGE),
+            proven=self.proven(now),
             heard_ago=now - health.last_heard if health.last_heard is not None else float("inf"),
             numbers=lambda: health.numbers(now),
             returns=self.standing.returns,
             pardoned=self.standing.pardoned,
             cause=self._cause(),
+            rtt=health.record.rtt(),
+            slow=health.record.slow,
+            lossy=health.record.lossy,
+            loss_evidence=health.record.loss_evidence(),
         )
 
     def _cause(self) -> Reason:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
-from failover.core.verdicts import LOST
+from failover.core.verdicts import LOST, RECEIVING
 from failover.model import Decision, Reason, Verdict
 
 PROOF_AGE: Final = 90.0
@@ -253,7 +253,7 @@ def _doubt(situation: Situation) -> Ruling | None:
     here = situation.here
     if here is None or here.verdict is not Verdict.DOUBTFUL:
         return None
-    best = next((c for c in situation.willing if _answers(c)), None)
+    best = next((c for c in situation.willing if c.proven and c.verdict in RECEIVING), None)
     return _left(here, best, Reason.DOUBT) or _stays(here, f"{here.name} {here.text}, and no other uplink is proven")
 
 
@@ -368,7 +368,8 @@ def _answers(candidate: Candidate) -> bool:
 
 
 def _because(left: Candidate, taken: Candidate) -> str:
-    proof = f"; {taken.name} answered {taken.heard_ago:.1f} s ago" if _answers(taken) and taken.heard_ago < inf else ""
+    proven = taken.proven and taken.verdict in RECEIVING and taken.heard_ago < inf
+    proof = f"; {taken.name} answered {taken.heard_ago:.1f} s ago" if proven else ""
     return f"{left.name} {left.text}{proof}"
 
 

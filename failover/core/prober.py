@@ -11,7 +11,8 @@ from typing import Final
 from failover.core.fleet import Fleet
 from failover.core.lane import Lane
 from failover.core.plan import mark_of
-from failover.model import Decision, ProbeResult, SendProbe, Target
+from failover.model import Decision, Outcome, ProbeResult, SendProbe, Target, Verdict
+from failover.weights import wire_bytes
 
 OPEN_MAX: Final = 10_000
 """Probes remembered; the oldest is forgotten. Each ends after PROBE_PATIENCE, so this is a guard and no limit."""
@@ -24,19 +25,21 @@ class Prober:
         self._mask = 0
         self.trusted_clock = False
         self._last_id = 0
-        self._open: dict[int, Lane] = {}
+        self._open: dict[int, tuple[Lane, int]] = {}
+        """Whose each probe is, and what was paid for it."""
 
     def prune(self, fleet: Fleet, mask: int) -> None:
         """Forget the probes of lanes that are gone; from now on marks are of this mask."""
         self._mask = mask
         lanes = {id(lane) for lane in fleet}
-        self._open = {probe: lane for probe, lane in self._open.items() if id(lane) in lanes}
+        self._open = {probe: one for probe, one in self._open.items() if id(one[0]) in lanes}
 
     def heard(self, now: float, result: ProbeResult, fleet: Fleet) -> list[Lane]:
         """What came of a probe goes to its lane; returns the lanes that it says something about."""
-        lane = self._open.pop(result.id, None)
+        lane, weight = self._open.pop(result.id, (None, 0))
         if lane is None:
             return []
+        lane.budget.refund(now, weight - result.sent_bytes - result.received_bytes)
         lane.health.result(now, result)
         if lane.health.last_heard != now:
             return [lane]
@@ -48,17 +51,24 @@ class Prober:
         sends = []
         health = lane.health
         for due in lane.schedule.due(now, health.overdue_targets(), health.record.dead_target):
-            sends.append(self._send(now, lane, due.target, steady=due.steady))
-            partner = _partner(lane, rivals, decision) if due.partner else None
+            sends += self._paid(now, lane, due.target, steady=due.steady)
+            partner = _partner(now, lane, rivals, decision) if due.partner else None
             if partner is not None:
-                target = partner.counterpart(due.target)
-                sends.append(self._send(now, partner, target, steady=False))
+                sends += self._paid(now, partner, partner.counterpart(due.target), steady=False)
                 partner.rearm()
         return sends
 
-    def _send(self, now: float, lane: Lane, target: Target, *, steady: bool) -> SendProbe:
+    def _paid(self, now: float, lane: Lane, target: Target, *, steady: bool) -> list[SendProbe]:
+        """The probe, if the uplink can afford it."""
+        weight = sum(wire_bytes(target, lane.family, Outcome.ANSWERED))
+        if not lane.budget.affords(now, weight, doubt=not steady):
+            return []
+        lane.budget.spend(now, weight)
+        return [self._send(now, lane, target, weight, steady=steady)]
+
+    def _send(self, now: float, lane: Lane, target: Target, weight: int, *, steady: bool) -> SendProbe:
         self._last_id += 1
-        self._open[self._last_id] = lane
+        self._open[self._last_id] = lane, weight
         if len(self._open) > OPEN_MAX:
             del self._open[next(iter(self._open))]
         lane.health.sent(now, self._last_id, target, steady=steady)
@@ -74,10 +84,19 @@ class Prober:
         )
 
 
-def _partner(suspect: Lane, rivals: Sequence[Lane], decision: Decision) -> Lane | None:
-    """The best other uplink that can be probed, while the suspect carries traffic."""
+def _partner(now: float, suspect: Lane, rivals: Sequence[Lane], decision: Decision) -> Lane | None:
+    """The best other uplink that can be probed, while the suspect carries traffic and this one was not heard since that
+    fell silent. What is proven need not be asked before there is doubt (DESIGN §3: the same result, half the bytes)."""
     if suspect.uplink.name not in (decision.active, decision.settled):
         return None
     ranks = {name: rank for rank, name in enumerate(decision.order)}
     able = [r for r in rivals if r is not suspect and r.targets and not r.health.path.fault and r.uplink.name in ranks]
-    return min(able, key=lambda lane: ranks[lane.uplink.name], default=None)
+    best = min(able, key=lambda lane: ranks[lane.uplink.name], default=None)
+    return best if best is not None and _worth_asking(now, suspect, best) else None
+
+
+def _worth_asking(now: float, suspect: Lane, partner: Lane) -> bool:
+    heard, silent = partner.health.last_heard, suspect.health.silence.since
+    if heard is not None and silent is not None and heard >= silent:
+        return False
+    return suspect.verdict is not Verdict.UP or not partner.proven(now)

@@ -5,6 +5,7 @@ Pure. Steady probes by the clock, a burst when one is overdue. What a probe brin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -27,12 +28,19 @@ LEAD_INTERVALS: Final = {
     ProbeKind.HTTPS: 15.0,
 }
 """The same for the cheapest kind that a family has, over all its targets together: it has to notice the blackout."""
+METERED_ACTIVE: Final = 8.0
+METERED_STANDBY: Final = 90.0
+"""How many times longer every interval of a metered uplink is, while it carries traffic and while it does not."""
 STANDBY_FACTOR: Final = 5.0
-METERED_FACTOR: Final = 5.0
+"""The same of a standby that is not metered."""
 PORTAL_INTERVAL: Final = 30.0
 """Seconds between two looks at a portal: has somebody logged in?"""
+RETURN_TURNS: Final = 4
+"""Of so many steady probes one goes to what never answers, where that is the cheapest kind."""
 BURST_INTERVAL: Final = 0.1
 BURST_LENGTH: Final = 1.5
+OTHERS_STEP: Final = 2
+"""The step of a burst that asks another kind too."""
 
 _LEAD_ORDER: Final = (ProbeKind.ICMP, ProbeKind.DNS, ProbeKind.TCP, ProbeKind.HTTP, ProbeKind.HTTPS)
 
@@ -52,15 +60,19 @@ class Schedule:
 
     def __init__(self, phase: float) -> None:
         self._phase = phase
-        self._factor = 1.0
+        self._factor = self._others_factor = 1.0
         self._lead: tuple[Target, ...] = ()
         self._lead_interval = 1.0
         self._lead_due = inf
         self._all_due = inf
-        self._turn = 0
+        self._turns: Counter[ProbeKind] = Counter()
+        """Probes of each kind that were sent in turn."""
+        self._detours = 0
+        """Steady probes so far that found the leading kind dead."""
         self._others: dict[Target, float] = {}
         self._burst_began: float | None = None
         self._burst_due = inf
+        self._burst_interval = BURST_INTERVAL
         self._burst_step = 0
 
     def aim(self, now: float, targets: Sequence[Target]) -> None:
@@ -89,26 +101,32 @@ class Schedule:
         self._lead_due = self._all_due = inf
         self._others = dict.fromkeys(self._others, inf)
 
-    def pace(self, now: float, factor: float) -> None:
-        """Stretch every interval by `factor` from now on."""
-        if factor == self._factor:
-            return
-        if self._lead_due < inf:
+    def pace(self, now: float, factor: float, others: float | None = None) -> None:
+        """Stretch every interval by `factor` from now on; those of the other kinds by `others`, if that is told."""
+        others = factor if others is None else others
+        if factor != self._factor and self._lead_due < inf:
             self._lead_due = min(self._lead_due, now + self._lead_interval * factor * (0.5 + self._phase / 2))
-        for target, due in self._others.items():
-            if due < inf:
-                self._others[target] = min(due, now + INTERVALS[target.kind] * factor)
-        self._factor = factor
+        if others != self._others_factor:
+            for target, due in self._others.items():
+                if due < inf:
+                    self._others[target] = min(due, now + INTERVALS[target.kind] * others)
+        self._factor, self._others_factor = factor, others
 
-    def others_within(self, now: float, seconds: float) -> None:
-        """Have every other kind probed at most `seconds` from now."""
+    def proven(self, now: float) -> None:
+        """The user's traffic flows both ways: no steady probe of the leading kind is due for an interval."""
+        if self._lead_due < inf:
+            self._lead_due = max(self._lead_due, now + self._lead_interval * self._factor)
+
+    def others_within(self, now: float, seconds: float, *, web: bool = True) -> None:
+        """Have every other kind probed at most `seconds` from now; pages only if `web`."""
         for target, due in self._others.items():
-            if now + seconds < due < inf:
+            if now + seconds < due < inf and (web or not target.kind.is_web):
                 self._others[target] = now + seconds
 
-    def burst(self, now: float) -> None:
-        """Begin a burst, unless this silence has had one."""
+    def burst(self, now: float, factor: float = 1.0) -> None:
+        """Begin a burst, unless this silence has had one; `factor` stretches its interval."""
         if self._burst_began is None:
+            self._burst_interval = BURST_INTERVAL * factor
             self._burst_began, self._burst_due, self._burst_step = now, now, 0
 
     def rest(self) -> None:
@@ -134,7 +152,7 @@ class Schedule:
         for target, due in self._others.items():
             if due <= now:
                 sends.append(Due(target, steady=True))
-                self._others[target] = now + INTERVALS[target.kind] * self._factor
+                self._others[target] = now + INTERVALS[target.kind] * self._others_factor
         if self._burst_due <= now:
             sends += self._burst(now, overdue, dead)
         return sends
@@ -149,23 +167,33 @@ class Schedule:
         return lead or [t for t in self._others if not t.kind.is_web and not dead(t.url)] or self._lead
 
     def _leading(self, dead: Callable[[str], bool]) -> Sequence[Target]:
-        """The cheapest kind; where it never answers (a carrier that drops pings), the next one takes turns with it."""
+        """The cheapest kind; where it never answers (a carrier that drops pings), the next one, and now and then the
+        cheapest all the same."""
         live = self._live(dead)
-        return self._lead if live[0].kind is self._lead[0].kind else (*self._lead, *live)
+        if live[0].kind is self._lead[0].kind:
+            return self._lead
+        self._detours += 1
+        return self._lead if self._detours % RETURN_TURNS == 0 else live
 
     def _next_of(self, targets: Sequence[Target]) -> Target:
-        self._turn += 1
-        return targets[self._turn % len(targets)]
+        kind = targets[0].kind
+        self._turns[kind] += 1
+        return targets[self._turns[kind] % len(targets)]
 
     def _burst(self, now: float, overdue: Collection[str], dead: Callable[[str], bool]) -> list[Due]:
+        """First the suspect alone, by somebody who has not been asked yet; then one after the other, the standby too;
+        once also by another kind, as some carriers begin to drop pings."""
         assert self._burst_began is not None
         step, self._burst_step = self._burst_step, self._burst_step + 1
-        self._burst_due = now + BURST_INTERVAL
+        self._burst_due = now + self._burst_interval
         if self._burst_due > self._burst_began + BURST_LENGTH:
             self._burst_due = inf
-        if step > 0:
-            return [Due(self.another(dead), steady=False, partner=True)]
-        live = self._live(dead)
-        others = [t for t in self._others if not t.kind.is_web and not dead(t.url) and t not in live]
-        rest = [target for target in (*live, *others) if target.url not in overdue]
-        return [Due(target, steady=False) for target in rest or live]
+        if step == 0:
+            live = self._live(dead)
+            return [Due(self._next_of([t for t in live if t.url not in overdue] or live), steady=False)]
+        asked = self.another(dead)
+        sends = [Due(asked, steady=False, partner=True)]
+        if step == OTHERS_STEP:
+            others = (t for t in self._others if t != asked and not t.kind.is_web and not dead(t.url))
+            sends += [Due(target, steady=False) for target in others][:1]
+        return sends

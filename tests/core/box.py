@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from failover.config import Config
 from failover.core.engine import Engine, Event
-from failover.facts import TABLE_MAIN, Address, Facts, Link, Operation, OperationResult, Sysctl
+from failover.facts import TABLE_MAIN, Address, Counts, Facts, Link, Operation, OperationResult, Sysctl
 from failover.memory import Memory
 from failover.model import (
     PROBE_PATIENCE,
@@ -29,7 +29,7 @@ from failover.model import (
     Target,
     Verdict,
 )
-from failover.seam import Applied, Apply, Asked, Effect, KernelRead, ReadKernel
+from failover.seam import Applied, Apply, Asked, Counted, Effect, KernelRead, ReadCounters, ReadKernel
 
 from .worlds import KERNEL_RULES, V4, V6, step, way
 
@@ -52,6 +52,18 @@ def fair(_: float, __: Target) -> Fate:
 def dead(start: float, end: float = 1e9) -> Weather:
     """No answer to what is sent from `start` to `end`."""
     return lambda now, _: None if start <= now < end else RTT
+
+
+def lossy(share: float, start: float = 0.0) -> Weather:
+    """Loses so many of what is sent from `start` on, but never two on end: a brownout, and no silence."""
+    dice, lost = random.Random(1), False
+
+    def weather(now: float, _: Target) -> Fate:
+        nonlocal lost
+        lost = now >= start and not lost and dice.random() < share
+        return None if lost else RTT
+
+    return weather
 
 
 def ground(names: Sequence[str], families: Iterable[Family] = (V4,)) -> Facts:
@@ -94,6 +106,10 @@ class Box:
         self.applied: list[tuple[float, Apply]] = []
         self.read: list[float] = []
         self.errors = 0
+        self.counts: Callable[[float], dict[tuple[str, Family], Counts]] = lambda _: {}
+        """What the counters of the user's traffic say at a moment; nothing is counted by default."""
+        self.weak = False
+        """They are the interfaces' own."""
         self._queue: list[tuple[float, int, Event | Callable[[], None]]] = []
         self._count = 0
         self._ids: set[int] = set()
@@ -233,6 +249,8 @@ class Box:
                 case ReadKernel():
                     self.read.append(self.now)
                     self.stir()
+                case ReadCounters():
+                    self._carry_out(self.engine.handle(self.now, Counted(self.counts(self.now), self.weak)))
                 case Answer():
                     self.answers.append(effect)
                 case Notice():

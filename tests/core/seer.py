@@ -59,7 +59,7 @@ class Seer(Engine):
         return effects
 
     def _where(self, family: Family) -> object:
-        decision = self._decisions.get(family)
+        decision = self._choices.by_family.get(family)
         return decision and (decision.active, decision.settled)
 
     def _known(self, now: float, family: Family) -> tuple[object, object]:
@@ -85,10 +85,10 @@ def sound(engine: Engine, now: float) -> tuple[Explanation, ...]:
         assert one.text
         listed = engine._fleet.candidates(now, one.family)
         moves = engine.config.policy.failback_moves_flows
-        then = decide(now, one.decision, listed, engine._will, moves_flows=moves)
+        then = decide(now, one.decision, listed, engine._choices.will, moves_flows=moves)
         assert (then.active, then.settled) == (one.decision.active, one.decision.settled), "at rest, nothing moves"
         assert [c.name for c in one.candidates if c.active] == [n for n in [one.decision.active] if n is not None]
         assert all(bool(c.objection) is not c.active for c in one.candidates)
-        assert len(one.prospects) <= 2 + 6 * len(one.candidates) + len(engine._will.drained)
+        assert len(one.prospects) <= 2 + 6 * len(one.candidates) + len(engine._choices.will.drained)
         assert all(p.after_seconds is None or p.after_seconds > 0 for p in one.prospects)
     return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from typing import Self
 
 import pytest
 
@@ -60,7 +61,7 @@ class Story:
         self._open: dict[str, list[tuple[int, float]]] = {}
         self._last = 0
 
-    def play(self, *lines: str) -> Story:
+    def play(self, *lines: str) -> Self:
         """Each line: seconds, a word, and what it is about (letters of targets, a path, a verdict)."""
         for line in lines:
             at, word, *rest = line.split()

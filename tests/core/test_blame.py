@@ -190,8 +190,8 @@ def test_what_an_uplink_has_heard_counts_while_something_comes_over_it(verdict: 
     van = box(a=strange(9e9), b=strange(9e9), c=strange(9e9)).run(10)
     lanes = van.engine._fleet.by_family[V4]
     for one in lanes[:2]:
-        one.health.void(frozenset(), {WEB.url})
-        one.health.strange[WEB.url] = 10.0
+        one.health.pages.void(frozenset(), {WEB.url})
+        one.health.pages.strange[WEB.url] = 10.0
     lanes[2].health.verdict = verdict
     blame = Blame()
     blame.weigh(10.0, V4, lanes)

@@ -15,7 +15,7 @@ from failover.model import Auto, Command, Drain, Family, Outcome, Undrain, Use, 
 from failover.picture import Explanation
 from failover.seam import Asked
 
-from .box import PINGS, PINGS6, RTT, WEB, Box, dead
+from .box import PINGS, PINGS6, RTT, WEB, Box, dead, lossy
 from .seer import Seer, sound
 from .worlds import V4, V6
 
@@ -178,8 +178,7 @@ def test_all_silent() -> None:
 
 def test_a_brownout_with_nowhere_to_go() -> None:
     box = Box("au", "docomo")
-    lost = iter(range(10**9))
-    box.weather["au"] = lambda now, _: None if now > 60 and next(lost) % 4 == 0 else RTT
+    box.weather["au"] = lossy(0.4, start=60)
     box.weather["docomo"] = dead(58)
     box.run(150)
     one = told(box)
@@ -246,10 +245,10 @@ def test_a_doubt_with_a_standby_that_has_not_answered_its_newest_probe() -> None
     engine = Box("au", "docomo").run(60).engine
     au, docomo = engine._fleet.by_family[V4]
     au.health.verdict = Verdict.DOUBTFUL
-    docomo.health._late = {PINGS[0].url: 1}
+    docomo.health.flight._late = {PINGS[0].url: 1}
     told = engine.explain(60)[0]
     assert "new flows go to docomo when docomo answers its newest probe" in [p.text for p in told.prospects]
-    docomo.health._late.clear()
+    docomo.health.flight.heard()
     assert not any("newest probe" in p.text for p in engine.explain(60)[0].prospects)
 
 

@@ -15,7 +15,7 @@ from failover.facts import SLOTS_MAX
 from failover.memory import Debt, Memory
 from failover.model import Auto, Drain, Family, NoticeKind, ProbeNow, Undrain, Use, Verdict
 
-from .box import PINGS, PINGS6, Box, dead, fair
+from .box import PINGS, PINGS6, Box, dead, fair, lossy
 from .worlds import V4, V6
 
 BOTH = Config(targets=(*PINGS, *PINGS6))
@@ -169,8 +169,7 @@ def test_a_standby_that_owes_is_not_gone_to_from_a_brownout_if_it_was_convicted(
     box = Box("a", "b").run(30)
     told = Memory(debts=(Debt("b", V4, 500.0, convicted, 1.0),))
     box.restart(told)
-    lost = iter(range(10**9))
-    box.weather["a"] = lambda *_: None if next(lost) % 4 == 0 else 0.03
+    box.weather["a"] = lossy(0.4)
     box.run(120)
     reasons = {line.split()[-1] for line in box.switches(31)}
     assert ("degraded" in reasons) is not convicted
@@ -182,8 +181,7 @@ def test_of_whom_nothing_is_remembered_nothing_is_owed() -> None:
     for told in (Memory(), None):
         box = Box("a", "b").run(30)
         box.restart(told)
-        lost = iter(range(10**9))
-        box.weather["a"] = lambda *_, lost=lost: None if next(lost) % 4 == 0 else 0.03
+        box.weather["a"] = lossy(0.4)
         box.run(85)
         taken.append("degraded" in {line.split()[-1] for line in box.switches(31)})
     assert taken == [True, False]

@@ -62,7 +62,7 @@ def test_a_later_conviction_owes_anew() -> None:
     box.run(400)
     at_once, later = (float(line.split()[0]) for line in box.switches(130) if "docomo>au" in line)
     assert at_once == pytest.approx(up_at(box, 131), abs=0.01)
-    assert later > up_at(box, 172) + 60
+    assert later == pytest.approx(up_at(box, 172) + 60, abs=0.01)
 
 
 def test_a_word_that_was_taken_back_pays_nothing() -> None:

@@ -66,7 +66,7 @@ RULES = {
     "to one in its hold-down if there is no other": ("a: doubtful, b: up held", "a/a", "b/a doubt"),
     "rather to one that is not": ("a: doubtful, b: up held, c: up", "a/a", "c/a doubt"),
     "not to one that is unknown": ("a: doubtful, b: unknown", "a/a", "a/a"),
-    "nor degraded": ("a: doubtful, b: degraded", "a/a", "a/a"),
+    "to one that is degraded if there is no other": ("a: doubtful, b: degraded", "a/a", "b/a doubt"),
     "all silent: nothing": ("a: doubtful, b: doubtful, c: doubtful", "a/a", "a/a"),
     "all silent in a divert: nothing": ("a: doubtful, b: doubtful", "b/a", "b/a"),
     "the standby's doubt is nobody's business": ("a: up, b: doubtful", "a/a", "a/a"),

@@ -52,9 +52,9 @@ def test_how_a_portal_ended_is_told() -> None:
 
 def test_another_network_has_shown_no_page_yet() -> None:
     health = Story("AWV").up().play("0 send W", "0.1 portal W").health
-    assert (list(health.strange), list(health.fine)) == (["http://W"], ["https://V"])
+    assert (list(health.pages.strange), list(health.pages.fine)) == (["http://W"], ["https://V"])
     health = Story("AWV").up().play("0 send W", "0.1 portal W", "9 path readdressed").health
-    assert (health.strange, health.fine) == ({}, {})
+    assert (health.pages.strange, health.pages.fine) == ({}, {})
 
 
 def test_late_is_reached_and_silent_or_strange_is_not() -> None:

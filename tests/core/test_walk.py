@@ -16,12 +16,13 @@ import pytest
 from failover.config import PROFILES, Config, Metered, Policy, Reconfigured, Uplink
 from failover.core.diff import diff
 from failover.core.engine import Engine
-from failover.core.health import PENDING_MAX
-from failover.facts import Facts, Operation
+from failover.core.flight import PENDING_MAX
+from failover.facts import Counts, Facts, Operation
 from failover.memory import Memory
 from failover.model import (
     Auto,
     Drain,
+    Family,
     Outcome,
     ProbeKind,
     ProbeNow,
@@ -58,6 +59,9 @@ class Walk:
         self.dice = random.Random(seed)
         self.box = Box(*LINKS, config=CONFIGS[0], seed=seed, families=(V4, V6), brain=brain)
         self.index = 10
+        self.seen: dict[tuple[str, Family], Counts] = {}
+        if seed % 4 == 1:
+            self.box.counts = self.tally
         self.moods: dict[str, Callable[[Target], Fate]] = dict.fromkeys(LINKS, self.fair)
         for name in (*LINKS, "x"):
             self.box.weather[name] = lambda _, t, n=name: self.moods["b" if n == "x" else n](t)  # type: ignore[misc]
@@ -101,6 +105,19 @@ class Walk:
                 lambda _: dice.choice((None, RTT, slow, outcome)),
             ]
         )
+
+    def tally(self, _: float) -> dict[tuple[str, Family], Counts]:
+        """Some traffic everywhere; now and then counters begin anew, or are gone."""
+        dice = self.dice
+        if dice.random() < 0.01:
+            self.seen = {}
+        for name in LINKS:
+            for family in (V4, V6):
+                known = self.seen.get((name, family), Counts())
+                received, sent, fresh = (max(0, dice.randrange(-6, 3)) for _ in range(3))
+                self.seen[name, family] = Counts(known.received + received, known.sent + sent, known.fresh + fresh)
+        self.box.weak = dice.random() < 0.1
+        return dict(self.seen) if dice.random() > 0.01 else {}
 
     # --- the kernel --------------------------------------------------------------------------------------------------
 
@@ -234,13 +251,14 @@ class Walk:
             sound(engine, self.box.now)
         assert len(engine._prober._open) <= 2 * PENDING_MAX
         for lane in engine._fleet:
-            assert len(lane.health._pending) <= PENDING_MAX
-            assert set(lane.health._late) <= {target.url for target in lane.targets}
+            assert len(lane.health.flight) <= PENDING_MAX
+            assert set(lane.health.flight.late) <= {target.url for target in lane.targets}
             assert len(lane.health.record.targets) <= len(TARGETS)
             assert lane.health.record.loss()[1] <= 50
 
     def make_peace(self) -> None:
         self.box.blocked = lambda _: None
+        self.box.counts = lambda _: {}
         self.moods = dict.fromkeys(LINKS, self.fair)
         for name in self.there():
             self.box.unplug(name)

@@ -1,0 +1,107 @@
+"""The decisions in force, one per family, and the operator's will: made anew by the policy, carried to the kernel.
+
+Pure. What a rule says is policy.py's business, how the kernel is changed reconcile.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from math import inf
+
+from failover.config import Config
+from failover.core import notices
+from failover.core.explain import explain
+from failover.core.fleet import Fleet, moved
+from failover.core.lane import Lane
+from failover.core.operator import expire, obey
+from failover.core.policy import Will, decide, next_due
+from failover.core.reconcile import Reconciler
+from failover.facts import Facts
+from failover.model import FAMILIES, Answer, Decision, Family
+from failover.picture import Explanation
+from failover.seam import Apply, Asked, Effect
+
+
+class Choices:
+    """Times are monotonic seconds. Until `adopt` there is none."""
+
+    def __init__(self, fleet: Fleet, kernel: Reconciler) -> None:
+        self.will = Will()
+        self.by_family: dict[Family, Decision] = {}
+        self._fleet, self._kernel = fleet, kernel
+        self._due = dict.fromkeys(FAMILIES, inf)
+
+    def __bool__(self) -> bool:
+        return bool(self.by_family)
+
+    def rename(self) -> None:
+        """The uplinks have their present names."""
+        self.by_family = {family: self._fleet.rename(then) for family, then in self.by_family.items()}
+
+    def adopt(self, now: float, facts: Facts, will: Will, *, remembered: bool) -> None:
+        """Take over what the kernel does now, and the operator's will, if that is `remembered`."""
+        self.will = will
+        self.by_family = self._fleet.adopt(now, facts, will if remembered else None)
+
+    def deadline(self) -> float:
+        """When a return falls due by time alone."""
+        return min(self._due.values())
+
+    def obey(self, now: float, asked: Asked) -> Answer:
+        """Take a command."""
+        if not self.by_family:
+            return Answer(asked.id, "", "the kernel has not been read yet", "ask again")
+        self.will, answer = obey(now, asked, self.will, list(self._fleet))
+        return answer
+
+    def explain(self, now: float, config: Config) -> tuple[Explanation, ...]:
+        """Why each family's traffic goes where it goes, and what would change that."""
+        lanes = self._fleet.by_family
+        return tuple(explain(now, then, lanes[family], self.will, config) for family, then in self.by_family.items())
+
+    def concerned(self, now: float, lanes: Iterable[Lane], turned: Iterable[Lane], *, everybody: bool) -> set[Family]:
+        """The families to be decided on: everybody's, those whose verdicts turned, those whose traffic waits."""
+        if everybody or self.deadline() <= now:
+            return set(FAMILIES)
+        families = {lane.family for lane in turned}
+        for lane in lanes:
+            if lane.family not in families and self._fleet.hang_on(lane, self.by_family[lane.family].active):
+                families.add(lane.family)
+        return families
+
+    def decide(self, now: float, families: Collection[Family], config: Config, *, facts: bool) -> list[Effect]:
+        """Policy for these families, then the kernel; `facts`: its state is news."""
+        effects = self._expire(now)
+        changed: list[Decision] = []
+        switched = []
+        for family in sorted(families):
+            before, then = self._decided(now, family, config)
+            if then is before:
+                continue
+            changed.append(then)
+            if moved(before, then):
+                effects.append(notices.switch(before, then))
+            if then.active != before.active:
+                switched.append(then)
+        if changed:
+            self._fleet.roles(now, self.by_family.values())
+        if switch := self._kernel.switch(now, self._fleet.uplinks, switched):
+            return [*switch, *effects]  # the rest follows when the kernel has been read again
+        return [*self._plan(now, config, changed), *effects] if changed or facts else effects
+
+    def _decided(self, now: float, family: Family, config: Config) -> tuple[Decision, Decision]:
+        """The decision so far, and the one from now on."""
+        candidates, before = self._fleet.candidates(now, family), self.by_family[family]
+        then = decide(now, before, candidates, self.will, moves_flows=config.policy.failback_moves_flows)
+        self._due[family] = next_due(now, then, candidates, self.will)
+        self._fleet.settle(now, then, self.will.drained)
+        self.by_family[family] = then
+        return before, then
+
+    def _plan(self, now: float, config: Config, changed: Sequence[Decision]) -> list[Apply]:
+        self._kernel.want(now, self._fleet.uplinks, self.by_family, config.fwmark_mask)
+        return self._kernel.apply(now, decided=bool(changed))
+
+    def _expire(self, now: float) -> list[Effect]:
+        before, self.will = self.will, expire(now, self.will)
+        return [] if self.will is before else [notices.operator(f"the time to use {before.use} is over")]

@@ -1,0 +1,110 @@
+"""When the user's traffic is counted, and over which interfaces: often while there is some, seldom while there is none.
+
+Pure. What the counters say is passive.py's and silence.py's business. Nobody is judged by counters that may know better
+by now: a lane whose silence falls due has them read once more, right before the switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address, ip_network
+from math import inf
+from typing import Final
+
+from failover.core.lane import Lane
+from failover.core.uplinks import Path, Uplink
+from failover.facts import Facts, Tap
+from failover.model import Family
+from failover.seam import Counted, CountFlows, Effect, ReadCounters, ReadSockets, SocketsRead
+
+BUSY_INTERVAL: Final = 0.05
+REST_INTERVAL: Final = 0.25
+REST_AFTER: Final = 2.0
+"""Seconds without a packet of the user's after which the counters are read more seldom."""
+SOCKETS_INTERVAL: Final = 1.0
+SOCKETS_TROUBLED: Final = 0.5
+"""The same while segments are sent again: half a second later a brownout of 20 % would be seen a second later."""
+BLIND_INTERVAL: Final = 1.0
+"""Seconds until somebody looks again where nothing is counted (yet, or any more)."""
+
+
+class Sampler:
+    """Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._taps: tuple[Tap, ...] = ()
+        self._sockets = ReadSockets()
+        self._mask = 0
+        self._due = self._sockets_due = inf
+        self._moved = self._resent_at = -inf
+
+    def follow(self, now: float, uplinks: Iterable[Uplink], facts: Facts, mask: int) -> list[Effect]:
+        """The uplinks and the kernel's facts: what is to be counted, if that has changed."""
+        present = [uplink for uplink in uplinks if uplink.index is not None]
+        taps = tuple(_tap(uplink, facts) for uplink in present)
+        addresses = {address for uplink in present for path in uplink.paths.values() for address in path.addresses}
+        local = {network for tap in taps for network in tap.local}
+        self._sockets = ReadSockets(tuple(sorted(addresses)), tuple(sorted(local)), mask)
+        if (taps, mask) == (self._taps, self._mask):
+            return []
+        self._taps, self._mask, self._due = taps, mask, now
+        return [CountFlows(taps, mask)]
+
+    def ask(self, now: float, lanes: Iterable[Lane]) -> list[Effect]:
+        """What to read now; `lanes`: those that are due. The counters come back in the same moment."""
+        effects: list[Effect] = []
+        if now >= self._due or any(_undecided(now, lane) for lane in lanes):
+            self._due = now + REST_INTERVAL  # should nobody answer
+            effects.append(ReadCounters())
+        if now >= self._sockets_due:
+            self._sockets_due = inf
+            effects.append(self._sockets)
+        return effects
+
+    def counted(self, now: float, event: Counted, stirred: Sequence[Lane]) -> None:
+        """They were read; `stirred`: where any traffic was, or waits for an answer, which is none."""
+        if not event.weak and any(lane.health.passive.moved == now for lane in stirred):
+            self._moved = now
+        if not event.counts:
+            self._due, self._sockets_due = now + BLIND_INTERVAL, inf
+            return
+        awake = now < self._moved + REST_AFTER
+        self._due = now + (BUSY_INTERVAL if awake else REST_INTERVAL)
+        if awake and self._sockets_due == inf:
+            troubled = now < self._resent_at + REST_AFTER
+            self._sockets_due = now + (SOCKETS_TROUBLED if troubled else SOCKETS_INTERVAL)
+
+    def resent(self, now: float, read: SocketsRead) -> None:
+        """The TCP sockets were read."""
+        if any(segments.resent for segments in read.segments.values()):
+            self._resent_at = now
+
+    def deadline(self) -> float:
+        """When something is to be read next; inf: nothing."""
+        return min(self._due, self._sockets_due)
+
+
+def _undecided(now: float, lane: Lane) -> bool:
+    """Whether it may be judged silent now, and the counters may know better."""
+    health = lane.health
+    return health.silence.since is not None and health.passive.stale(now)
+
+
+def _tap(uplink: Uplink, facts: Facts) -> Tap:
+    networks = {
+        network
+        for address in facts.addresses
+        if address.index == uplink.index
+        for network in [str(ip_network(f"{address.address}/{address.prefix_length}", strict=False))]
+        if _has_router(network, uplink.paths[address.family])
+    }
+    return Tap(uplink.interface, tuple(sorted(networks)))
+
+
+def _has_router(network: str, path: Path) -> bool:
+    """A network that lies between us and the router. Without a router on it, it may be the carrier's whole one."""
+    gateway = path.route.gateway if path.route else None
+    if gateway is None:
+        return False
+    linklocal = Family.of(gateway) is Family.IPV6 and ip_address(gateway).is_link_local
+    return (linklocal and ":" in network) or ip_address(gateway) in ip_network(network)
