@@ -5,22 +5,23 @@ Nothing is changed and nothing is sent. `forecast` reads the kernel, which any u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from math import inf
 from typing import Any, Final
 
-from failover.config import Config
-from failover.config.summary import summary, urls
+from failover.config import Config, Metered
+from failover.config.summary import budget, megabytes, summary, urls
+from failover.config.values import format_size
+from failover.core.budget import MONTH
 from failover.core.plan import plan
-from failover.core.schedule import INTERVALS, METERED_FACTOR, STANDBY_FACTOR, Schedule
+from failover.core.schedule import INTERVALS, METERED_ACTIVE, METERED_STANDBY, STANDBY_FACTOR, Schedule
 from failover.core.uplinks import Path, Uplink, resolve
 from failover.facts import Facts
 from failover.kernel.kernel import Kernel
 from failover.model import FAMILIES, Family, KernelError, Outcome, Target
 from failover.weights import wire_bytes
 
-MONTH: Final = 30 * 86400.0
-"""Seconds; as tests/bench counts it."""
 PERIOD: Final = max(INTERVALS.values())
 """Seconds in which every target has had its turn: all other intervals divide it."""
 
@@ -42,24 +43,27 @@ def document(config: Config, facts: Facts | None) -> dict[str, Any]:
             targets = config.targets_of(uplink)
             entry |= {"present": None, "families": None}
             entry["at_rest"] = at_rest(targets, FAMILIES, metered=uplink.metered is not None)
-        return base
-    uplinks = resolve(facts, config, {})
-    base["uplinks"] = [_found(uplink) for uplink in uplinks]
-    base["cautions"] = list(plan(uplinks, {}, facts, config.fwmark_mask).warnings)
+    else:
+        metered = {uplink.interface: uplink.metered for uplink in config.uplinks}
+        uplinks = resolve(facts, config, {})
+        base["uplinks"] = [_found(uplink, metered.get(uplink.interface)) for uplink in uplinks]
+        base["cautions"] += plan(uplinks, {}, facts, config.fwmark_mask).warnings
+    base["cautions"] += _overspent(base["uplinks"])
     return base
 
 
-def _found(uplink: Uplink) -> dict[str, Any]:
+def _found(uplink: Uplink, metered: Metered | None) -> dict[str, Any]:
     served = [family for family in FAMILIES if uplink.paths[family].route is not None]
     return {
         "name": uplink.name,
         "interface": uplink.interface,
         "carrier": uplink.carrier,
-        "metered": uplink.metered,
+        "metered": metered is not None,
+        "budget": budget(metered),
         "targets": urls(uplink.targets),
         "present": uplink.index is not None,
         "families": {family.value: _way(uplink.paths[family]) for family in FAMILIES},
-        "at_rest": at_rest(uplink.targets, served or FAMILIES, metered=uplink.metered),
+        "at_rest": at_rest(uplink.targets, served or FAMILIES, metered=metered is not None),
     }
 
 
@@ -80,10 +84,11 @@ def at_rest(targets: Sequence[Target], families: Sequence[Family], *, metered: b
     """IP bytes a month, both ways, of an uplink that answers every probe: as the active one, and as a standby."""
     weights = {family: _per_period(targets, family) for family in families}
     monthly = MONTH / PERIOD * sum(weights.values())
-    active = monthly / METERED_FACTOR if metered else monthly
+    turns = len(families)  # a metered uplink asks its families in turn
+    active, standby = (METERED_ACTIVE * turns, METERED_STANDBY * turns) if metered else (1.0, STANDBY_FACTOR)
     return {
-        "active_bytes_per_month": round(active),
-        "standby_bytes_per_month": round(active / STANDBY_FACTOR),
+        "active_bytes_per_month": round(monthly / active),
+        "standby_bytes_per_month": round(monthly / standby),
         "families": [family.value for family, weight in weights.items() if weight],
     }
 
@@ -98,3 +103,15 @@ def _per_period(targets: Sequence[Target], family: Family) -> int:
         sent = schedule.due(now, overdue=(), dead=lambda _: False)
         total += sum(sum(wire_bytes(due.target, family, Outcome.ANSWERED)) for due in sent)
     return total
+
+
+def _overspent(uplinks: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Budgets that are less than what they are for."""
+    for uplink in uplinks:
+        for key, words in (("active_bytes_per_month", "while active"), ("standby_bytes_per_month", "as a standby")):
+            cost, allowed = uplink["at_rest"][key], (uplink["budget"] or {key: inf})[key]
+            if cost > allowed:
+                yield (
+                    f"{uplink['name']}: probes at rest would come to {megabytes(cost)} a month {words}, more than the "
+                    f"budget of {format_size(allowed)}/month: once that is used up, they leave as it refills"
+                )

@@ -10,9 +10,11 @@ import pytest
 from failover.config import PROFILES, Config, Metered, Uplink
 from failover.config.summary import lines
 from failover.config.targets import parse_target
+from failover.core.budget import MONTH
 from failover.facts import TABLE_MAIN, Address, Facts, Link, Route
-from failover.forecast import MONTH, at_rest, document, forecast
-from failover.model import FAMILIES, Family
+from failover.forecast import at_rest, document, forecast
+from failover.model import FAMILIES, Family, ProbeKind
+from failover.sim.flows import Counting
 from failover.sim.script import Actor, Script
 from failover.sim.stage import play_script
 from tests.kernel.box import Box
@@ -47,7 +49,8 @@ def test_the_uplinks_are_shown_as_the_kernel_has_them() -> None:
         "uplink 1: au on wwan0, KDDI, metered",
         "  ipv4: 192.168.8.100 by 192.168.8.1, metric 100",
         "  ipv6: 2001:db8::2 without a gateway, metric 100",
-        "  probes at rest: 88 MB a month while active, 18 MB as a standby (ipv4 and ipv6)",
+        "  probes at rest: 27 MB a month while active, 2.4 MB as a standby (ipv4 and ipv6); "
+        "budget 30MB/month and 5MB/month",
         "uplink 2: depot on wlan0",
         "  ipv4: 192.168.8.100 by 192.168.8.1, metric 600",
         "  ipv6: no address",
@@ -91,7 +94,8 @@ def test_where_the_kernel_cannot_be_read_the_config_alone_is_told() -> None:
     said = list(lines(found))
     assert said[:2] == [
         "uplink 1: au on wwan0, KDDI, metered",
-        "  probes at rest: 88 MB a month while active, 18 MB as a standby (ipv4 and ipv6)",
+        "  probes at rest: 27 MB a month while active, 2.4 MB as a standby (ipv4 and ipv6); "
+        "budget 30MB/month and 5MB/month",
     ]
     assert "caution: the kernel cannot be read, so nothing is said of interfaces: no socket" in said
 
@@ -118,16 +122,37 @@ def test_the_kernel_of_this_namespace_is_read() -> None:
     assert uplink["at_rest"]["families"] == ["ipv4"]
 
 
-def test_the_bytes_at_rest_are_those_of_the_engine_at_rest() -> None:
-    """Over 7500 s a metered standby has asked each kind of target once."""
-    actors = (Actor("au"), Actor("docomo"), Actor("dear", metered=True))
-    length = 7500.0
-    spent = play_script(Script("rest", actors, length, families=FAMILIES), Config(), None, 1).account.bytes
-    for place, actor in enumerate(actors):
-        told: dict[str, Any] = at_rest(Config().targets, FAMILIES, metered=actor.metered)
-        pace = "active" if place == 0 else "standby"
-        seen = sum(getattr(spent[place, family], pace) for family in FAMILIES) / length * MONTH
+@pytest.mark.parametrize(("metered", "length"), [(False, 1500.0), (True, 54_000.0)], ids=["free", "metered"])
+@pytest.mark.parametrize("families", [FAMILIES, (V4,)], ids=["dual stack", "ipv4"])
+def test_the_bytes_at_rest_are_those_of_the_engine_at_rest(
+    metered: bool, length: float, families: tuple[Family, ...]
+) -> None:
+    """In so long a standby has asked each kind of target once; nobody uses the uplinks, or fewer probes would do."""
+    actors = (Actor("au", metered=metered), Actor("docomo", metered=metered))
+    script = Script("rest", actors, length, families=families, counted=Counting.NOTHING)
+    spent = play_script(script, Config(), None, 1).account.bytes
+    told: dict[str, Any] = at_rest(Config().targets, families, metered=metered)
+    for place, pace in enumerate(("active", "standby")):
+        seen = sum(getattr(spent[place, family], pace) for family in families) / length * MONTH
         assert told[f"{pace}_bytes_per_month"] == pytest.approx(seen, rel=0.02)
+
+
+def test_a_budget_that_is_less_than_what_the_targets_come_to_is_a_caution() -> None:
+    pings = replace(CONFIG, targets=tuple(target for target in CONFIG.targets if target.kind is ProbeKind.ICMP))
+    for config, roles in ((CONFIG, ["while active", "as a standby"]), (pings, ["while active"])):
+        scarce = replace(config, uplinks=(replace(CONFIG.uplinks[0], metered=Metered(2_000_000, 2_200_000)),))
+        for facts in (FACTS, None):
+            found = [text for text in document(scarce, facts)["cautions"] if "budget" in text]
+            assert [role for text in found for role in ("while active", "as a standby") if role in text] == roles
+            assert found[0].startswith("au: probes at rest would come to 2")
+            assert "more than the budget of 2MB/month: " in found[0]
+    assert not document(CONFIG, None)["cautions"]
+
+
+def test_only_who_is_metered_has_a_budget() -> None:
+    for facts in (FACTS, None):
+        budgets = [uplink["budget"] for uplink in document(CONFIG, facts)["uplinks"]]
+        assert budgets == [{"active_bytes_per_month": 30_000_000, "standby_bytes_per_month": 5_000_000}, None, None]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

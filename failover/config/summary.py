@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from failover.config import PROFILES, SECONDS, Config, Detection, Policy
-from failover.config.values import format_duration
+from failover.config import PROFILES, SECONDS, Config, Detection, Metered, Policy
+from failover.config.values import format_duration, format_size
 from failover.model import FAMILIES, Target
 
 _NUMBERS: Final = (*SECONDS, "conviction_sends", "rtt_factor")
@@ -23,6 +23,7 @@ def summary(config: Config) -> dict[str, Any]:
             "interface": uplink.interface,
             "carrier": uplink.carrier,
             "metered": uplink.metered is not None,
+            "budget": budget(uplink.metered),
             "targets": urls(config.targets_of(uplink)),
         }
         for uplink in config.uplinks
@@ -36,6 +37,13 @@ def summary(config: Config) -> dict[str, Any]:
         "metrics": config.metrics.listen,
         "fwmark_mask": f"{config.fwmark_mask:#010x}",
     }
+
+
+def budget(metered: Metered | None) -> dict[str, int] | None:
+    """What its probes may come to, named as what they will come to."""
+    if metered is None:
+        return None
+    return {"active_bytes_per_month": metered.budget, "standby_bytes_per_month": metered.standby}
 
 
 def urls(targets: Sequence[Target]) -> dict[str, list[str]]:
@@ -74,7 +82,7 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
         if uplink["targets"] != document["targets"]:
             for family, own in uplink["targets"].items():
                 yield f"  {family} targets of its own: {', '.join(own) or 'none'}"
-        yield _cost(uplink["at_rest"])
+        yield _cost(uplink["at_rest"], uplink["budget"])
     for family, common in document["targets"].items():
         yield f"{family} targets: {', '.join(common) or 'none'}"
     yield _detection_line(document["detection"])
@@ -99,14 +107,18 @@ def _presence(uplink: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {family}: {', '.join(way['addresses'])} {gateway}, metric {way['metric']}"
 
 
-def _cost(rest: Mapping[str, Any]) -> str:
-    """What its probes will come to."""
-    active, standby = (_megabytes(rest[f"{pace}_bytes_per_month"]) for pace in ("active", "standby"))
+def _cost(rest: Mapping[str, Any], allowed: Mapping[str, int] | None) -> str:
+    """What its probes will come to, and what they may."""
+    active, standby = (megabytes(rest[f"{pace}_bytes_per_month"]) for pace in ("active", "standby"))
     families = " and ".join(rest["families"]) or "no target"
-    return f"  probes at rest: {active} a month while active, {standby} as a standby ({families})"
+    said = f"  probes at rest: {active} a month while active, {standby} as a standby ({families})"
+    return (
+        f"{said}; budget {' and '.join(f'{format_size(size)}/month' for size in allowed.values())}" if allowed else said
+    )
 
 
-def _megabytes(size: int) -> str:
+def megabytes(size: int) -> str:
+    """For people."""
     return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 

@@ -250,6 +250,8 @@ class Fleet:
                 metered=uplink.metered,
                 drained=uplink.name in drained,
                 families={family: lanes[uplink.name, family].view() for family in FAMILIES},
+                budget=self.budgets[uplink.name].capacity,
+                budget_left=self.budgets[uplink.name].known,
             )
             for uplink in self.uplinks
         )

@@ -29,7 +29,7 @@ HOSTILE = ('a"b', "a\nfailover_build_info 7", "a\\", "\x1b[31mred", "[red]x", '"
 
 
 def script(minutes: float, *carriers: str, everyday: str = "rtt: 40ms", phases: str = "") -> str:
-    """A scenario in both families; the phases are those of the first carrier."""
+    """A scenario in both families; the phases are those of the first carrier, and the last of several is metered."""
     first, *others = carriers
     return f"""
 title: test
@@ -37,7 +37,7 @@ length: {minutes}m
 families: [ipv4, ipv6]
 uplinks:
   - {{name: {first}, everyday: {{{everyday}}}, phases: [{phases}]}}
-""" + "".join(f"  - {{name: {name}, everyday: {{{everyday}}}}}\n" for name in others)
+""" + "".join(f"  - {{name: {name}, metered: {name == others[-1]}, everyday: {{{everyday}}}}}\n" for name in others)
 
 
 class Engines:
