@@ -51,17 +51,17 @@ class Prober:
         sends = []
         health = lane.health
         for due in lane.schedule.due(now, health.overdue_targets(), health.record.dead_target):
-            sends += self._paid(now, lane, due.target, steady=due.steady)
+            sends += self._paid(now, lane, due.target, steady=due.steady, wanted=due.wanted)
             partner = _partner(now, lane, rivals, decision) if due.partner else None
             if partner is not None:
                 sends += self._paid(now, partner, partner.counterpart(due.target), steady=False)
                 partner.rearm()
         return sends
 
-    def _paid(self, now: float, lane: Lane, target: Target, *, steady: bool) -> list[SendProbe]:
-        """The probe, if the uplink can afford it."""
+    def _paid(self, now: float, lane: Lane, target: Target, *, steady: bool, wanted: bool = False) -> list[SendProbe]:
+        """The probe, if the uplink can afford it; if the operator wants it, in any case."""
         weight = sum(wire_bytes(target, lane.family, Outcome.ANSWERED))
-        if not lane.budget.affords(now, weight, doubt=not steady):
+        if not wanted and not lane.budget.affords(now, weight, doubt=not steady):
             return []
         lane.budget.spend(now, weight)
         return [self._send(now, lane, target, weight, steady=steady)]

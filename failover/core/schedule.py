@@ -48,11 +48,12 @@ _LEAD_ORDER: Final = (ProbeKind.ICMP, ProbeKind.DNS, ProbeKind.TCP, ProbeKind.HT
 @dataclass(frozen=True, slots=True)
 class Due:
     """A probe to send now. `partner`: the same target on the standby too, so that a dead target is not mistaken for
-    a dead link."""
+    a dead link; `wanted`: somebody waits for what comes of it."""
 
     target: Target
     steady: bool
     partner: bool = False
+    wanted: bool = False
 
 
 class Schedule:
@@ -142,7 +143,7 @@ class Schedule:
         `dead`: whether there is nothing to learn from a URL but its return."""
         sends = []
         if everything := self._all_due <= now:
-            sends += [Due(target, steady=True) for target in self._lead]
+            sends += [Due(target, steady=True, wanted=True) for target in self._lead]
             self._all_due = inf
         if self._lead_due <= now:
             if not everything:
@@ -151,7 +152,7 @@ class Schedule:
             self._lead_due = max(self._lead_due + interval, now + interval / 2)
         for target, due in self._others.items():
             if due <= now:
-                sends.append(Due(target, steady=True))
+                sends.append(Due(target, steady=True, wanted=everything))
                 self._others[target] = now + INTERVALS[target.kind] * self._others_factor
         if self._burst_due <= now:
             sends += self._burst(now, overdue, dead)

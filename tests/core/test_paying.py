@@ -11,7 +11,7 @@ from failover.config import Config, Metered, Reconfigured, Uplink
 from failover.core.budget import DEPTH, MONTH, RESERVE
 from failover.core.engine import Event
 from failover.memory import Allowance, Memory
-from failover.model import NoticeKind, ProbeResult, Verdict
+from failover.model import NoticeKind, ProbeNow, ProbeResult, Verdict
 from failover.picture import UplinkView
 from failover.seam import Resumed
 from failover.weights import wire_bytes
@@ -138,3 +138,13 @@ def test_sleep_refills() -> None:
     box.tell(Resumed(HOUR))
     box.run(box.now + 0.2)
     assert seen(box, "a").budget_left == pytest.approx(was + HOUR * 1_000_000 / MONTH, abs=500)
+
+
+def test_the_operator_s_word_is_obeyed_though_nothing_is_left() -> None:
+    box = Weighed("a", "b", config=config(a=SCARCE, b=None), memory=left(a=0.0)).run(60)
+    assert box.probes("a") == []
+    box.ask(ProbeNow("a"))
+    assert len(box.probes("a")) == len(PINGS)
+    assert seen(box, "a").budget_left == 0
+    box.run(120)
+    assert len(box.probes("a")) == len(PINGS), "and what it cost is owed"
