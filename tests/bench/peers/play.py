@@ -36,6 +36,8 @@ AT_REST: Final = 15.0
 """The same before bytes are counted and before a blackout at rest: what only happens at the start is over."""
 RARER: Final = 2
 """One run of the other conditions for so many of the usual one."""
+RETURN: Final = 60.0
+"""Seconds within which whoever left a healthy carrier comes back."""
 SLOW_RUNS: Final = 5
 """A slow peer cares neither for what the user does nor for round trips: it is played under the usual condition only."""
 TOGETHER: Final = 5
@@ -95,25 +97,25 @@ def _pause(seconds: float) -> None:
 def outage(peer: Peer, condition: Condition, seed: int) -> float:
     """Seconds of one outage, infinite when it outlasts the peer's patience."""
     phase = random.Random(f"{seed} {peer} {condition}").uniform(0.0, peer.phase)
-    with _playing(peer, seed, condition.round_trip) as world:
+    with _playing(peer, seed, condition.round_trip) as world, Departure(world.van) as departure:
         if not condition.kind:
-            _pause(AT_REST + phase)
-            return _moved(peer, world)
+            moment = _break(world, departure, AT_REST + phase)
+            left = departure.wait(OTHER, peer.patience)
+            return math.inf if left is None else left - moment
         with User(world.van, [Family.IPV4], condition.pattern) as user:
             assert user.wait(timeout=10.0), "the user's traffic does not flow"
-            _pause(SETTLE + phase)
-            moment = faults.blackout(world, BROKEN).begin()
+            moment = _break(world, departure, SETTLE + phase)
             user.wait(moment, peer.patience, kinds=[condition.kind])
             lasted = user.seen(moment)[Family.IPV4, condition.kind].outage_seconds
     return math.inf if lasted is None else lasted
 
 
-def _moved(peer: Peer, world: World) -> float:
-    with Departure(world.van) as departure:
-        assert departure.by() == BROKEN, f"{peer} left {BROKEN} before it broke"
-        moment = faults.blackout(world, BROKEN).begin()
-        left = departure.wait(OTHER, peer.patience)
-    return math.inf if left is None else left - moment
+def _break(world: World, departure: Departure, after: float) -> float:
+    """The moment of the fault, so many seconds from now: or later, where a stall of this machine made the peer leave the
+    carrier early."""
+    _pause(after)
+    assert departure.wait(BROKEN, RETURN) is not None, f"new flows do not come back to {BROKEN}"
+    return faults.blackout(world, BROKEN).begin()
 
 
 class Wires:

@@ -16,6 +16,7 @@ from tests.bench.peers.box import Box, program
 from tests.bench.peers.van import UPLINKS, Departure, end_of, until, van
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="other people's daemons need root")
+SLEEPERS = ("sleep 600", "sleep 601")
 MARK = "failover-peers-were-here"
 
 
@@ -44,8 +45,14 @@ def test_a_daemon_ends_with_the_box(tmp_path: Path) -> None:
 
 def sleepers() -> list[psutil.Process]:
     """Those of that test, below this process."""
-    mine = (["sleep", "600"], ["sleep", "601"])
-    return [child for child in psutil.Process().children(recursive=True) if child.cmdline() in mine]
+    return [child for child in psutil.Process().children(recursive=True) if _command(child) in SLEEPERS]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def test_a_command_that_fails_says_nothing(tmp_path: Path) -> None:
