@@ -111,8 +111,8 @@ def outage(peer: Peer, condition: Condition, seed: int) -> float:
 
 
 def _break(world: World, departure: Departure, after: float) -> float:
-    """The moment of the fault, so many seconds from now: or later, where a stall of this machine made the peer leave the
-    carrier early."""
+    """The moment of the fault, so many seconds from now: or later, where a stall of this machine made the peer
+    leave the carrier early."""
     _pause(after)
     assert departure.wait(BROKEN, RETURN) is not None, f"new flows do not come back to {BROKEN}"
     return faults.blackout(world, BROKEN).begin()
