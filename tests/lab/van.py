@@ -37,7 +37,7 @@ class Van:
 
     @contextmanager
     def agent(self, patience: float = PATIENCE) -> Iterator[None]:
-        """It runs, has proven every uplink, and goes by au (no patience: it starts); nothing of it is left afterwards."""
+        """It runs, has proven every uplink, and goes by au (no patience: it starts); nothing of it is left behind."""
         self.stage.user.change(TRAFFIC)
         self.since = time.monotonic()
         self.stage.start_agent()
