@@ -171,6 +171,7 @@ def test_a_burst(letters: str, overdue: str, dead_letters: str, first: str, turn
     assert [at for at, _ in found] == pytest.approx([n / 10 for n in range(len(found))])
     assert found[-1][0] <= BURST_LENGTH < found[-1][0] + 0.11
     assert set("".join(sent for _, sent in found[1:])) == set(turn)
+    assert all(len(set(sent)) == len(sent) for _, sent in found), "nobody is asked twice at once"
     pings = [sent[0] for _, sent in found[1:5]]
     assert all(one != other for one, other in pairwise(pings)) or len(set(pings)) == 1
 
