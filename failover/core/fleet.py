@@ -15,6 +15,7 @@ from failover.config import Config, Metered
 from failover.core.blame import Blame
 from failover.core.budget import Budget
 from failover.core.lane import Lane
+from failover.core.names import ASK_AGAIN, AT_ONCE, LOOK_AGAIN, MUTE_STREAK
 from failover.core.policy import Candidate, Will
 from failover.core.uplinks import Uplink, resolve
 from failover.core.verdicts import RECEIVING
@@ -145,16 +146,32 @@ class Fleet:
         if all find it, it is none."""
         turned = []
         for lane in lanes:
-            lane.health.judge(now, self.witness(lane), self.blame.at_fault[lane.family])
+            resolved = self._resolved(now, lane)
+            lane.health.judge(now, self.witness(lane), self.blame.at_fault[lane.family], resolved=resolved)
             if lane.health.suspicious(now):
                 lane.burst(now)
             if lane.turned(now, self.config):
                 turned.append(lane)
         for lane in turned:
-            for rival in self.by_family[lane.family] if lane.verdict is Verdict.PORTAL else ():
-                if rival is not lane:
-                    rival.schedule.others_within(now, 0.0)
+            for rival in self._rivals(lane) if lane.verdict is Verdict.PORTAL else ():
+                rival.schedule.others_within(now, 0.0)
         return turned
+
+    def _resolved(self, now: float, lane: Lane) -> bool:
+        """Whether names resolve elsewhere while they do not here. That is asked with the first one unanswered."""
+        before, lane.mute = lane.mute, lane.health.mute
+        if not lane.mute:
+            return False
+        lane.schedule.others_within(now, ASK_AGAIN if lane.mute < MUTE_STREAK else LOOK_AGAIN, web=False)
+        rivals = self._rivals(lane)
+        for rival in rivals if not before else ():
+            rival.schedule.others_within(now, AT_ONCE, web=False)
+            rival.rearm()
+        at = inf if lane.verdict is Verdict.DEGRADED else lane.health.flight.unnamed_at
+        return any(rival.health.resolved_before(at) for rival in rivals)
+
+    def _rivals(self, lane: Lane) -> list[Lane]:
+        return [other for other in self.by_family[lane.family] if other is not lane]
 
     def hang_on(self, lane: Lane, active: str | None) -> bool:
         """Whether traffic of a shaky active uplink may wait for this one to be proven."""

@@ -11,7 +11,7 @@ from math import inf
 from typing import Final
 
 from failover.core.record import Entry, Record
-from failover.model import Outcome, Target
+from failover.model import Outcome, ProbeKind, Target
 
 LOST_AFTER: Final = 1.0
 """Seconds without an answer after which a probe counts as lost for now (a request is bad after 1 s)."""
@@ -64,6 +64,8 @@ class Flight:
         self._quick: frozenset[str] = frozenset()
         """Targets that a burst can ask."""
         self._stall: Stall | None = None
+        self.unnamed_at = -inf
+        """When the last question left that no name server has answered."""
 
     def aim(self, targets: Sequence[Target]) -> None:
         """These are the targets from now on."""
@@ -126,6 +128,8 @@ class Flight:
         if probe.missed:
             return
         probe.missed = True
+        if probe.target.kind is ProbeKind.DNS:
+            self.unnamed_at = probe.sent
         self._record.missed(probe.target.url)
         if probe.steady and counts:
             probe.entry = self._record.add(probe.target.url, lost=True, sent=probe.sent, shown=probe.shown)

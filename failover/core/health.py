@@ -12,6 +12,7 @@ from math import inf
 from typing import Final, assert_never
 
 from failover.config import Detection
+from failover.core import names
 from failover.core.flight import LOST_AFTER, Flight, Hindrance, Probe
 from failover.core.pages import Pages
 from failover.core.passive import Passive
@@ -27,6 +28,10 @@ RTT_CAP: Final = 1.0
 that never answered yet (a satellite takes 0.6 s)."""
 BURST_PATIENCE: Final = 0.1
 BURST_RTT_FACTOR: Final = 1.5
+REST: Final = 4.5
+WAKING: Final = 0.4
+"""Seconds without anything received after which a radio may sleep, and that it takes to wake up: an LTE modem that was
+idle for ten answers the first packet 0.3 s later."""
 RECOUNT: Final = 0.001
 """Seconds until what must not be judged by an old count is due again."""
 SENDS_MIN: Final = 2
@@ -55,6 +60,8 @@ class Health:
         self.flight = Flight(self.record)
         self.hindrance = ""
         """What keeps this box from sending any probe at all, in the kernel's words; empty while one gets out."""
+        self.named_at = -inf
+        """When a name server last answered."""
         self._hindrance = Hindrance(self.record)
         self._refused: dict[str, int] = {}
         self._targets: Sequence[Target] = ()
@@ -124,6 +131,8 @@ class Health:
         self.record.heard(url, outcome, result.rtt)
         match outcome:
             case Outcome.ANSWERED | Outcome.LATE | Outcome.CLOCK:
+                if probe.target.kind is ProbeKind.DNS:
+                    self.named_at = now
                 self.pages.came(now, probe.target)
                 self._answered(now, probe, result.rtt)
             case Outcome.PORTAL:
@@ -149,7 +158,7 @@ class Health:
     def counted(self, now: float, counts: Counts | None, *, weak: bool) -> bool:
         """The user's traffic was counted (None: here it is not); True if that may change anything."""
         sample = self.passive.take(now, counts, weak=weak)
-        if sample is None or self.path.fault:
+        if sample is None or self.path.fault or not self._targets:  # nobody could ask whether it is back
             return False
         self.silence.take(sample, self.suspicion_after())
         still = self.passive.quiet_since() is not None
@@ -166,12 +175,14 @@ class Health:
 
     # --- judgement ---------------------------------------------------------------------------------------------------
 
-    def judge(self, now: float, witness: float | None, at_fault: Collection[str] = ()) -> None:
+    def judge(
+        self, now: float, witness: float | None, at_fault: Collection[str] = (), *, resolved: bool = False
+    ) -> None:
         """Apply what has come due.
 
         `witness`: since when another uplink of this family has been receiving, if it was heard after this one fell
         silent. Silence before that may be a tunnel's, and convicts nobody. `at_fault`: URLs that are strange over every
-        uplink, which is no portal.
+        uplink, which is no portal. `resolved`: names resolve over another uplink.
         """
         self._judged, self._recount = now, False
         self._witness = inf if witness is None else witness
@@ -181,7 +192,7 @@ class Health:
             return
         self._judge_refusal(now)
         self._judge_silence(now)
-        self._judge_service(now, at_fault)
+        self._judge_service(now, at_fault, resolved=resolved)
 
     def deadline(self) -> float:
         """When `judge` must be called next, whatever else happens; inf: not before new evidence."""
@@ -202,6 +213,15 @@ class Health:
     def reached(self) -> bool:
         """Whether a target answered as expected when it was last heard of."""
         return any(seen.last in (Outcome.ANSWERED, Outcome.LATE) for seen in self.record.targets.values())
+
+    @property
+    def mute(self) -> int:
+        """Questions in a row that no name server has answered, though packets pass."""
+        return names.unanswered(self.record, self._targets)
+
+    def resolved_before(self, at: float) -> bool:
+        """Whether names resolve here, and did so before `at`: what both meet later may be a name server's recovery."""
+        return self.named_at <= at and self.verdict in RECEIVING and names.resolves(self.record, self._targets)
 
     @property
     def refused(self) -> bool:
@@ -239,13 +259,14 @@ class Health:
         return self.last_heard is not None and now - self.last_heard <= within and not self.flight.live_late()
 
     def doubt_after(self) -> float:
-        """Seconds of silence that raise doubt: max(fixed, factor x smoothed RTT), at most conviction's (DESIGN §3)."""
+        """Seconds of silence that raise doubt: max(fixed, factor x smoothed RTT), at most conviction's (DESIGN §3); and
+        the time that a radio takes to wake up."""
         wanted = self.detection
         if self.record.srtt is not None:
             patience = wanted.rtt_factor * self.record.srtt
         else:
             patience = RTT_CAP if self.last_heard is None else 0.0
-        return max(wanted.doubt, min(wanted.conviction, patience))
+        return max(wanted.doubt, min(wanted.conviction, patience)) + (WAKING if self._rested else 0.0)
 
     def conviction_after(self) -> float:
         """Seconds of silence that convict: the first answer may take its time, which is none of the silence."""
@@ -256,6 +277,12 @@ class Health:
         return self.doubt_after() - (self.detection.doubt - self.detection.suspicion)
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _rested(self) -> bool:
+        """Whether the silence began, or would begin now, after a rest."""
+        since = self.silence.since
+        return self.last_heard is not None and (self._judged if since is None else since) - self.last_heard >= REST
 
     def _burst_patience(self) -> float:
         return max(BURST_PATIENCE, BURST_RTT_FACTOR * (self.record.srtt or 0.0))
@@ -390,8 +417,8 @@ class Health:
         told += [_plural(targets, "target")] if targets or not told else []
         return " and ".join(told)
 
-    def _judge_service(self, now: float, at_fault: Collection[str]) -> None:
-        """What goes beyond silence: portal and brownout, for a link that answers."""
+    def _judge_service(self, now: float, at_fault: Collection[str], *, resolved: bool) -> None:
+        """What goes beyond silence: portal, brownout and dead name servers, for a link that answers."""
         if self.pages.walled(at_fault):
             self._sign(now, Sign.PORTAL, "a portal answers in the target's place")
         elif self.verdict is Verdict.PORTAL:
@@ -400,8 +427,10 @@ class Health:
         self.record.judge()
         if self.record.brownout:
             self._sign(now, Sign.BROWNOUT, self.record.brownout_text())
+        elif resolved and self.mute >= names.MUTE_STREAK:
+            self._sign(now, Sign.BROWNOUT, "names do not resolve, though packets pass; over another uplink they do")
         elif self.verdict is Verdict.DEGRADED:
-            self._sign(now, Sign.RECOVERY, "loss and latency are normal again")
+            self._sign(now, Sign.RECOVERY, "loss, latency and names are normal again")
 
 
 def _differs(old: Path, new: Path) -> bool:

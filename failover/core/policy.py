@@ -253,8 +253,15 @@ def _doubt(situation: Situation) -> Ruling | None:
     here = situation.here
     if here is None or here.verdict is not Verdict.DOUBTFUL:
         return None
-    best = next((c for c in situation.willing if c.proven and c.verdict in RECEIVING), None)
+    able = (c for c in situation.willing if c.proven and c.verdict in RECEIVING)
+    best = next((c for c in able if not _tunnel(situation, here, c)), None)
     return _left(here, best, Reason.DOUBT) or _stays(here, f"{here.name} {here.text}, and no other uplink is proven")
+
+
+def _tunnel(situation: Situation, here: Candidate, other: Candidate) -> bool:
+    """Whether several are silent, and this one was not heard since: then its proof is older than what silences them."""
+    silent = any(c.verdict is Verdict.DOUBTFUL for c in situation.others)
+    return silent and other.heard_ago > here.numbers().get("silence_seconds", 0.0)
 
 
 def _degraded(situation: Situation) -> Ruling | None:

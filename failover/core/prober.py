@@ -61,7 +61,7 @@ class Prober:
     def _paid(self, now: float, lane: Lane, target: Target, *, steady: bool, wanted: bool = False) -> list[SendProbe]:
         """The probe, if the uplink can afford it; if the operator wants it, in any case."""
         weight = sum(wire_bytes(target, lane.family, Outcome.ANSWERED))
-        if not wanted and not lane.budget.affords(now, weight, doubt=not steady):
+        if not wanted and not lane.budget.affords(now, weight, doubt=not steady or lane.verdict is Verdict.UNKNOWN):
             return []
         lane.budget.spend(now, weight)
         return [self._send(now, lane, target, weight, steady=steady)]

@@ -148,6 +148,10 @@ class Silence:
         since = self.since
         return since is not None and since - self.replied <= GATE
 
+    def held_back(self, now: float) -> float:
+        """Seconds for which some of the user's own packets, refuted as a suspicion, say nothing yet; 0: all count."""
+        return max(0.0, *(kind.held_until - now for kind in (self.sent, self.fresh, self.quiet)))
+
     def _replied(self, now: float, prompt: float) -> None:
         late = self._asked_at is not None and now - self._asked_at > prompt
         self._exchanges = 0 if late else self._exchanges + 1

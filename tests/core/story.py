@@ -72,8 +72,8 @@ class Story:
     def up(self) -> Story:
         """Every target has answered, quickly, a while before 0."""
         for letter in "".join(url.rpartition("/")[2] for url in self.health.record.targets):
-            self.play(f"-5 send {letter}", f"-4.97 answer {letter}")
-        return self.play("-4.97 up")
+            self.play(f"-2 send {letter}", f"-1.97 answer {letter}")
+        return self.play("-1.97 up")
 
     def until(self, at: float) -> None:
         """Judge at every deadline up to and with `at`; what nothing came back for is silent after its patience."""

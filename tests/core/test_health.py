@@ -274,7 +274,7 @@ def test_loss_degrades_and_recovers_without_a_doubt() -> None:
     end = story.rhythm(0.0, [number % 4 != 0 for number in range(50)], "ABC")
     story.play(f"{end} degraded")
     assert "6 of 21 probes lost" in story.health.text
-    assert story.health.receiving_since == -4.97, "it receives all along"
+    assert story.health.receiving_since == -1.97, "it receives all along"
     end = story.rhythm(end, [True] * 100, "ABC")
     story.play(f"{end} up")
 

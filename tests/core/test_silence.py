@@ -217,10 +217,10 @@ def test_new_flows_alone_never_convict() -> None:
 
 
 def test_an_answered_probe_refutes_it() -> None:
-    story = Counted().traffic(3.0, 3.5, fresh=1)
-    story.play("3.5 suspicious", "3.5 burst A", "3.53 answer A", "3.53 calm")
-    assert not story.traffic(3.55, 8.5, fresh=1).health.suspicious(8.5)
-    assert story.traffic(8.55, 9.0, fresh=1).health.suspicious(9.0)
+    story = Counted().traffic(2.0, 2.5, fresh=1)
+    story.play("2.5 suspicious", "2.5 burst A", "2.53 answer A", "2.53 calm")
+    assert not story.traffic(2.55, 7.5, fresh=1).health.suspicious(7.5)
+    assert story.traffic(7.55, 8.4, fresh=1).health.suspicious(8.4)
 
 
 def test_an_answer_to_what_was_asked_before_refutes_nothing() -> None:
@@ -240,12 +240,12 @@ def test_a_busy_link_that_stands_still_is_asked_and_silent_since_it_was_heard_la
 
 
 def test_weak_counters_raise_suspicion_and_acquit_nobody() -> None:
-    story = Counted().traffic(3.0, 3.5, weak=True, fresh=1)
-    story.play("3.5 suspicious", "3.5 burst A")
-    story.traffic(3.6, 3.65, weak=True, fresh=1)
+    story = Counted().traffic(2.0, 2.5, weak=True, fresh=1)
+    story.play("2.5 suspicious", "2.5 burst A")
+    story.traffic(2.6, 2.65, weak=True, fresh=1)
     assert story.health.verdict is Verdict.DOUBTFUL
     heard = story.health.last_heard
-    story.traffic(3.65, 5.0, weak=True, received=9)
+    story.traffic(2.65, 4.0, weak=True, received=9)
     assert (story.health.verdict, story.health.last_heard) == (Verdict.DOUBTFUL, heard)
 
 

@@ -60,7 +60,7 @@ class Walk:
         self.box = Box(*LINKS, config=CONFIGS[0], seed=seed, families=(V4, V6), brain=brain)
         self.index = 10
         self.seen: dict[tuple[str, Family], Counts] = {}
-        if seed % 4 == 1:
+        if seed in (5, 9):
             self.box.counts = self.tally
         self.moods: dict[str, Callable[[Target], Fate]] = dict.fromkeys(LINKS, self.fair)
         for name in (*LINKS, "x"):

@@ -1,0 +1,51 @@
+"""A radio that sleeps when nothing passes, and a tunnel that silences every uplink at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from failover.model import Target, Verdict
+
+from .box import Box, Fate, Weather, dead, fair
+
+
+class Sleepy:
+    """A link whose first packet after `doze` seconds of rest takes `wake` seconds more."""
+
+    def __init__(self, rtt: float, doze: float = 4.0, wake: float = 0.3) -> None:
+        self.rtt, self.doze, self.wake = rtt, doze, wake
+        self._last = -100.0
+
+    def __call__(self, now: float, _: Target) -> Fate:
+        slept, self._last = now - self._last >= self.doze, now
+        return self.rtt + (self.wake if slept else 0.0)
+
+
+@pytest.mark.parametrize("rtt", [0.02, 0.06, 0.1, 0.2])
+def test_a_standby_that_sleeps_between_its_probes_is_never_in_doubt(rtt: float) -> None:
+    box = Box("a", "b")
+    box.weather["b"] = Sleepy(rtt)
+    box.run(600)
+    assert box.verdict("b") is Verdict.UP
+    assert not [notice.text for at, notice in box.notices if at > 30 and "b ipv4" in notice.text]
+
+
+def test_what_did_not_rest_has_no_time_to_wake_up() -> None:
+    box = Box("a", "b")
+    box.weather["a"] = dead(100)
+    box.run(110)
+    first = box.probes("a", 100)[0]
+    assert box.switches()[0].startswith(f"{first + 0.35:g} a>b(a) doubt")
+
+
+@pytest.mark.parametrize("entered", [100.0, 100.4, 101.7, 103.3])
+def test_in_a_tunnel_traffic_moves_at_most_once_and_comes_back(entered: float) -> None:
+    box = Box("a", "b", "c")
+    tunnel: Weather = dead(entered, entered + 23)
+    box.weather = dict.fromkeys("abc", tunnel)
+    box.run(entered + 22)
+    assert len(box.switches(entered)) <= 1
+    box.weather = dict.fromkeys("abc", fair)
+    box.run(entered + 60)
+    assert box.active() == "a"
+    assert all("conviction" not in line for line in box.switches())
