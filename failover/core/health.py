@@ -426,7 +426,8 @@ class Health:
             self._sign(now, Sign.PORTAL_OVER, blamed or "the portal is gone")
         self.record.judge()
         if self.record.brownout:
-            self._sign(now, Sign.BROWNOUT, self.record.brownout_text())
+            if self.verdict is Verdict.UP:  # only then is it news; the text costs a walk
+                self._sign(now, Sign.BROWNOUT, self.record.brownout_text())
         elif resolved and self.mute >= names.MUTE_STREAK:
             self._sign(now, Sign.BROWNOUT, "names do not resolve, though packets pass; over another uplink they do")
         elif self.verdict is Verdict.DEGRADED:
