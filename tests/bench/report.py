@@ -37,7 +37,7 @@ class Figure:
         return bool(self.values) and all(self.statistic(name) <= limit for name, limit in self.reach.items())
 
     def document(self) -> dict[str, Any]:
-        spread = {name: self.statistic(name) for name in ("min", "median", "p99", "max")} if self.values else {}
+        spread = {name: self.statistic(name) for name in ("min", "median", "p95", "p99", "max")} if self.values else {}
         return {
             "name": self.name,
             "unit": self.unit,
@@ -51,8 +51,8 @@ class Figure:
 
     def row(self) -> list[str]:
         if not self.values:
-            return [self.name, "0", "-", "-", "-", self._limits(), "no", self.note]
-        shown = [f"{self.statistic(name):.4g}" for name in ("min", "median", "max")]
+            return [self.name, "0", *"----", self._limits(), "no", self.note]
+        shown = [f"{self.statistic(name):.4g}" for name in ("min", "median", "p95", "max")]
         held = ("yes" if self.reached else "NO") if self.reach else ""
         return [f"{self.name}, {self.unit}", str(len(self.values)), *shown, self._limits(), held, self.note]
 
@@ -67,7 +67,7 @@ def draw(figures: Sequence[Figure]) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    for head in ("figure", "runs", "min", "median", "max", "reach", "held", ""):
+    for head in ("figure", "runs", "min", "median", "p95", "max", "reach", "held", ""):
         table.add_column(head)
     for figure in figures:
         table.add_row(*figure.row())
