@@ -64,8 +64,8 @@ class Flight:
         self._quick: frozenset[str] = frozenset()
         """Targets that a burst can ask."""
         self._stall: Stall | None = None
-        self.unnamed_at = -inf
-        """When the last question left that no name server has answered."""
+        self.named_at = self.unnamed_at = -inf
+        """When a name server last answered; when the last question left that none has answered."""
 
     def aim(self, targets: Sequence[Target]) -> None:
         """These are the targets from now on."""
@@ -91,6 +91,11 @@ class Flight:
             self._stall.out.discard(number)
             self._stall.late += 1
         return self._out.pop(number, None)
+
+    def answered(self, now: float, probe: Probe) -> None:
+        """As expected."""
+        if probe.target.kind is ProbeKind.DNS:
+            self.named_at = now
 
     def heard(self) -> None:
         """Something was received: what was overdue before says nothing any more."""

@@ -60,8 +60,6 @@ class Health:
         self.flight = Flight(self.record)
         self.hindrance = ""
         """What keeps this box from sending any probe at all, in the kernel's words; empty while one gets out."""
-        self.named_at = -inf
-        """When a name server last answered."""
         self._hindrance = Hindrance(self.record)
         self._refused: dict[str, int] = {}
         self._targets: Sequence[Target] = ()
@@ -131,8 +129,7 @@ class Health:
         self.record.heard(url, outcome, result.rtt)
         match outcome:
             case Outcome.ANSWERED | Outcome.LATE | Outcome.CLOCK:
-                if probe.target.kind is ProbeKind.DNS:
-                    self.named_at = now
+                self.flight.answered(now, probe)
                 self.pages.came(now, probe.target)
                 self._answered(now, probe, result.rtt)
             case Outcome.PORTAL:
@@ -221,7 +218,7 @@ class Health:
 
     def resolved_before(self, at: float) -> bool:
         """Whether names resolve here, and did so before `at`: what both meet later may be a name server's recovery."""
-        return self.named_at <= at and self.verdict in RECEIVING and names.resolves(self.record, self._targets)
+        return self.flight.named_at <= at and self.verdict in RECEIVING and names.resolves(self.record, self._targets)
 
     @property
     def refused(self) -> bool:
