@@ -62,6 +62,11 @@ class Counting:
         """What `status` says of it."""
         return () if self._trouble is None else (_told(self._trouble),)
 
+    @property
+    def weak(self) -> bool:
+        """Only interfaces are counted."""
+        return self._trouble is not None
+
     def follow(self, wanted: CountFlows) -> None:
         """Count these from now on, and nothing else."""
         if wanted == self._wanted:

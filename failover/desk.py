@@ -55,8 +55,9 @@ class Sources:
     def snapshot(self) -> Snapshot:
         """The engine's picture, with what only the shell knows to stand in the way."""
         picture = self.engine.snapshot()
-        warnings = self.counting.warnings
-        return replace(picture, warnings=(*picture.warnings, *warnings)) if warnings else picture
+        if not self.counting.weak:
+            return picture
+        return replace(picture, warnings=(*picture.warnings, *self.counting.warnings), flows_counted=False)
 
 
 class Desk:

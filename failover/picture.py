@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 from failover.model import Decision, Family, Outcome, Verdict
 
@@ -16,6 +17,28 @@ class TargetView:
     loss_ratio: float | None
     rtt_seconds: float | None
     last_outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """What flapping has earned an uplink: one for each conviction (RFC 2439's figure of merit), fading with time."""
+
+    figure: float = 0.0
+    """As it was at `at`."""
+    at: float = 0.0
+    """Monotonic time."""
+    half_life: float = inf
+    """Seconds."""
+    forgiven_at: float = -inf
+    """Monotonic time from which it makes no difference any more."""
+
+    def left(self, now: float) -> float:
+        """What it has come down to: figure x 2^(-(now - at) / half_life)."""
+        return float(self.figure * 0.5 ** ((now - self.at) / self.half_life))
+
+    def forgiven_in(self, now: float) -> float | None:
+        """Seconds; None where nothing is to be forgiven."""
+        return self.forgiven_at - now if self.forgiven_at > now else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +61,13 @@ class FamilyView:
     """Seconds of unbroken health that traffic waits for here; all of it is still to come while there is no health."""
     cause: str = ""
     """How a lost one was lost: `conviction refused link-down absent portal`; empty for all others."""
+    penalty: Penalty = Penalty()
+    silences_buffered: int = 0
+    """Silences that are over, in whose course the link kept what was sent: the replies came late."""
+    silences_lost: int = 0
+    """Those in which it was lost."""
+    last_silence: str = ""
+    """The last of either in words; empty before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +98,8 @@ class Snapshot:
     use_strict: bool
     warnings: tuple[str, ...] = ()
     """What stands in the way of doing it truly, as long as it does."""
+    flows_counted: bool = True
+    """Whether the user's flows are counted, and not just what passes the interfaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +125,12 @@ class CandidateView:
     """What its verdict rests on, each name with its unit."""
     objection: str
     """Why new flows are not here; empty for the active one."""
+    forgiven_seconds: float | None = None
+    """Until `relapses` make no difference any more; None: they make none."""
+    counted: str = "no"
+    """How the user's traffic over it is counted: `flows`, by its `interface` alone, or `no`."""
+    last_silence: str = ""
+    """As in FamilyView."""
 
 
 @dataclass(frozen=True, slots=True)

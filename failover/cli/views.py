@@ -14,16 +14,16 @@ from failover.cli.screen import Screen
 from failover.export.commands import meant
 from failover.export.sentence import about, sentence
 from failover.export.table import COLUMNS, remarks, rows
-from failover.export.words import cleaned, clock, lasting, milliseconds, ratio, span
+from failover.export.words import cleaned, clock, flapped, lasting, milliseconds, ratio, size, span
 from failover.model import RECEIVING, ControlError, clean
 
 SPARE: Final = ("answered", "rtt", "loss", "interface", "for")
 """Columns of the status table that a narrow terminal can do without."""
-CANDIDATE_COLUMNS: Final = ("", "uplink", "verdict", "standing", "owes", "relapses", "why")
+CANDIDATE_COLUMNS: Final = ("", "uplink", "verdict", "standing", "owes", "why")
 THRESHOLDS: Final = {"doubt_after_seconds": "doubt", "conviction_after_seconds": "conviction"}
 """Numbers of a candidate that most have in common, and what comes then."""
-RELAPSES_LEAST: Final = 0.05
-"""So many are told."""
+UNCOUNTED: Final = {"interface": "only its interface is counted, not its flows", "no": "its traffic is not counted"}
+"""How the traffic of the active uplink is counted, where that is worth a word."""
 PIPE_WIDTH: Final = 160
 """Columns of a long explanation where there is no terminal."""
 DEEP: Final = "    "
@@ -120,9 +120,17 @@ def _candidate(candidate: Mapping[str, Any]) -> tuple[str, ...]:
         candidate["verdict"],
         standing,
         span(owed) if owed else "-",
-        f"{candidate['relapses']:.1f}" if candidate["relapses"] >= RELAPSES_LEAST else "-",
-        "; ".join(reasons) + _measured(_numbers(candidate)),
+        "; ".join(filter(None, [*reasons, *_evidence(candidate, text)])) + _measured(_numbers(candidate)),
     )
+
+
+def _evidence(candidate: Mapping[str, Any], text: str) -> Iterator[str]:
+    """What else is held against it or for it, unless `text` says so."""
+    if candidate["active"]:
+        yield UNCOUNTED.get(candidate["counted"], "")
+    if candidate["last_silence"] not in text:
+        yield f"last silence: {candidate['last_silence']}"
+    yield flapped(candidate["relapses"] or 0.0, candidate["forgiven_seconds"])
 
 
 def _lasting(candidate: Mapping[str, Any], text: str) -> str:
@@ -176,7 +184,7 @@ def _measured(numbers: Mapping[str, float]) -> str:
 
 
 def _number(name: str, value: float) -> str:
-    for unit, words in (("_seconds", _short), ("_ratio", ratio)):
+    for unit, words in (("_seconds", _short), ("_ratio", ratio), ("_bytes", size)):
         if name.endswith(unit):
             return f"{name.removesuffix(unit).replace('_', ' ')} {words(value)}"
     return f"{name.removesuffix('_count').replace('_', ' ')} {value:g}"

@@ -1,21 +1,28 @@
 """When an uplink that was left may carry traffic again: hold-down, doubled by each relapse.
 
-Pure. One Standing per uplink and family; it follows the verdicts and says from when on a return is due.
+Pure. One Standing per uplink and family; it follows the verdicts and says from when on a return is due. The shape is
+RFC 2439's: a penalty of one for each conviction, which halves with time; what it comes to says for how long the uplink
+is kept from traffic. A doubt costs none, and an outage counts once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, log2
 from typing import Final
 
 from failover.core.verdicts import LOST
 from failover.memory import Debt
 from failover.model import Reason, Verdict
+from failover.picture import Penalty
 
 HALF_LIFE: Final = 900.0
 """Seconds in which half of the relapses are forgiven."""
 LONGEST: Final = 3600.0
 """Seconds; no failback waits longer."""
+FORGIVEN: Final = 0.05
+"""A penalty that makes no difference any more: the next conviction waits for 2^0.05 times as long as a first one, which
+is two seconds more than a minute."""
 
 
 @dataclass(slots=True)
@@ -79,7 +86,18 @@ class Standing:
 
     def relapses_now(self, now: float) -> float:
         """Convictions, each halved every HALF_LIFE seconds (RFC 2439's decay)."""
-        return float(self.relapses * 0.5 ** ((now - self._relapsed_at) / HALF_LIFE))
+        return self.penalty().left(now)
+
+    def penalty(self) -> Penalty:
+        """The same for whoever looks at it later."""
+        return Penalty(self.relapses, self._relapsed_at, HALF_LIFE, self.forgiven_at())
+
+    def forgiven_at(self) -> float:
+        """Monotonic time from which the next conviction waits no longer than a first one would, by FORGIVEN:
+        last conviction + HALF_LIFE x log2(penalty then / FORGIVEN); -inf where there is nothing to forgive."""
+        if self.relapses <= FORGIVEN:
+            return -inf
+        return self._relapsed_at + HALF_LIFE * log2(self.relapses / FORGIVEN)
 
     def recall(self, now: float, debt: Debt, failback: float, after_doubt: float) -> None:
         """As it was before a restart. An outage that may have been under way then is the same one still."""

@@ -70,24 +70,40 @@ def _view(situation: Situation, candidate: Candidate, lane: Lane) -> CandidateVi
         proven=candidate.proven,
         owed_seconds=None if standing.healthy_since is None else standing.owed(now),
         relapses=standing.relapses_now(now),
+        forgiven_seconds=standing.penalty().forgiven_in(now),
+        counted=_counted(lane),
+        last_silence=lane.health.record.stalls.last,
         numbers=_numbers(now, lane),
         objection="" if candidate.name == decision.active else _why_not(situation, candidate),
     )
 
 
+def _counted(lane: Lane) -> str:
+    """What of the user's traffic is evidence."""
+    passive = lane.health.passive
+    return "no" if passive.at is None else "interface" if passive.weak else "flows"
+
+
 def _numbers(now: float, lane: Lane) -> dict[str, float]:
     """What the verdict rests on, and the thresholds that it is held to."""
     health = lane.health
-    heard = {} if health.last_heard is None else {"last_proven_seconds": now - health.last_heard}
     return {
         **health.numbers(now),
-        **health.record.signs(),
-        **heard,
+        **_evidence(now, lane),
         "unanswered_probes": health.unanswered(),
         "doubt_after_seconds": health.doubt_after(),
         "conviction_after_seconds": health.conviction_after(),
         "hold_down_seconds": lane.standing.wait,
     }
+
+
+def _evidence(now: float, lane: Lane) -> dict[str, float]:
+    """What else there is to judge by, as far as there is any."""
+    health, left = lane.health, lane.budget.known
+    heard = {} if health.last_heard is None else {"last_proven_seconds": now - health.last_heard}
+    replied = {} if health.passive.replied == -inf else {"user_replied_seconds": now - health.passive.replied}
+    held = {"held_back_seconds": back} if (back := health.silence.held_back(now)) else {}
+    return {**heard, **replied, **held} | ({} if left is None else {"budget_remaining_bytes": left})
 
 
 def _why_not(situation: Situation, candidate: Candidate) -> str:

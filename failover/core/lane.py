@@ -51,6 +51,8 @@ class Lane:
     """The verdict last acted upon."""
     targets: tuple[Target, ...] = ()
     deadline: float = field(default=0.0)
+    mute: int = 0
+    """Questions in a row that no name server has answered, when that was looked at last."""
     _left: bool = True
     """Traffic would come back here, or some of it still is."""
 
@@ -213,6 +215,7 @@ class Lane:
     def view(self) -> FamilyView:
         """For the snapshot."""
         health, until = self.health, self.standing.until()
+        stalls = health.record.stalls
         return FamilyView(
             verdict=health.verdict,
             text=health.text,
@@ -224,4 +227,8 @@ class Lane:
             targets=health.record.views(),
             hold_down=self.standing.wait,
             cause=str(self._cause()) if health.verdict in LOST else "",
+            penalty=self.standing.penalty(),
+            silences_buffered=stalls.buffered,
+            silences_lost=stalls.broken,
+            last_silence=stalls.last,
         )

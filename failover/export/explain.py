@@ -44,6 +44,9 @@ def _candidate(candidate: CandidateView) -> dict[str, object]:
         "proven": candidate.proven,
         "owed_seconds": number(candidate.owed_seconds),
         "relapses": number(candidate.relapses),
+        "forgiven_seconds": number(candidate.forgiven_seconds),
+        "counted": candidate.counted,
+        "last_silence": candidate.last_silence,
         "numbers": _numbers(candidate.numbers),
         "objection": candidate.objection,
     }

@@ -79,10 +79,15 @@ class Picture:
     def collect(self) -> Iterator[Metric]:
         """All gauges, as prometheus_client asks for them."""
         yield from self._judgement()
+        yield from self._flapping()
+        yield from self._silences()
         yield from self._loss()
         yield from self._bytes()
         yield from self._budgets()
         yield from self._journal()
+        counted = _gauge("flows_counted", "1 if the user's flows are counted, 0 if only what passes the interfaces is")
+        counted.add_metric((), self.snapshot.flows_counted)
+        yield counted
 
     def _judgement(self) -> Iterable[Metric]:
         verdict = _gauge("uplink_verdict", "1 for the present verdict, 0 for the others", "uplink", "family", "verdict")
@@ -100,6 +105,25 @@ class Picture:
                 if view.last_proven is not None:
                     proven.add_metric((uplink.name, family.value), max(0.0, self.now - view.last_proven))
         return verdict, active, info, preference, proven
+
+    def _flapping(self) -> Iterable[Metric]:
+        penalty = _gauge("uplink_flap_penalty", "Convictions that count, halved every 15 minutes", "uplink", "family")
+        for uplink in self.snapshot.uplinks:
+            for family, view in uplink.families.items():
+                penalty.add_metric((uplink.name, family.value), view.penalty.left(self.now))
+        return (penalty,)
+
+    def _silences(self) -> Iterable[Metric]:
+        over = CounterMetricFamily(
+            "failover_silences",
+            "Silences that are over, by what became of what was sent",
+            labels=("uplink", "family", "kind"),
+        )
+        for uplink in self.snapshot.uplinks:
+            for family, view in uplink.families.items():
+                for kind, count in (("buffered", view.silences_buffered), ("lost", view.silences_lost)):
+                    over.add_metric((uplink.name, family.value, kind), count)
+        return (over,)
 
     def _is_active(self, uplink: UplinkView, family: Family) -> bool:
         decision = self.snapshot.decisions.get(family)

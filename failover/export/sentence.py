@@ -50,14 +50,14 @@ OTHER_WORDS: Final = {
 def sentence(status: Document, now: float | None = None) -> str:
     """How things are, for somebody in a hurry; without `now` it tells no times, and is true until something changes."""
     status = cleaned(status)
-    return "; ".join([*_box(status, now), *_will(status, now)])
+    return "; ".join([*_box(status, now), *_will(status, now), *_hindrance(status)])
 
 
 def about(status: Document, name: str, now: float) -> str:
     """How one uplink of the document is and what it is for, then how the whole box is."""
     status = cleaned(status)
     own = (one for uplink in status["uplinks"] if uplink["name"] == cleaned(name) for one in _own(status, uplink, now))
-    return "; ".join([*own, *_box(status, now, brief=True), *_will(status, now)])
+    return "; ".join([*own, *_box(status, now, brief=True), *_will(status, now), *_hindrance(status)])
 
 
 def _box(status: Document, now: float | None, *, brief: bool = False) -> list[str]:
@@ -265,3 +265,9 @@ def _will(status: Document, now: float | None) -> Iterator[str]:
     drained = [uplink["name"] for uplink in status["uplinks"] if uplink["drained"]]
     if drained:
         yield f"drained: {', '.join(drained)}"
+
+
+def _hindrance(status: Document) -> Iterator[str]:
+    """What makes it slower to notice; why is a warning's to tell."""
+    if not status["flows_counted"]:
+        yield "detection is weaker: flows are not counted"

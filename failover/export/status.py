@@ -18,6 +18,7 @@ def document(snapshot: Snapshot, now: float) -> dict[str, object]:
         "active": {family.value: decisions[family].active if family in decisions else None for family in FAMILIES},
         "settled": {family.value: decisions[family].settled if family in decisions else None for family in FAMILIES},
         "usable": any(is_usable(uplink, now) for uplink in snapshot.uplinks),
+        "flows_counted": snapshot.flows_counted,
         "use": _use(snapshot, now),
         "warnings": list(snapshot.warnings),
         "decisions": {family.value: _decision(decision, now) for family, decision in decisions.items()},
@@ -77,6 +78,9 @@ def _family(view: FamilyView, now: float) -> dict[str, object]:
         "since_seconds": age(view.since, now),
         "last_proven_seconds": age(view.last_proven, now),
         "hold_remaining_seconds": number(hold or None),
+        "flap_penalty": number(view.penalty.left(now)),
+        "flap_forgiven_seconds": number(view.penalty.forgiven_in(now)),
+        "last_silence": view.last_silence,
         "targets": [_target(target) for target in view.targets],
     }
 

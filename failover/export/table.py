@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from failover.export.words import Document, cleaned, clock, hold_left, lasting, milliseconds, ratio, span
+from failover.export.words import Document, cleaned, clock, flapped, hold_left, lasting, milliseconds, ratio, span
 
 WELL: Final = "answers"
 """The text of an uplink of which there is nothing else to say."""
@@ -41,6 +41,7 @@ def _why(status: Document, uplink: Document, family: str, now: float) -> Iterato
     yield from ("drained",) if uplink["drained"] else ()
     yield from (lasting(view["text"], view["since_seconds"]),) if view["text"] != WELL else ()
     yield from _return(status, uplink, family, now)
+    yield from filter(None, (flapped(view["flap_penalty"], view["flap_forgiven_seconds"]),))
 
 
 def _return(status: Document, uplink: Document, family: str, now: float) -> Iterator[str]:

@@ -19,6 +19,7 @@ Document = Mapping[str, Any]
 TEXT_LIMIT: Final = 500
 """Characters of one text of the document."""
 UNITS: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+SIZES: Final = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 NEAR: Final = 120.0
 """Seconds from now within which a clock time is told to the second, as a rule."""
 FROZEN: Final = re.compile(r"silent for ([0-9.]+) s, (.+)")
@@ -41,8 +42,17 @@ def span(seconds: float | None) -> str:
     """A duration to two digits or whole units: `0.4 s`, `12 s`, `5 min`, `1.5 h`, `3 d`."""
     if seconds is None:
         return "-"
-    length, unit = next(((length, unit) for length, unit in UNITS if seconds >= length), UNITS[-1])
-    count = seconds / length
+    return _told(seconds, UNITS)
+
+
+def size(amount: float) -> str:
+    """Bytes likewise, in steps of a thousand: `28 B`, `1.9 MB`."""
+    return _told(amount, SIZES)
+
+
+def _told(amount: float, units: Sequence[tuple[float, str]]) -> str:
+    length, unit = next(((length, unit) for length, unit in units if amount >= length), units[-1])
+    count = amount / length
     return f"{count:.0f} {unit}" if count >= 10 else f"{count:.1f}".removesuffix(".0") + f" {unit}"
 
 
@@ -84,6 +94,11 @@ def lasting(text: str, age: float | None, silence: float | None = None) -> str:
 
 def views_of(uplinks: Iterable[Document], families: Sequence[str]) -> Iterator[Document]:
     return (uplink["families"][family] for uplink in uplinks for family in families if family in uplink["families"])
+
+
+def flapped(penalty: float, forgiven: float | None) -> str:
+    """What has come together against an uplink, and for how long that counts; empty where it makes no difference."""
+    return "" if forgiven is None else f"flap penalty {penalty:.1f}, forgiven in {span(forgiven)}"
 
 
 def is_waiting(view: Document) -> bool:

@@ -9,9 +9,11 @@ from typing import Any
 from failover.desk import Desk
 from failover.export.client import call
 from failover.export.commands import COMMANDS
+from failover.export.sentence import sentence
+from failover.kernel import nft
 from failover.lab.namespaces import Namespace
 from failover.model import ControlError
-from tests.agent.running import running
+from tests.agent.running import running, scrape
 
 
 def test_nobody_is_left_without_an_answer(tmp_path: Path) -> None:
@@ -50,3 +52,17 @@ def test_a_real_agent_answers_each(tmp_path: Path) -> None:
                 assert reply == {"refused": "no uplink is named au"}
             else:
                 assert spec.streams or spec.reply in reply
+
+
+def test_where_flows_cannot_be_counted_every_answer_says_so(tmp_path: Path) -> None:
+    """The table's name is taken by somebody else."""
+    with Namespace("parked") as parked:
+        assert parked.popen(["nft", "add", "table", nft.TABLE.family, nft.TABLE.name]).wait(10) == 0
+        with running(parked, tmp_path) as agent:
+            agent.ready().said("warning: detection is weaker")
+            status = agent.status()
+            page = scrape(parked)
+    assert status["flows_counted"] is False
+    assert [text for text in status["warnings"] if "is somebody else's" in text]
+    assert sentence(status).endswith("; detection is weaker: flows are not counted")
+    assert "\nfailover_flows_counted 0.0\n" in page

@@ -50,13 +50,14 @@ EXPLANATION = Explanation(
     "stay",
     "docomo is up, and au owes its hold-down",
     (
-        candidate("docomo", Verdict.UP, preference=1, active=True, proven=True, owed_seconds=0.0),
+        candidate("docomo", Verdict.UP, preference=1, active=True, proven=True, owed_seconds=0.0, counted="flows"),
         candidate(
             "au",
             Verdict.UP,
             settled=True,
             owed_seconds=42.0,
             relapses=1.5,
+            forgiven_seconds=4416.0,
             numbers={"loss_ratio": 0.02, "rtt_seconds": 0.03, "lost_count": 1.0},
             objection="it owes 42 s of its hold-down",
         ),

@@ -40,10 +40,10 @@ def test_explain_tells_the_decision_the_rule_everyone_and_the_prospects() -> Non
         "  since 14:03: doubt: au silent (silence 360 ms)",
         "  forwarded traffic by au",
         "  rule now: stay: docomo is up, and au owes its hold-down",
-        "   uplink  verdict  standing  owes  relapses  why",
-        "*  docomo  up       proven    -     -         because",
-        "   au      up       -         42 s  1.5       because; not used: it owes 42 s of its hold-down"
-        " (loss 2%, rtt 30 ms, lost 1)",
+        "   uplink  verdict  standing  owes  why",
+        "*  docomo  up       proven    -     because",
+        "   au      up       -         42 s  because; not used: it owes 42 s of its hold-down;"
+        " flap penalty 1.5, forgiven in 1.2 h (loss 2%, rtt 30 ms, lost 1)",
         "  what would change that:",
         "  - 14:14:02 at the earliest: au has paid its hold-down: new flows go back to it",
         "  - docomo falls silent",
@@ -58,7 +58,7 @@ def test_explain_with_nothing_to_tell() -> None:
 
 def test_explain_says_nothing_twice() -> None:
     down = candidate("au", Verdict.DOWN, text="no carrier", objection="is down: no carrier")
-    assert explained(replace(EXPLANATION, candidates=(down,)))[5].endswith("-         not used: is down: no carrier")
+    assert explained(replace(EXPLANATION, candidates=(down,)))[5].endswith("-     not used: is down: no carrier")
 
 
 def numbered(name: str, **numbers: float) -> CandidateView:
@@ -80,12 +80,43 @@ def test_explain_leaves_out_what_tells_nothing() -> None:
 
 
 def test_explain_tells_no_debt_that_is_paid_and_no_relapse_long_forgotten() -> None:
-    paid = replace(numbered("au"), owed_seconds=0.0, relapses=0.04)
-    again = replace(numbered("docomo"), owed_seconds=0.0, relapses=0.05)
+    paid = replace(numbered("au"), owed_seconds=0.0, relapses=0.05)
+    again = replace(numbered("docomo"), owed_seconds=0.0, relapses=0.051, forgiven_seconds=26.0)
     assert explained(replace(EXPLANATION, candidates=(paid, again)))[5:7] == [
-        "  au      up       -         -     -         answers",
-        "  docomo  up       -         -     0.1       answers",
+        "  au      up       -         -     answers",
+        "  docomo  up       -         -     answers; flap penalty 0.1, forgiven in 26 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("counted", "words"),
+    [
+        ("flows", ""),
+        ("interface", "; only its interface is counted, not its flows"),
+        ("no", "; its traffic is not counted"),
+    ],
+)
+def test_explain_tells_how_the_traffic_in_question_is_counted(counted: str, words: str) -> None:
+    here = replace(numbered("au"), active=True, counted=counted)
+    elsewhere = replace(numbered("docomo"), counted=counted)
+    found = explained(replace(EXPLANATION, candidates=(here, elsewhere)))[5:7]
+    assert [line.partition(" answers")[2] for line in found] == [words, ""]
+
+
+def test_explain_tells_the_last_silence_once() -> None:
+    stall = "buffered 3.2 s: 5 replies came late"
+    back = candidate("au", Verdict.UP, text=f"answers again; {stall}", last_silence=stall)
+    worse = candidate("docomo", Verdict.DEGRADED, text="7 of 50 probes lost", last_silence=stall)
+    found = explained(replace(EXPLANATION, candidates=(back, worse)))[5:7]
+    assert found[0].endswith(f"  answers again; {stall}")
+    assert found[1].endswith(f"  7 of 50 probes lost; last silence: {stall}")
+
+
+def test_explain_tells_the_evidence_with_its_units() -> None:
+    numbers = {"user_replied_seconds": 3.2, "held_back_seconds": 40.0, "budget_remaining_bytes": 1_912_345.0}
+    assert explained(replace(EXPLANATION, candidates=(numbered("au", **numbers),)))[5].endswith(
+        " answers (user replied 3.2 s, held back 40 s, budget remaining 1.9 MB)"
+    )
 
 
 def test_explain_promises_nothing_for_earlier_than_it_can_be() -> None:

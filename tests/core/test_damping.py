@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failover.core.damping import LONGEST, Standing
-from failover.model import Verdict
+from failover.core.damping import FORGIVEN, HALF_LIFE, LONGEST, Standing
+from failover.memory import Debt
+from failover.model import Family, Verdict
 
 V = Verdict
 FAILBACK, DOUBT = 60.0, 10.0
@@ -104,6 +105,60 @@ def test_half_of_the_relapses_is_forgiven_every_quarter_of_an_hour() -> None:
     assert [round(standing.relapses_now(100 + 900 * n), 4) for n in range(4)] == [1, 0.5, 0.25, 0.125]
     assert waits(gap=900 - 20, count=2)[1] == pytest.approx(60 * 2**0.5, rel=0.02)
     assert waits(gap=24 * 3600, count=9)[-1] == pytest.approx(60, rel=0.001)
+
+
+# fmt: off
+RFC2439 = {
+    # outages' begins           penalty  traffic returns after  forgiven after the last
+    "none": ((),                0.0,     None,                   None),
+    "one": ((0,),               1.0,     60.0,                   3890.0),
+    "an hour and a half ago": ((0, 5400), 1.0156, 60.7,          3910.0),
+    "a quarter of an hour ago": ((0, 900), 1.5, 84.9,            4416.0),
+    "twice at once": ((0, 60),  1.955,   116.3,                  4760.0),
+    "three times": ((0, 60, 120), 2.8665, 218.8,                 5257.0),
+    "a false dawn": ((0, 21),   1.0,     60.0,                   3890.0),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("begins", "penalty", "suppressed", "forgiven"), RFC2439.values(), ids=RFC2439)
+def test_the_penalty_is_that_of_rfc_2439(
+    begins: tuple[float, ...], penalty: float, suppressed: float | None, forgiven: float | None
+) -> None:
+    """One each, halved with time; it suppresses for so long, and goes on to count for the next for longer."""
+    standing = lived((-100, V.UP), *(turn for at in begins for turn in ((at, V.DOWN), (at + 20, V.UP))))
+    last = 0 if len(begins) < 2 or begins[-1] == 21 else begins[-1]
+    assert standing.relapses_now(last) == pytest.approx(penalty, rel=1e-3)
+    assert standing.penalty().left(last + HALF_LIFE) == pytest.approx(penalty / 2, rel=1e-3)
+    assert standing.convicted is (suppressed is not None)
+    assert standing.wait == pytest.approx(DOUBT if suppressed is None else suppressed, rel=1e-3)
+    left = standing.penalty().forgiven_in(last)
+    assert left == (forgiven if forgiven is None else pytest.approx(forgiven, rel=1e-3))
+
+
+@given(st.lists(st.floats(31, 4000), max_size=12), st.floats(1, 1800))
+def test_once_forgiven_the_next_conviction_waits_no_longer_than_a_first_one(gaps: list[float], failback: float) -> None:
+    standing, now = Standing(wait=DOUBT), 0.0
+    for gap in gaps:
+        standing.turn(now, V.UP, failback, DOUBT)
+        now += gap
+        standing.turn(now, V.DOWN, failback, DOUBT)
+    assert (standing.penalty().forgiven_in(now) is None) is (standing.relapses_now(now) <= FORGIVEN)
+    now = max(now, standing.forgiven_at()) + DOUBT + 0.001
+    assert standing.penalty().forgiven_in(now) is None
+    standing.turn(now - DOUBT, V.UP, failback, DOUBT)
+    standing.turn(now, V.DOWN, failback, DOUBT)
+    assert failback <= standing.wait <= failback * 1.036
+
+
+def test_a_doubt_costs_no_penalty_and_a_restart_keeps_it() -> None:
+    doubted = lived((0, V.UP), (100, V.DOUBTFUL), (101, V.UP))
+    assert (doubted.penalty().figure, doubted.forgiven_at()) == (0.0, -inf)
+    before = lived((0, V.UP), *outage(100, 200))
+    after = Standing(wait=DOUBT)
+    after.recall(5.0, Debt("a", Family.IPV4, 60.0, convicted=True, relapses=before.relapses_now(200)), FAILBACK, DOUBT)
+    assert after.penalty().left(5.0) == before.penalty().left(200)
+    assert after.forgiven_at() - 5.0 == pytest.approx(before.forgiven_at() - 200)
 
 
 @pytest.mark.parametrize(("healthy", "wait"), [(9.9, 60), (10, 120)])

@@ -11,8 +11,9 @@ import pytest
 from failover.config import Config, Metered, Policy, Uplink
 from failover.core.engine import Engine
 from failover.core.policy import RULES
+from failover.facts import Counts
 from failover.model import Auto, Command, Drain, Family, Outcome, Undrain, Use, Verdict
-from failover.picture import Explanation
+from failover.picture import CandidateView, Explanation
 from failover.seam import Asked
 
 from .box import PINGS, PINGS6, RTT, WEB, Box, dead, lossy
@@ -295,6 +296,64 @@ def test_families_are_explained_apart() -> None:
     box.run(30)
     assert (told(box, V4).decision.active, told(box, V6).decision.active) == ("au", "docomo")
     assert told(box, V6).candidates[-1].name == "au"
+
+
+# --- the evidence ----------------------------------------------------------------------------------------------------
+
+
+def counting(replies: Callable[[float], float]) -> Callable[[float], dict[tuple[str, Family], Counts]]:
+    """Ten packets a second over `au`; so many are answered by a moment."""
+    return lambda now: {("au", V4): Counts(received=int(10 * replies(now)), sent=int(10 * now))}
+
+
+def candidate(box: Box, name: str) -> CandidateView:
+    return next(one for one in told(box).candidates if one.name == name)
+
+
+def test_the_users_traffic_is_told_where_it_is_counted() -> None:
+    box = Box("au", "docomo")
+    box.counts = counting(lambda now: now)
+    box.run(60)
+    au, docomo = candidate(box, "au"), candidate(box, "docomo")
+    assert (au.counted, docomo.counted) == ("flows", "no")
+    assert 0 <= au.numbers["user_replied_seconds"] < 0.2
+    assert not {"user_replied_seconds", "held_back_seconds"} & docomo.numbers.keys()
+    assert "held_back_seconds" not in au.numbers
+
+
+def test_interfaces_own_counters_are_told_apart_and_prove_no_reply() -> None:
+    box = Box("au", "docomo")
+    box.counts, box.weak = counting(lambda now: now), True
+    box.run(60)
+    au = candidate(box, "au")
+    assert (au.counted, "user_replied_seconds" in au.numbers) == ("interface", False)
+
+
+def test_a_suspicion_that_a_probe_has_refuted_is_held_back() -> None:
+    box = Box("au", "docomo")
+    box.counts = counting(lambda now: min(now, 60.0))
+    box.run(61.5)
+    au = candidate(box, "au")
+    assert au.verdict is Verdict.UP
+    assert 0 < au.numbers["held_back_seconds"] <= 5
+    assert 1.3 < au.numbers["user_replied_seconds"] < 1.6
+
+
+def test_what_is_left_of_a_budget_and_when_flapping_is_forgiven() -> None:
+    config = Config(targets=PINGS, uplinks=(Uplink("au", "au", metered=Metered()), Uplink("docomo", "docomo")))
+    box = Box("au", "docomo", config=config)
+    box.weather["au"] = dead(60, 100)
+    box.run(110)
+    au, docomo = candidate(box, "au"), candidate(box, "docomo")
+    assert 0 < au.numbers["budget_remaining_bytes"] < 30e6 / 30 * 2
+    assert "budget_remaining_bytes" not in docomo.numbers
+    assert (docomo.relapses, docomo.forgiven_seconds) == (0, None)
+    assert au.relapses == pytest.approx(2 ** (-(au.forgiven_seconds or 0) / -900) * 0.05)
+    assert au.last_silence.startswith("silent ")
+    assert au.numbers["silences_lost_count"] == 1
+    (shown,) = (view.families[V4] for view in box.engine.snapshot().uplinks if view.name == "au")
+    assert (shown.silences_lost, shown.silences_buffered, shown.last_silence) == (1, 0, au.last_silence)
+    assert shown.penalty.left(box.now) == au.relapses
 
 
 # --- they come true --------------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from failover.model import Decision, Family, Outcome, Reason, Verdict
-from failover.picture import FamilyView, Snapshot, TargetView, UplinkView
+from failover.picture import FamilyView, Penalty, Snapshot, TargetView, UplinkView
 
 NOW = 1000.0
+FLAPPED = Penalty(figure=2.0, at=NOW - 900, half_life=900.0, forgiven_at=NOW + 3890.0)
+"""Two convictions a quarter of an hour ago."""
 TARGET = TargetView("icmp://1.1.1.1", 0.25, 0.03, Outcome.ANSWERED)
 
 

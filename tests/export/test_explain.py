@@ -23,6 +23,9 @@ AU = CandidateView(
     proven=False,
     owed_seconds=None,
     relapses=1.25,
+    forgiven_seconds=1234.5678901,
+    counted="flows",
+    last_silence="silent 4.0 s: 9 probes lost",
     numbers={"silence_seconds": 0.3500000001, "lost_count": 0.0, "odd": nan},
     objection="is doubtful",
 )
@@ -60,6 +63,9 @@ def test_the_whole_of_it() -> None:
                         "proven": False,
                         "owed_seconds": None,
                         "relapses": 1.25,
+                        "forgiven_seconds": 1234.56789,
+                        "counted": "flows",
+                        "last_silence": "silent 4.0 s: 9 probes lost",
                         "numbers": {"silence_seconds": 0.35, "lost_count": 0.0},
                         "objection": "is doubtful",
                     }

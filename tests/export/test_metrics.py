@@ -39,7 +39,7 @@ from failover.model import (
 from failover.picture import Snapshot, TargetView, UplinkView
 from tests.allowed import or_skip
 from tests.export.pages import Samples, at, read
-from tests.export.pictures import NOW, family, snapshot
+from tests.export.pictures import FLAPPED, NOW, family, snapshot
 
 README = Path(__file__).resolve().parents[2] / "failover" / "export" / "README.md"
 
@@ -91,6 +91,22 @@ def test_gauges_tell_the_snapshot() -> None:
     assert at(samples, "build_info", version=__version__) == 1
 
 
+def test_flapping_and_silences_told_apart() -> None:
+    view = replace(family(Verdict.UP), penalty=FLAPPED, silences_buffered=5, silences_lost=3)
+    shown = replace(snapshot(), uplinks=(replace(snapshot().uplinks[0], families={Family.IPV6: view}),))
+    for later, penalty in ((0, 1.0), (900, 0.5)):
+        samples = read(Metrics().render(Picture(shown, NOW + later, {})))
+        assert at(samples, "uplink_flap_penalty", uplink="au", family="ipv6") == penalty
+    assert at(samples, "silences_total", uplink="au", family="ipv6", kind="buffered") == 5
+    assert at(samples, "silences_total", uplink="au", family="ipv6", kind="lost") == 3
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_whether_flows_are_counted(counted: bool) -> None:
+    shown = Picture(replace(snapshot(), flows_counted=counted), NOW, {})
+    assert at(read(Metrics().render(shown)), "flows_counted") == counted
+
+
 def test_the_journal() -> None:
     well, ill = picture(), Picture(snapshot(), NOW, {}, journal_ok=False, journal_dropped=7)
     for shown, ok, dropped in ((well, 1, 0), (ill, 0, 7)):
@@ -140,6 +156,8 @@ def test_what_an_alert_takes_the_rate_of_begins_at_zero() -> None:
     samples = read(Metrics().render(picture()))
     for one in Family:
         assert at(samples, "uplink_convictions_total", uplink="docomo", family=one.value) == 0
+        for kind in ("buffered", "lost"):
+            assert at(samples, "silences_total", uplink="docomo", family=one.value, kind=kind) == 0
     for verb in Verb:
         assert at(samples, "reconcile_operations_total", operation=verb.value, result="error") == 0
 

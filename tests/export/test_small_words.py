@@ -1,4 +1,4 @@
-"""Spans and clock times as people read them."""
+"""Spans, sizes and clock times as people read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from failover.export.words import clock, span
+from failover.export.words import clock, size, span
 
 pytestmark = pytest.mark.usefixtures("utc")
 
@@ -20,6 +20,14 @@ UNIX = 1_790_000_000.0
 )
 def test_spans(seconds: float | None, words: str) -> None:
     assert span(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [(0.0, "0 B"), (28, "28 B"), (1500, "1.5 kB"), (1_912_345.6, "1.9 MB"), (30e6, "30 MB"), (2e12, "2000 GB")],
+)
+def test_sizes(amount: float, words: str) -> None:
+    assert size(amount) == words
 
 
 @pytest.mark.parametrize(

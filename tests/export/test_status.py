@@ -12,7 +12,7 @@ import pytest
 from failover.export.status import document
 from failover.model import Decision, Family, Verdict
 from failover.picture import Snapshot
-from tests.export.pictures import NOW, family, snapshot, uplink
+from tests.export.pictures import FLAPPED, NOW, family, snapshot, uplink
 
 BUDGET = ("budget_remaining_bytes", "budget_capacity_bytes")
 
@@ -47,6 +47,9 @@ def test_the_contract() -> None:
         "since_seconds": 60.0,
         "last_proven_seconds": 0.5,
         "hold_remaining_seconds": 10.0,
+        "flap_penalty": 0.0,
+        "flap_forgiven_seconds": None,
+        "last_silence": "",
         "targets": [{"url": "icmp://1.1.1.1", "loss_ratio": 0.25, "rtt_seconds": 0.03, "last_outcome": "answered"}],
     }
     assert au["families"]["ipv6"]["last_proven_seconds"] is None
@@ -58,6 +61,22 @@ def test_the_contract() -> None:
         "order": ["docomo", "au"],
         "since_seconds": 30.0,
     }
+
+
+def test_what_flapping_has_earned_and_when_that_is_forgiven() -> None:
+    view = replace(family(Verdict.UP), penalty=FLAPPED)
+    picture = replace(snapshot(), uplinks=(uplink("au", view, view),))
+    for later, penalty, forgiven in ((0.0, 1.0, 3890.0), (900.0, 0.5, 2990.0), (3890.0, 0.04999, None)):
+        found: Mapping[str, Any] = document(picture, NOW + later)
+        shown = found["uplinks"][0]["families"]["ipv6"]
+        assert (shown["flap_penalty"], shown["flap_forgiven_seconds"]) == (penalty, forgiven)
+
+
+def test_the_last_silence_and_whether_flows_are_counted() -> None:
+    view = replace(family(Verdict.UP), last_silence="buffered 3.2 s: 5 replies came late")
+    weak = told(replace(snapshot(), uplinks=(uplink("au", view, view),), flows_counted=False))
+    assert weak["uplinks"][0]["families"]["ipv4"]["last_silence"] == "buffered 3.2 s: 5 replies came late"
+    assert (told(snapshot())["flows_counted"], weak["flows_counted"]) == (True, False)
 
 
 def test_before_the_first_decision() -> None:
