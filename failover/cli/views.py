@@ -15,13 +15,15 @@ from failover.export.commands import meant
 from failover.export.sentence import about, sentence
 from failover.export.table import COLUMNS, remarks, rows
 from failover.export.words import cleaned, clock, flapped, lasting, milliseconds, ratio, size, span
-from failover.model import RECEIVING, ControlError, clean
+from failover.model import RECEIVING, ControlError, Verdict, clean
 
 SPARE: Final = ("answered", "rtt", "loss", "interface", "for")
 """Columns of the status table that a narrow terminal can do without."""
 CANDIDATE_COLUMNS: Final = ("", "uplink", "verdict", "standing", "owes", "why")
 THRESHOLDS: Final = {"doubt_after_seconds": "doubt", "conviction_after_seconds": "conviction"}
 """Numbers of a candidate that most have in common, and what comes then."""
+AGES: Final = ("last_proven_seconds", "user_replied_seconds")
+"""Numbers that say how long ago something was."""
 UNCOUNTED: Final = {"interface": "only its interface is counted, not its flows", "no": "its traffic is not counted"}
 """How the traffic of the active uplink is counted, where that is worth a word."""
 PIPE_WIDTH: Final = 160
@@ -139,13 +141,15 @@ def _lasting(candidate: Mapping[str, Any], text: str) -> str:
 
 def _numbers(candidate: Mapping[str, Any]) -> dict[str, float]:
     """Those that a person needs and is not told in the text: no silence of what receives, no hold-down that is not
-    owed."""
+    owed, no budget where nothing can be asked."""
     told = _telling(candidate["numbers"])
     irrelevant = {*THRESHOLDS}
     if candidate["verdict"] in RECEIVING or _lasting(candidate, candidate["text"]) != candidate["text"]:
         irrelevant.add("silence_seconds")
     if not candidate["owed_seconds"]:
         irrelevant.add("hold_down_seconds")
+    if candidate["verdict"] == Verdict.ABSENT:
+        irrelevant.add("budget_remaining_bytes")
     return {name: value for name, value in told.items() if name not in irrelevant}
 
 
@@ -186,7 +190,7 @@ def _measured(numbers: Mapping[str, float]) -> str:
 def _number(name: str, value: float) -> str:
     for unit, words in (("_seconds", _short), ("_ratio", ratio), ("_bytes", size)):
         if name.endswith(unit):
-            return f"{name.removesuffix(unit).replace('_', ' ')} {words(value)}"
+            return f"{name.removesuffix(unit).replace('_', ' ')} {words(value)}{' ago' if name in AGES else ''}"
     return f"{name.removesuffix('_count').replace('_', ' ')} {value:g}"
 
 

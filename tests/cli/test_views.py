@@ -115,8 +115,10 @@ def test_explain_tells_the_last_silence_once() -> None:
 def test_explain_tells_the_evidence_with_its_units() -> None:
     numbers = {"user_replied_seconds": 3.2, "held_back_seconds": 40.0, "budget_remaining_bytes": 1_912_345.0}
     assert explained(replace(EXPLANATION, candidates=(numbered("au", **numbers),)))[5].endswith(
-        " answers (user replied 3.2 s, held back 40 s, budget remaining 1.9 MB)"
+        " answers (user replied 3.2 s ago, held back 40 s, budget remaining 1.9 MB)"
     )
+    absent = replace(numbered("au", **numbers), verdict=Verdict.ABSENT)
+    assert "budget" not in explained(replace(EXPLANATION, candidates=(absent,)))[5]
 
 
 def test_explain_promises_nothing_for_earlier_than_it_can_be() -> None:

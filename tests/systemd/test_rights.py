@@ -119,6 +119,13 @@ def test_what_the_sandbox_leaves(service: Machine) -> None:
     }
 
 
+def test_detection_is_not_weaker_for_it(service: Machine) -> None:
+    status = service.status()
+    assert status["flows_counted"] is True
+    assert not [text for text in status["warnings"] if "weaker" in text]
+    assert "detection is weaker" not in service.run("failover", "status").stdout
+
+
 def test_systemd_timesyncd_is_believed(service: Machine) -> None:
     word = service.root / "run/systemd/timesync/synchronized"
     word.parent.mkdir(parents=True)
