@@ -38,15 +38,25 @@ def test_a_scenario_as_a_story_and_a_table(capsys: pytest.CaptureFixture[str]) -
     assert "bad seconds of new flows" in printed
 
 
-def test_a_long_story_is_cut_unless_it_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(None, "flap", None, None, as_json=True, seed=1) == 0
+FLAPPING = """
+title: a link that flaps
+length: 20m
+counted: no
+uplinks: [{name: au, phases: [{until: 20m, cycle: [{for: 20s}, {for: 20s, loss: 1}]}]}, {name: docomo}]
+"""
+
+
+def test_a_long_story_is_cut_unless_it_is_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flap = tmp_path / "flap.yaml"
+    flap.write_text(FLAPPING)
+    assert run(None, str(flap), None, None, as_json=True, seed=1) == 0
     log = json.loads(capsys.readouterr().out)["log"]
-    assert run(None, "flap", None, None, as_json=False, seed=1) == 0
+    assert run(None, str(flap), None, None, as_json=False, seed=1) == 0
     short = capsys.readouterr().out.splitlines()
     assert short[:20] == log[:20]
     assert short[20] == f"... {len(log) - 40} more lines; --log prints them"
     assert short[21:41] == log[-20:]
-    assert run(None, "flap", None, None, as_json=False, seed=1, whole_log=True) == 0
+    assert run(None, str(flap), None, None, as_json=False, seed=1, whole_log=True) == 0
     assert capsys.readouterr().out.splitlines() == [*log, *short[41:]]
 
 

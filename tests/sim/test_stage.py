@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from failover.config import Config, Detection
+from failover.config import Config
 from failover.model import Family, Reason
+from failover.sim.flows import Counting
 from failover.sim.links import Rtt
 from failover.sim.record import record
 from failover.sim.scenario import find_script
@@ -17,7 +17,6 @@ from failover.sim.script import Actor, Gaps, Script, Weather
 from failover.sim.stage import Played, play_script, play_trace
 from failover.sim.trace import Trace
 
-DRIVE = Path(__file__).parents[3] / "shared" / "traces" / "pam25_sync2_att_vzw.csv"
 V4 = Family.IPV4
 
 
@@ -31,27 +30,13 @@ def hourly(played: Played) -> dict[str, float]:
     return {way: round(tally.bad * 3600 / meter.seconds, 1) for way, tally in tallies.items()}
 
 
-@pytest.mark.skipif(not DRIVE.exists(), reason="the recorded drives are not there")
-@pytest.mark.parametrize(("primary", "never"), [("att", 22.8), ("vzw", 48.4)])
-def test_the_recorded_drive(primary: str, never: float) -> None:
-    with DRIVE.open(newline="") as lines:
-        played = replay(lines, primary)
-    told, meter = hourly(played), played.account.meters[V4]
-    assert (told["never"], told["oracle"]) == (never, 0.0)
-    assert told["agent"] <= 10
-    assert meter.agent.silent < meter.never.silent
-    assert 10 <= played.account.switches[V4][Reason.DOUBT] * 3600 / meter.seconds <= 30
-    assert meter.convictions * 3600 / meter.seconds <= 6
-    assert played.account.bytes[1, V4].standby > 0
-
-
 def test_a_scenario_recorded_and_replayed_shows_the_same_weather() -> None:
-    script = replace(find_script("drive"), length=3600.0)
+    script = replace(find_script("drive"), length=1800.0)
     played = play_script(script, Config(), None, 3)
     replayed = replay(record(script, 3))
     assert replayed.names == played.names
     for way in ("never", "oracle"):
-        assert hourly(replayed)[way] == pytest.approx(hourly(played)[way], abs=0.2)
+        assert hourly(replayed)[way] == pytest.approx(hourly(played)[way], rel=0.05, abs=1.0)
     assert hourly(replayed)["agent"] < hourly(replayed)["never"]
 
 
@@ -85,24 +70,23 @@ def test_a_probe_meets_the_sample_at_or_before_it() -> None:
 
 def test_independent_loss_convicts_nobody() -> None:
     lossy = Weather(loss=(0.01, 0.01))
-    script = Script("5 h at 1 %", (Actor("a", everyday=lossy), Actor("b", everyday=lossy)), 5 * 3600.0)
+    script = Script("1 h at 1 %", (Actor("a", everyday=lossy), Actor("b", everyday=lossy)), 3600.0)
     played = play_script(script, Config(), None, 7)
     assert played.account.downs == {"a": 0, "b": 0}
-    assert played.account.meters[V4].never.bad == pytest.approx(180, rel=0.3)
+    assert played.account.meters[V4].never.bad == pytest.approx(36, rel=0.3)
 
 
 def test_holes_shorter_than_a_conviction_convict_nobody_on_a_slow_link() -> None:
-    """At 0.4 s a round trip, answers from after the hole are under way when 1.5 s of silence are over: few probes are
-    overdue then, and half as many as are asked for would convict."""
+    """At 0.4 s a round trip, answers from after the hole are under way when 1.5 s of silence are over."""
     far = Weather(rtt=Rtt.around(0.4))
-    holes = replace(far, holes=Gaps(Rtt.between(15, 25), Rtt.between(1.2, 1.2)))
-    script = Script("half an hour", (Actor("a", everyday=holes), Actor("b", everyday=far)), 1800.0)
 
-    def played(config: Config) -> tuple[int, int]:
-        account = play_script(script, config, None, 2).account
+    def played(hole: float) -> tuple[int, int]:
+        holes = replace(far, holes=Gaps(Rtt.between(15, 25), Rtt.between(hole, hole)))
+        actors = (Actor("a", everyday=holes), Actor("b", everyday=far))
+        script = Script("half an hour", actors, 1800.0, counted=Counting.NOTHING)
+        account = play_script(script, Config(), None, 2).account
         return account.downs["a"], account.switches[V4][Reason.DOUBT]
 
-    convictions, doubts = played(Config())
+    convictions, doubts = played(1.2)
     assert (convictions, doubts >= 10) == (0, True)
-    hasty = replace(Config(), detection=replace(Detection(), conviction_sends=3))
-    assert played(hasty)[0] > 0
+    assert played(1.8)[0] > 0
