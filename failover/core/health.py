@@ -214,7 +214,8 @@ class Health:
     @property
     def mute(self) -> int:
         """Questions in a row that no name server has answered, though packets pass."""
-        return names.unanswered(self.record, self._targets)
+        asked = self.flight.unnamed_at > self.flight.named_at
+        return names.unanswered(self.record, self._targets) if asked else 0
 
     def resolved_before(self, at: float) -> bool:
         """Whether names resolve here, and did so before `at`: what both meet later may be a name server's recovery."""

@@ -24,8 +24,9 @@ REST_AFTER: Final = 2.0
 SOCKETS_INTERVAL: Final = 1.0
 SOCKETS_TROUBLED: Final = 0.5
 """The same while segments are sent again: half a second later a brownout of 20 % would be seen a second later."""
-BLIND_INTERVAL: Final = 1.0
-"""Seconds until somebody looks again where nothing is counted (yet, or any more)."""
+BLIND_INTERVAL: Final = 0.5
+BLIND_MAX: Final = 60.0
+"""Seconds until somebody looks again where nothing is counted (yet, or any more), doubling up to the most."""
 
 
 class Sampler:
@@ -36,6 +37,7 @@ class Sampler:
         self._sockets = ReadSockets()
         self._mask = 0
         self._due = self._sockets_due = inf
+        self._blind = BLIND_INTERVAL
         self._moved = self._resent_at = -inf
 
     def follow(self, now: float, uplinks: Iterable[Uplink], facts: Facts, mask: int) -> list[Effect]:
@@ -47,7 +49,7 @@ class Sampler:
         self._sockets = ReadSockets(tuple(sorted(addresses)), tuple(sorted(local)), mask)
         if (taps, mask) == (self._taps, self._mask):
             return []
-        self._taps, self._mask, self._due = taps, mask, now
+        self._taps, self._mask, self._due, self._blind = taps, mask, now, BLIND_INTERVAL
         return [CountFlows(taps, mask)]
 
     def ask(self, now: float, lanes: Iterable[Lane]) -> list[Effect]:
@@ -66,8 +68,10 @@ class Sampler:
         if not event.weak and any(lane.health.passive.moved == now for lane in stirred):
             self._moved = now
         if not event.counts:
-            self._due, self._sockets_due = now + BLIND_INTERVAL, inf
+            self._due, self._sockets_due = now + self._blind, inf
+            self._blind = min(BLIND_MAX, 2 * self._blind)
             return
+        self._blind = BLIND_INTERVAL
         awake = now < self._moved + REST_AFTER
         self._due = now + (BUSY_INTERVAL if awake else REST_INTERVAL)
         if awake and self._sockets_due == inf:

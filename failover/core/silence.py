@@ -80,8 +80,9 @@ class Silence:
     @property
     def since(self) -> float | None:
         """The first unanswered send of any kind after the last reception; None: nothing waits for an answer."""
-        firsts = (self.probe_since, self.sent.first, self.fresh.first, self.quiet.first)
-        return min((first for first in firsts if first is not None), default=None)
+        firsts = [self.probe_since, self.sent.first, self.fresh.first, self.quiet.first]
+        there = [first for first in firsts if first is not None]
+        return min(there) if there else None
 
     @property
     def grave_since(self) -> float | None:

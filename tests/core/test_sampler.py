@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from failover.core.engine import Engine, Event
-from failover.core.sampler import BLIND_INTERVAL, BUSY_INTERVAL, REST_INTERVAL, SOCKETS_INTERVAL, Sampler
+from failover.core.sampler import BLIND_INTERVAL, BLIND_MAX, BUSY_INTERVAL, REST_INTERVAL, SOCKETS_INTERVAL, Sampler
 from failover.core.uplinks import resolve
 from failover.facts import Address, Facts, Tap
 from failover.model import Family, Verdict
@@ -83,8 +83,8 @@ def test_a_dead_uplink_that_nobody_uses_does_not_keep_it_awake() -> None:
 
 def test_where_nothing_is_counted_somebody_looks_now_and_then() -> None:
     box = Box("a", "b", brain=Recorder).run(300)
-    reads = asked(box, ReadCounters, 1, 300)
-    assert gaps(reads) == pytest.approx([BLIND_INTERVAL] * (len(reads) - 1))
+    reads = asked(box, ReadCounters, 0, 300)
+    assert gaps(reads) == pytest.approx([min(BLIND_MAX, BLIND_INTERVAL * 2**n) for n in range(len(reads) - 1)])
     assert asked(box, ReadSockets, 0, 300) == []
 
 
