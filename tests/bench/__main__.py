@@ -8,11 +8,24 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.bench import people, road, scraping, virtual
+from failover.config import PROFILES
+from tests.bench import calm, detection, expense, people, road, scraping, virtual
 from tests.bench.peers import bench as peers
 from tests.bench.report import Figure, draw
 
 Play = Callable[[argparse.Namespace], list[Figure]]
+
+CALM, EXPENSE = "calm", "expense"
+
+
+def _detection(arguments: argparse.Namespace) -> list[Figure]:
+    """The cases that are asked for, all of them if none is."""
+    names = arguments.case or [*detection.CASES, EXPENSE, CALM]
+    cases = detection.chosen([name for name in names if name in detection.CASES], arguments.profile, arguments.rtt)
+    figures = detection.play(arguments.runs, cases)
+    figures += expense.figures(arguments.seconds) if EXPENSE in names else []
+    return figures + (calm.figures(60 * arguments.minutes, arguments.profile or "balanced") if CALM in names else [])
+
 
 PLAYS: Final[Mapping[str, Play]] = {
     "start": lambda arguments: [road.start(min(10, arguments.runs))],
@@ -24,9 +37,10 @@ PLAYS: Final[Mapping[str, Play]] = {
     "status": lambda arguments: [people.status(arguments.runs)],
     "scrape": lambda arguments: scraping.scrape(times=5 * arguments.runs),
     "growth": lambda _: people.growth(),
+    "detection": _detection,
     "peers": lambda arguments: peers.bench(arguments.runs, arguments.seconds),
 }
-WHEN_ASKED: Final = ("peers",)
+WHEN_ASKED: Final = ("detection", "peers")
 """What takes an hour and more is played only when named."""
 
 
@@ -35,6 +49,11 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20, help="runs of each fault (20)")
     parser.add_argument("--seconds", type=float, default=310.0, help="how long to watch the agent at rest (310)")
     parser.add_argument("--only", action="append", choices=PLAYS)
+    asked = parser.add_argument_group("of detection")
+    asked.add_argument("--case", action="append", choices=[*detection.CASES, EXPENSE, CALM], help="these alone")
+    asked.add_argument("--profile", choices=list(PROFILES), help="play every case under it")
+    asked.add_argument("--rtt", type=float, help="round trip of every case, seconds")
+    asked.add_argument("--minutes", type=float, default=20.0, help="how long nothing must happen (20)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     names = arguments.only or [name for name in PLAYS if name not in WHEN_ASKED]

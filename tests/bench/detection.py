@@ -135,7 +135,7 @@ def run(case: Case, seed: int) -> list[float]:
         shown = " ".join("inf" if value == inf else f"{value:.3f}" for value in values)
         tell(f"{case.name} ({case.setting}), run {seed}: {shown} s")
         here.stage.watch(0.1)
-        if max(values) > case.reach.get("p95", inf):
+        if max(values) > case.reach.get("p95", case.patience):
             for line in here.said(moment - 15.0 if case.flows else moment):
                 tell(line)
     return values
