@@ -341,6 +341,8 @@ class World:
                 self._watch.asked(command)
                 self._journal.write(self.now, "world", f"the operator asks: {command}")
                 self._ready.append(Asked(self._asked, command))
+            case Crash() | Suspend() if self._deaf:
+                self._journal.write(self.now, "world", f"{act}: asleep or dead already")
             case Crash(lasts):
                 self._crash(lasts)
             case Suspend(lasts):

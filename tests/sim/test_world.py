@@ -139,7 +139,7 @@ def test_other_numbers_other_decisions() -> None:
     outage = script(Phase(until=20), Phase(until=60, changes=DARK))
     patient = Config(detection=Detection(suspicion=3.0, doubt=4.0, conviction=8.0))
     quick, slow = (play(outage, config=config).account.meters[V4].agent.bad for config in (Config(), patient))
-    assert slow > quick + 2
+    assert slow > quick + 1  # before the doubt it is a brownout
 
 
 def test_everyday_weather_holds_before_and_after() -> None:
