@@ -57,6 +57,8 @@ class Flight:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._out: dict[int, Probe] = {}
+        self._young: dict[int, Probe] = {}
+        """Those that something falls due for by time alone."""
         self._late: dict[str, int] = {}
         """Overdue probes since the last reception, by target."""
         self._asked: set[str] = set()
@@ -74,6 +76,7 @@ class Flight:
     def forget(self) -> None:
         """Whatever is out is unknown."""
         self._out.clear()
+        self._young.clear()
         self.heard()
         self._stall = None
 
@@ -81,15 +84,18 @@ class Flight:
 
     def send(self, number: int, probe: Probe) -> None:
         """It leaves."""
-        self._out[number] = probe
+        self._out[number] = self._young[number] = probe
         if len(self._out) > PENDING_MAX:
-            del self._out[next(iter(self._out))]
+            oldest = next(iter(self._out))
+            del self._out[oldest]
+            self._young.pop(oldest, None)
 
     def land(self, number: int, *, answered: bool) -> Probe | None:
         """Something came of it; None: it is unknown."""
         if self._stall is not None and number in self._stall.out and answered:
             self._stall.out.discard(number)
             self._stall.late += 1
+        self._young.pop(number, None)
         return self._out.pop(number, None)
 
     def answered(self, now: float, probe: Probe) -> None:
@@ -110,11 +116,13 @@ class Flight:
     def settle(self, now: float, *, counts: bool) -> str:
         """What is overdue or lost by now; `counts`: as the link's usual loss. Returns in words how a silence that ended
         is to be called, once that is known."""
-        for probe in self._out.values():
+        for number, probe in list(self._young.items()):
             if not probe.overdue and probe.overdue_at <= now:
                 self.overdue(probe)
             if not probe.missed and probe.sent + LOST_AFTER <= now:
                 self.lost(probe, counts=counts)
+            if probe.overdue and probe.missed:
+                del self._young[number]
         if self._stall is None or not self._stall.over(now):
             return ""
         stall, self._stall = self._stall, None
@@ -159,19 +167,21 @@ class Flight:
     def __len__(self) -> int:
         return len(self._out)
 
-    def deadline(self) -> float:
-        """When something falls due by time alone."""
+    def deadline(self, *, lost: bool) -> float:
+        """When something falls due by time alone; on a link that is `lost` no probe does, as nothing hangs on it."""
         due = inf if self._stall is None else self._stall.until + SETTLED
-        for probe in self._out.values():
-            if not probe.overdue:
-                due = min(due, probe.overdue_at)
-            if not probe.missed:
-                due = min(due, probe.sent + LOST_AFTER)
+        if lost:
+            return due
+        for probe in self._young.values():
+            if not probe.overdue and probe.overdue_at < due:
+                due = probe.overdue_at
+            if not probe.missed and probe.sent + LOST_AFTER < due:
+                due = probe.sent + LOST_AFTER
         return due
 
     def waiting(self) -> bool:
         """Whether an answer may still come in time, from somebody who usually answers."""
-        return any(not probe.overdue and not self._dead(probe.target.url) for probe in self._out.values())
+        return any(not probe.overdue and not self._dead(probe.target.url) for probe in self._young.values())
 
     @property
     def late(self) -> Collection[str]:

@@ -66,35 +66,38 @@ class Silence:
     """Times are monotonic seconds. Probes are only timed here; which are overdue is known elsewhere."""
 
     def __init__(self) -> None:
-        self.probe_since: float | None = None
-        """First probe that is unanswered since the last reception."""
+        self.since: float | None = None
+        """The first unanswered send of any kind after the last reception; None: nothing waits for an answer."""
+        self.grave_since: float | None = None
+        """The same, of what can convict: probes and flows that have been answered."""
+        self.user_since: float | None = None
+        """The same, of the user's own traffic."""
         self.sent = Waiting()
         self.fresh = Waiting()
         self.quiet = Waiting()
         self.replied = -inf
         """When the user's traffic was last answered."""
+        self._probe_since: float | None = None
         self._asked_at: float | None = None
         """First packet of the user's since the last reply, whether it counts or not."""
         self._exchanges = 0
 
     @property
-    def since(self) -> float | None:
-        """The first unanswered send of any kind after the last reception; None: nothing waits for an answer."""
-        firsts = [self.probe_since, self.sent.first, self.fresh.first, self.quiet.first]
-        there = [first for first in firsts if first is not None]
-        return min(there) if there else None
+    def probe_since(self) -> float | None:
+        """First probe that is unanswered since the last reception."""
+        return self._probe_since
 
-    @property
-    def grave_since(self) -> float | None:
-        """The same, of what can convict: probes and flows that have been answered."""
-        firsts = [first for first in (self.probe_since, self.sent.first) if first is not None]
-        return min(firsts, default=None)
+    @probe_since.setter
+    def probe_since(self, at: float | None) -> None:
+        self._probe_since = at
+        self._date()
 
-    @property
-    def user_since(self) -> float | None:
-        """The same, of the user's own traffic."""
-        firsts = (self.sent.first, self.fresh.first, self.quiet.first)
-        return min((first for first in firsts if first is not None), default=None)
+    def _date(self) -> None:
+        """Work out the beginnings, which are asked for more often than they change."""
+        probe, sent = self._probe_since, self.sent.first
+        self.grave_since = _first(probe, sent)
+        self.user_since = _first(_first(sent, self.fresh.first), self.quiet.first)
+        self.since = _first(probe, self.user_since)
 
     @property
     def user(self) -> bool:
@@ -105,6 +108,7 @@ class Silence:
         """What the counters saw. `prompt`: seconds within which an answer is nothing to wonder about."""
         if sample.weak:
             self._take_weak(sample)
+            self._date()
             return
         left = sample.sent + sample.fresh
         if left and self._asked_at is None:
@@ -114,6 +118,7 @@ class Silence:
         else:
             self.sent.send(sample.first(sample.sent), sample.sent)
             self.fresh.send(sample.first(sample.fresh), sample.fresh)
+        self._date()
 
     def still(self, since: float | None, flowing: bool) -> None:
         """A busy link stands still since `since` (None: it does not); `flowing`: replies have come for FLOWING seconds
@@ -122,11 +127,13 @@ class Silence:
             self.quiet.forget()
         if since is not None and self.quiet.first is None:
             self.quiet.send(since, 1)
+            self._date()
 
     def heard(self, now: float, waiting: bool) -> None:
         """Something was received; `waiting`: a probe is still out, which begins a silence anew."""
-        for kind in (self.sent, self.fresh, self.quiet):
-            kind.heard()
+        if self.user_since is not None:
+            for kind in (self.sent, self.fresh, self.quiet):
+                kind.heard()
         self.probe_since = now if waiting else None
 
     def refuted(self, now: float) -> None:
@@ -135,14 +142,16 @@ class Silence:
             if kind.first is not None:
                 kind.refuted(now)
         self._exchanges = 0
+        self._date()
 
     def clear(self) -> None:
         """Another way, or a sleep: nothing waits, and nothing is remembered."""
-        self.probe_since = self._asked_at = None
+        self._asked_at = None
         self._exchanges = 0
         for kind in (self.sent, self.fresh, self.quiet):
             kind.heard()
             kind.forget()
+        self.probe_since = None
 
     def answered_before(self) -> bool:
         """Whether the user was answered shortly before this silence."""
@@ -168,3 +177,10 @@ class Silence:
             self.fresh.heard()
         else:
             self.fresh.send(sample.first(sample.fresh), sample.fresh)
+
+
+def _first(one: float | None, other: float | None) -> float | None:
+    """The earlier of two moments that may not have been."""
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)
