@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from failover.config import Config
@@ -45,7 +47,7 @@ def test_a_second_question_follows_the_first_unanswered_one_soon() -> None:
     box = box_with(a=mute(100)).run(150)
     first, second, *later = box.probes("a", 100, kind=ProbeKind.DNS)
     assert 0.9 <= second - first <= 4.2
-    assert [after - before for before, after in zip(later, later[1:], strict=False)] == pytest.approx(
+    assert [after - before for before, after in pairwise(later)] == pytest.approx(
         [10.0] * (len(later) - 1), abs=0.3
     )
 

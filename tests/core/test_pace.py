@@ -58,7 +58,7 @@ def test_the_longer_the_left_uplink_is_silent_the_less_it_is_asked(dear: tuple[s
     box.run(280)
     first = box.probes("a", 100)[0]
     assert [len(box.probes("a", first + start, first + end)) for start, end, _ in SILENT] == pytest.approx(
-        [(end - start) / interval for start, end, interval in SILENT], abs=1.5
+        [(end - start) / interval for start, end, interval in SILENT], abs=2.5
     )
 
 
@@ -68,7 +68,7 @@ def test_a_standby_that_falls_silent_is_watched_less_closely_and_its_burst_is_sl
     box.run(300)
     first = box.probes("b", 100)[0]
     burst = [round(at - first, 3) for at in box.probes("b", first, first + 2)]
-    assert set(burst) >= {0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75}
+    assert set(burst) >= {0.0, 0.65, 0.9, 1.15, 1.4, 1.65, 1.9}, "after a rest it has 0.4 s to wake up"
     assert len(box.probes("b", first + 11, first + 61)) == pytest.approx(10, abs=1)
     assert len(box.probes("b", first + 62, first + 162)) == pytest.approx(20, abs=1)
     assert box.switches() == []

@@ -50,7 +50,7 @@ def test_so_does_another_metric_where_uplinks_are_discovered() -> None:
     assert last_switch(box) == "100 ipv4 a -> b: config: b comes first now"
 
 
-@pytest.mark.parametrize(("outage", "reason"), [(0.9, "acquittal"), (20.0, "failback")])
+@pytest.mark.parametrize(("outage", "reason"), [(1.3, "acquittal"), (20.0, "failback")])
 def test_in_another_order_a_hold_down_is_waited_for_and_named(outage: float, reason: str) -> None:
     box = Box("a", "b", config=ordered("ab"))
     box.weather["b"] = dead(100, 100 + outage)
