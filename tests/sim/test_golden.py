@@ -76,12 +76,18 @@ def test_cold_boot_is_online_in_five_seconds() -> None:
     assert meter("cold_boot").never.bad > 200
 
 
-@pytest.mark.parametrize("name", ["clock_jump", "dead_target", "dns_dead"])
+@pytest.mark.parametrize("name", ["clock_jump", "dead_target"])
 def test_nothing_happens(name: str) -> None:
     account = played(name)[0].account
     assert not account.switches[Family.IPV4]
     assert not any(account.downs.values())
     assert account.meters[Family.IPV4].agent.bad == 0
+
+
+def test_dead_name_servers_move_new_flows_and_break_nothing() -> None:
+    account = played("dns_dead")[0].account
+    assert account.switches[Family.IPV4] == {Reason.DEGRADED: 1, Reason.ACQUITTAL: 1}
+    assert not any(account.downs.values())
 
 
 def test_tunnel_convicts_nobody() -> None:
@@ -117,5 +123,5 @@ def test_an_outage_of_hours_is_lived_through(name: str, share: float) -> None:
 
 def test_a_drive_is_better_than_staying() -> None:
     for name in ("bus_handover", "drive"):
-        assert meter(name).oracle.bad == pytest.approx(0, abs=0.5)
+        assert meter(name).oracle.bad <= 0.5 * meter(name).seconds / 3600
         assert meter(name).agent.bad < meter(name).never.bad
