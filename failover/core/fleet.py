@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import takewhile
 from math import inf
+from typing import Final
 
 from failover.config import Config, Metered
 from failover.core.blame import Blame
@@ -23,6 +24,9 @@ from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Co
 from failover.model import FAMILIES, Decision, Family, Notice, NoticeKind, Reason, Verdict
 from failover.picture import UplinkView
 from failover.seam import Counted, SocketsRead
+
+SIBLING_REST: Final = 1.0
+"""Seconds without anything received after which the other family of a suspicious uplink is asked too."""
 
 
 class Fleet:
@@ -78,11 +82,19 @@ class Fleet:
     def _lane(self, now: float, uplink: Uplink, family: Family, known: dict[str, Lane]) -> Lane:
         lane = known.get(uplink.name)
         if lane is None:
-            return Lane.open(now, uplink, family, self.config, self.budgets[uplink.name], self._random)
+            return Lane.open(now, uplink, family, self.config, self.budgets[uplink.name], self._phase(uplink, family))
         lane.budget = self.budgets[uplink.name]
         lane.health.detection = self.config.detection
         lane.follow(now, uplink)
         return lane
+
+    def _phase(self, uplink: Uplink, family: Family) -> float:
+        """When in each interval this family has its turn: any time, and the other one half an interval later."""
+        phases = [s.schedule.phase for s in self._lanes_of(uplink.name) if s.family is not family]
+        return (phases[0] + 0.5) % 1.0 if phases else self._random()
+
+    def _lanes_of(self, name: str) -> list[Lane]:
+        return [lane for lanes in self.by_family.values() for lane in lanes if lane.uplink.name == name]
 
     def _allot(self, now: float) -> None:
         """A budget for each uplink, kept under its new name."""
@@ -112,6 +124,9 @@ class Fleet:
     def counted(self, now: float, event: Counted) -> tuple[list[Lane], list[Lane]]:
         """The user's traffic was counted: the lanes where there was some, and all that this tells something about."""
         stirred = [lane for lane in self._lanes if lane.counted(now, _counts(event, lane), weak=event.weak)]
+        loaded = {lane.uplink.name for lane in self._lanes if lane.health.passive.loaded(now)}
+        for lane in self._lanes:
+            lane.health.record.loaded = lane.uplink.name in loaded  # both families share the queue
         touched = list(stirred)
         for lane in stirred:
             if lane.health.passive.replied == now:
@@ -148,14 +163,23 @@ class Fleet:
         for lane in lanes:
             resolved = self._resolved(now, lane)
             lane.health.judge(now, self.witness(lane), self.blame.at_fault[lane.family], resolved=resolved)
-            if lane.health.suspicious(now):
-                lane.burst(now)
+            if lane.health.suspicious(now) and lane.burst(now):
+                self._ask_sibling(now, lane)
             if lane.turned(now, self.config):
                 turned.append(lane)
         for lane in turned:
             for rival in self._rivals(lane) if lane.verdict is Verdict.PORTAL else ():
                 rival.schedule.others_within(now, 0.0)
         return turned
+
+    def _ask_sibling(self, now: float, suspect: Lane) -> None:
+        """What one family suspects of an uplink, the other one will soon want to know."""
+        for lane in self._lanes_of(suspect.uplink.name):
+            if lane is not suspect and not lane.health.path.fault:
+                heard = lane.health.last_heard
+                if heard is None or now - heard >= SIBLING_REST:
+                    lane.schedule.soon(now + AT_ONCE)
+                    lane.rearm()
 
     def _resolved(self, now: float, lane: Lane) -> bool:
         """Whether names resolve elsewhere while they do not here. That is asked with the first one unanswered."""

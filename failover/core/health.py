@@ -15,7 +15,7 @@ from failover.config import Detection
 from failover.core import names
 from failover.core.flight import LOST_AFTER, Flight, Hindrance, Probe
 from failover.core.pages import Pages
-from failover.core.passive import Passive
+from failover.core.passive import LOAD_LINGERS, Passive
 from failover.core.record import ANSWERS, Record
 from failover.core.silence import FLOWING, Silence
 from failover.core.uplinks import Path
@@ -158,9 +158,8 @@ class Health:
         if sample is None or self.path.fault or not self._targets:  # nobody could ask whether it is back
             return False
         self.silence.take(sample, self.suspicion_after())
-        still = self.passive.quiet_since() is not None
-        self.silence.still(self.last_heard if still else None, now - self.passive.flowing_since >= FLOWING)
-        self.record.loaded = self.passive.loaded(now)
+        still = self.last_heard if self.passive.still else None
+        self.silence.still(still, now - self.passive.flowing_since >= FLOWING)
         if sample.received and not weak:
             self._received(now)
         return bool(sample.received or sample.sent or sample.fresh) or self.silence.user
@@ -264,17 +263,22 @@ class Health:
             patience = wanted.rtt_factor * self.record.srtt
         else:
             patience = RTT_CAP if self.last_heard is None else 0.0
-        return max(wanted.doubt, min(wanted.conviction, patience)) + (WAKING if self._rested else 0.0)
+        return max(wanted.doubt, min(wanted.conviction, patience)) + (WAKING if self._rested else 0.0) + self._queue
 
     def conviction_after(self) -> float:
         """Seconds of silence that convict: the first answer may take its time, which is none of the silence."""
-        return self.detection.conviction + (self.record.srtt or 0.0)
+        return self.detection.conviction + (self.record.srtt or 0.0) + self._queue
 
     def suspicion_after(self) -> float:
         """Seconds after which a steady probe is overdue and a burst begins."""
         return self.doubt_after() - (self.detection.doubt - self.detection.suspicion)
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _queue(self) -> float:
+        """Seconds that a lone probe may wait behind what the user sends, if need be in the other family."""
+        return LOAD_LINGERS if self.record.loaded and not self.silence.user else 0.0
 
     @property
     def _rested(self) -> bool:
@@ -404,16 +408,12 @@ class Health:
         probes, packets = self.flight.overdue_since(since), self.silence.sent.since(since)
         if probes + packets < self.detection.conviction_sends:
             return ""
-        what = " and ".join(_told(probes, packets))
+        what = " and ".join(_told(probes, "probe", packets, "packet"))
         return f"silent for {now - since:.1f} s, {what} unanswered while another uplink receives"
 
     def _unanswered_text(self) -> str:
-        silence = self.silence
-        packets = silence.sent.since(-inf) + silence.fresh.since(-inf)
-        told = [_plural(packets, "packet")] if packets else []
-        targets = len(self.flight.live_late())
-        told += [_plural(targets, "target")] if targets or not told else []
-        return " and ".join(told)
+        packets = self.silence.sent.since(-inf) + self.silence.fresh.since(-inf)
+        return " and ".join(_told(packets, "packet", len(self.flight.live_late()), "target")) or "0 targets"
 
     def _judge_service(self, now: float, at_fault: Collection[str], *, resolved: bool) -> None:
         """What goes beyond silence: portal, brownout and dead name servers, for a link that answers."""
@@ -441,8 +441,8 @@ def _differs(old: Path, new: Path) -> bool:
     )
 
 
-def _told(probes: int, packets: int) -> list[str]:
-    return [_plural(count, what) for count, what in ((probes, "probe"), (packets, "packet")) if count]
+def _told(first: int, one: str, second: int, other: str) -> list[str]:
+    return [_plural(count, what) for count, what in ((first, one), (second, other)) if count]
 
 
 def _plural(count: int, what: str) -> str:

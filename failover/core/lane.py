@@ -5,7 +5,6 @@ Pure. Only what needs two of the three at once lives here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -28,9 +27,12 @@ WATCH_STANDBY: Final = ((10.0, 1.0), (60.0, 5.0))
 was none."""
 WATCHED: Final = 60.0
 """Seconds for which an uplink that fell silent is watched so closely; the same before it may carry traffic again."""
+LOSS_SUSPECTED: Final = 0.4
+"""Share of the evidence that makes a brownout: two events of loss, where three make one."""
 BURST_FACTOR: Final = 2.5
 """So much slower is a burst where nobody waits for the answer: six probes in 1.5 s, as a conviction needs."""
 WATCH_LATE: Final = 5.0
+WATCH_LOSSY: Final = 0.5
 WATCH_POOR: Final = 2.0
 """Seconds from one probe to the next where little of the budget is left."""
 CHECK_BEFORE_RETURN: Final = 5.0
@@ -57,12 +59,10 @@ class Lane:
     """Traffic would come back here, or some of it still is."""
 
     @classmethod
-    def open(
-        cls, now: float, uplink: Uplink, family: Family, config: Config, budget: Budget, random: Callable[[], float]
-    ) -> Lane:
-        """A lane that has seen nothing but the kernel's facts; how it starts is no relapse."""
+    def open(cls, now: float, uplink: Uplink, family: Family, config: Config, budget: Budget, phase: float) -> Lane:
+        """A lane that has seen nothing but the kernel's facts; how it starts is no relapse. `phase`: see Schedule."""
         standing = Standing(wait=config.detection.return_after)
-        lane = cls(uplink, family, Health(config.detection, now), Schedule(random()), standing, budget)
+        lane = cls(uplink, family, Health(config.detection, now), Schedule(phase), standing, budget)
         lane.follow(now, uplink)
         lane.verdict = lane.health.verdict
         standing.healthy_since = now if lane.verdict is Verdict.UP else None
@@ -126,7 +126,8 @@ class Lane:
     def counted(self, now: float, counts: Counts | None, *, weak: bool) -> bool:
         """The user's traffic was counted; True if that may change anything."""
         stirred = self.health.counted(now, counts, weak=weak)
-        if self.uplink.metered and self.health.passive.replied == now and self.verdict is Verdict.UP:
+        proof = self.uplink.metered and self.health.passive.replied == now and self.verdict is Verdict.UP
+        if proof and not self._lossy:
             self.schedule.proven(now)
         return stirred
 
@@ -150,14 +151,21 @@ class Lane:
         """In how many families the uplink has a way out: a metered one probes them in turn."""
         return max(1, sum(not self.uplink.paths[family].fault for family in FAMILIES))
 
-    def burst(self, now: float) -> None:
-        """It is suspicious: ask, the sooner the more depend on it."""
-        self.schedule.burst(now, 1.0 if self._left else BURST_FACTOR)
+    def burst(self, now: float) -> bool:
+        """It is suspicious: ask, the sooner the more depend on it; True when that begins."""
+        return self.schedule.burst(now, 1.0 if self._left else BURST_FACTOR)
+
+    @property
+    def _lossy(self) -> bool:
+        """Whether loss is suspected: then probes are wanted that no congestion control holds back."""
+        return self.health.record.loss_evidence() >= LOSS_SUSPECTED
 
     def _watch_interval(self, now: float) -> float:
         """Seconds from one probe to the next while it is watched closely; inf: it is not."""
         match self.verdict:
             case Verdict.UP:
+                if self._lossy:
+                    return WATCH_POOR if self.budget.poor(now) else WATCH_LOSSY
                 returning = self._left and now < self.standing.until() < now + 2 * WATCHED
                 return inf if not returning else WATCH_POOR if self.budget.poor(now) else 1.0
             case Verdict.DEGRADED if self._left:

@@ -94,10 +94,11 @@ class Passive:
         """Whether the counters may know better by now."""
         return self.at is not None and self.at < now
 
-    def quiet_since(self) -> float | None:
-        """Since when a link that was busy has been still in both directions (None: it is not, or was not busy): a
-        download whose replies stop acknowledges nothing any more."""
-        return self.replied if -inf < self.replied <= self.busy_at else None
+    @property
+    def still(self) -> bool:
+        """Whether the link was busy when a reply came last, and has been still in both directions since: a download
+        whose replies stop acknowledges nothing any more."""
+        return -inf < self.replied <= self.busy_at
 
     def _weigh(self, sample: Sample, up: int, down: int) -> None:
         if sample.received:

@@ -35,6 +35,8 @@ STANDBY_FACTOR: Final = 5.0
 """The same of a standby that is not metered."""
 PORTAL_INTERVAL: Final = 30.0
 """Seconds between two looks at a portal: has somebody logged in?"""
+SLOWER: Final = 5.0
+"""Times slower than before that make a pace much slower."""
 RETURN_TURNS: Final = 4
 """Of so many steady probes one goes to what never answers, where that is the cheapest kind."""
 BURST_INTERVAL: Final = 0.1
@@ -60,7 +62,7 @@ class Schedule:
     """Times are monotonic seconds; `phase` in [0, 1) staggers the lanes."""
 
     def __init__(self, phase: float) -> None:
-        self._phase = phase
+        self.phase = phase
         self._factor = self._others_factor = 1.0
         self._lead: tuple[Target, ...] = ()
         self._lead_interval = 1.0
@@ -88,7 +90,7 @@ class Schedule:
     def start(self, now: float) -> None:
         """Link-up, a new address, waking up: one target of the leading kind and all others at once, then steadily."""
         self.rest()
-        self._lead_due = now - self._lead_interval * self._phase / 2 if self._lead else inf
+        self._lead_due = now - self._lead_interval * self.phase / 2 if self._lead else inf
         self._others = dict.fromkeys(self._others, now)
 
     def everything(self, now: float) -> None:
@@ -103,10 +105,14 @@ class Schedule:
         self._others = dict.fromkeys(self._others, inf)
 
     def pace(self, now: float, factor: float, others: float | None = None) -> None:
-        """Stretch every interval by `factor` from now on; those of the other kinds by `others`, if that is told."""
+        """Stretch every interval by `factor` from now on; those of the other kinds by `others`, if that is told. A pace
+        that is much slower begins at once, and at each lane's own moment: else all would be asked together for ever."""
         others = factor if others is None else others
-        if factor != self._factor and self._lead_due < inf:
-            self._lead_due = min(self._lead_due, now + self._lead_interval * factor * (0.5 + self._phase / 2))
+        interval = self._lead_interval * factor
+        if self._lead_due < inf and factor > SLOWER * self._factor:
+            self._lead_due = now + interval * (0.25 + 0.75 * self.phase)
+        elif self._lead_due < inf and factor != self._factor:
+            self._lead_due = min(self._lead_due, now + interval * (0.5 + self.phase / 2))
         if others != self._others_factor:
             for target, due in self._others.items():
                 if due < inf:
@@ -124,11 +130,18 @@ class Schedule:
             if now + seconds < due < inf and (web or not target.kind.is_web):
                 self._others[target] = now + seconds
 
-    def burst(self, now: float, factor: float = 1.0) -> None:
-        """Begin a burst, unless this silence has had one; `factor` stretches its interval."""
-        if self._burst_began is None:
+    def burst(self, now: float, factor: float = 1.0) -> bool:
+        """Begin a burst, unless this silence has had one; `factor` stretches its interval. True if it begins."""
+        begins = self._burst_began is None
+        if begins:
             self._burst_interval = BURST_INTERVAL * factor
             self._burst_began, self._burst_due, self._burst_step = now, now, 0
+        return begins
+
+    def soon(self, at: float) -> None:
+        """The leading kind is asked then, if it would be later."""
+        if self._lead_due < inf:
+            self._lead_due = min(self._lead_due, at)
 
     def rest(self) -> None:
         """The burst is over: something answered, or there is no way out."""

@@ -616,7 +616,7 @@ def test_a_decision_carries_the_numbers_that_it_was_made_by() -> None:
     box = Box("a", "b")
     dice = random.Random(3)
     box.weather["a"] = lambda now, _: RTT if now < 60 or dice.random() > 0.3 else None
-    box.run(200)
+    box.run(400)
     (moved,) = [n for _, n in box.notices if n.kind is NoticeKind.SWITCH and n.fields["reason"] == "degraded"][:1]
     assert moved.fields["loss_ratio"] >= 0.05  # type: ignore[operator]
     assert moved.fields["loss_evidence_ratio"] == 1.0
