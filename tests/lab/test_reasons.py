@@ -253,3 +253,10 @@ def test_an_upload_of_our_own(van: Van) -> None:
         van.stage.watch(6.0)
         stays(van, diverts=1)
         assert all(van.status()["au"][family]["verdict"] == "up" for family in FAMILIES)
+
+
+def test_names_do_not_resolve(van: Van) -> None:
+    """Packets pass, DNS does not; over a standby it does."""
+    with faults.dns_dead(van.world, "au"):
+        van.command("probe", "au")
+        is_degraded(van, dict.fromkeys(FAMILIES, "names do not resolve"), 15.0)
