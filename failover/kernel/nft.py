@@ -7,6 +7,11 @@ What lives here: which packets are counted, and by which counter. The counters a
                     set in the mark of its connection, after whatever others write there, and it is not counted
     input, forward  what comes in, `received`: replies, but no ICMP errors (their state is `related`), nor to probes
 
+A flow that somebody beyond began is counted once it is `assured`: it has gone both ways and on. In TCP the far end has
+then heard us; in UDP it need not have, so there only ports count that servers seldom have (EPHEMERAL). Scans never get
+so far. A flow older than the table, with which connection tracking begins, seems to be such a one if its far end speaks
+first. Blind spots: then those of UDP at a lower port of ours (IPsec's 4500) and those never assured (ESP, pings).
+
 What is from or to an interface's own networks is not counted, nor what no router passes on. A forwarded packet is
 nobody's probe, whatever the mark of its connection. Probes are tracked like all else: behind a firewall that lets in
 `established` alone, no answer would reach one that is not.
@@ -44,6 +49,9 @@ NEARBY: Final[Mapping[Family, tuple[str, ...]]] = {
     Family.IPV6: ("fe80::/10", "ff00::/8"),
 }
 """No router passes these on, or nobody answers them from where they are (RFC 3927, 1112, 919, 4291)."""
+EPHEMERAL: Final = 32768
+"""From here on Linux gives ports to those who ask for none (ip_local_port_range); others begin higher (RFC 6335). Who
+asks a UDP server again from one port is assured 2 s later, even if no answer has reached him."""
 PROTOCOLS: Final = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 PATH: Final = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
@@ -165,6 +173,8 @@ def _rules(taps: Mapping[str, Tap], mask: int) -> Iterator[Object]:
     yield _rule("forward", {"jump": {"target": RECEIVED}})
     yield from _passed_over(RECEIVED, "iifname", "saddr", taps)
     yield _rule(RECEIVED, *_flow("established", "reply"), _count(RECEIVED, "iifname", taps))
+    yield _rule(RECEIVED, *_asked_of_a_server(), {"return": None})
+    yield _rule(RECEIVED, *_flow("established", "original"), _ASSURED, _count(RECEIVED, "iifname", taps))
     local = _match(_meta("iif"), 0)
     yield _rule("postrouting", local, _match(_masked("meta", mask), 0, "!="), {"jump": {"target": "probe"}})
     yield _rule("probe", {"counter": MARKER})
@@ -174,6 +184,8 @@ def _rules(taps: Mapping[str, Tap], mask: int) -> Iterator[Object]:
     yield from _passed_over("postrouting", "oifname", "daddr", taps)
     yield _rule("postrouting", *_flow("established", "original"), _count(SENT, "oifname", taps))
     yield _rule("postrouting", *_flow("new", "original"), _count(FRESH, "oifname", taps))
+    yield _rule("postrouting", *_asked_of_a_server(), {"return": None})
+    yield _rule("postrouting", *_flow("established", "reply"), _ASSURED, _count(SENT, "oifname", taps))
 
 
 def _passed_over(chain: str, device: str, field: str, taps: Mapping[str, Tap]) -> Iterator[Object]:
@@ -187,6 +199,12 @@ def _passed_over(chain: str, device: str, field: str, taps: Mapping[str, Tap]) -
 
 def _flow(state: str, direction: str) -> tuple[Object, Object]:
     return _match(_ct("state"), state, "in"), _match(_ct("direction"), direction)
+
+
+def _asked_of_a_server() -> tuple[Object, Object]:
+    """UDP to a port below EPHEMERAL, as it was asked: both directions, and both sides of a NAT, tell the same one."""
+    port = {"ct": {"key": "proto-dst", "dir": "original"}}
+    return _match(_meta("l4proto"), "udp"), _match(port, EPHEMERAL, "<")
 
 
 def _count(kind: str, device: str, interfaces: Iterable[str]) -> Object:
@@ -220,6 +238,9 @@ def _meta(key: str) -> Object:
 
 def _ct(key: str) -> Object:
     return {"ct": {"key": key}}
+
+
+_ASSURED: Final = _match(_ct("status"), "assured", "in")
 
 
 def _masked(whose: str, mask: int) -> Object:
