@@ -168,8 +168,8 @@ class Counts:
     not among them. They only grow; smaller ones than before have begun anew."""
 
     received: int = 0
-    """Replies that came in from beyond the interface's own networks, no ICMP errors; of a flow that somebody beyond began,
-    all that comes in once it has gone both ways."""
+    """Replies that came in from beyond the interface's own networks, no ICMP errors; of a flow that somebody beyond
+    began, all that comes in once it has gone both ways."""
     sent: int = 0
     """That left, of flows which have been answered."""
     fresh: int = 0
