@@ -99,6 +99,7 @@ class Siege:
     foreign: object
     """What others have in the kernel, as it was before."""
     ruleset: bytes
+    """Of others."""
 
     def words(self, *words: str) -> list[str]:
         places = {"config": self.config, "state": self.state, "uplink": self.uplinks[0]}
@@ -247,7 +248,9 @@ def test_what_others_have_in_the_kernel_is_as_it_was(siege: Siege) -> None:
     mine, foreign = ours(siege.agent.namespace)
     assert len(mine) > len(siege.uplinks)
     assert foreign == siege.foreign
-    assert nft(siege.agent.namespace, "list", "ruleset") == siege.ruleset
+    tables = nft(siege.agent.namespace, "list", "tables").splitlines()
+    assert sorted(tables) == [b"table inet failover", b"table inet theirs"]
+    assert nft(siege.agent.namespace, "list", "table", "inet", "theirs") == siege.ruleset
 
 
 # --- a config that turns bad -----------------------------------------------------------------------------------------

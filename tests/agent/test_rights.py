@@ -32,11 +32,14 @@ if uid:
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
 header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
-assert libc.capset(header, struct.pack("=6I", capabilities, capabilities, 0, 0, 0, 0)) == 0
+assert libc.capset(header, struct.pack("=6I", capabilities, capabilities, capabilities, 0, 0, 0)) == 0
+for number in range(32):
+    if capabilities >> number & 1:  # nft, which the agent starts, needs them too
+        assert libc.prctl(47, 2, number, 0, 0) == 0  # PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE
 from failover.cli import main
 sys.exit(main(sys.argv[3:]))
 """
-"""Becomes somebody with these capabilities only, then the failover command."""
+"""Becomes somebody with these capabilities only, ambient as systemd gives them, then the failover command."""
 
 BROKEN = """
 import sys
