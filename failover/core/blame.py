@@ -46,6 +46,8 @@ class Blame:
 
     def warnings(self) -> tuple[str, ...]:
         """One for each target at fault: what it does, and the mend."""
+        if not any(self.at_fault.values()):
+            return ()
         return tuple(map(_warning, sorted(set().union(*self.at_fault.values()))))
 
 

@@ -40,18 +40,6 @@ KEPT: Final = 100
 """Fates that can still be corrected: 15 s of patience at five a second, and more."""
 
 
-@dataclass(slots=True, eq=False)
-class Fate:
-    """What became of one probe, or of some segments reported together, in the order of sending."""
-
-    source: str
-    """The target; empty for the user's own traffic."""
-    lost: int
-    answered: int
-    at: float
-    """Monotonic seconds at which it was sent."""
-
-
 class Stand(NamedTuple):
     """Where the walk is."""
 
@@ -63,6 +51,20 @@ class Stand(NamedTuple):
 
 
 START: Final = Stand()
+
+
+@dataclass(slots=True, eq=False)
+class Fate:
+    """What became of one probe, or of some segments reported together, in the order of sending."""
+
+    source: str
+    """The target; empty for the user's own traffic."""
+    lost: int
+    answered: int
+    at: float
+    """Monotonic seconds at which it was sent."""
+    after: Stand = START
+    """Where the walk was after it."""
 
 
 def step(stand: Stand, fate: Fate) -> Stand:
@@ -98,12 +100,12 @@ class Walk:
         fate = Fate(source, lost, answered, newest if at is None else at)
         if not self._kept or fate.at >= newest:
             self._kept.append(fate)
-            self.stand = step(self.stand, fate)
+            self.stand = fate.after = step(self.stand, fate)
         else:
             insort(self._kept, fate, key=lambda other: other.at)
-            self.recount()
+            self.recount(fate)
         if len(self._kept) > KEPT:
-            self._before = step(self._before, self._kept.pop(0))
+            self._before = self._kept.pop(0).after
         return fate
 
     def discard(self, unwanted: Callable[[Fate], bool]) -> None:
@@ -113,18 +115,19 @@ class Walk:
             self._kept = kept
             self.recount()
 
-    def recount(self) -> None:
-        """Walk over what is kept once more, after a change."""
-        self.stand = self._before
-        for fate in self._kept:
-            self.stand = step(self.stand, fate)
+    def recount(self, changed: Fate | None = None) -> None:
+        """Walk over what is kept once more, after a change; from there on, if it is known where that was."""
+        newest = range(len(self._kept) - 1, -1, -1)
+        place = next((place for place in newest if self._kept[place] is changed), 0)
+        self.stand = self._kept[place - 1].after if place else self._before
+        for fate in self._kept[place:]:
+            self.stand = fate.after = step(self.stand, fate)
 
     def recent(self, sources: Collection[str]) -> tuple[int, int]:
         """(lost, all) of these sources since the evidence began to grow: Page's estimate of when the change came."""
-        stand, fates = self._before, list[Fate]()
+        fates: list[Fate] = []
         for fate in self._kept:
-            stand = step(stand, fate)
-            if stand.level > 0 or stand.brown:
+            if fate.after.level > 0 or fate.after.brown:
                 fates.append(fate)
             else:
                 fates.clear()

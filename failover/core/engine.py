@@ -103,8 +103,8 @@ class Engine:
 
     def deadline(self) -> float:
         """Monotonic time of the next `wake`; inf when nothing is under way."""
-        parts = self._fleet, self._choices, self._kernel, self._sampler
-        return min(part.deadline() for part in parts)
+        there, here = self._fleet.deadline(), self._sampler.deadline()
+        return min(there, here, self._choices.deadline(), self._kernel.deadline())
 
     def snapshot(self) -> Snapshot:
         """The whole picture, with monotonic times."""

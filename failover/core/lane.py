@@ -28,11 +28,11 @@ was none."""
 WATCHED: Final = 60.0
 """Seconds for which an uplink that fell silent is watched so closely; the same before it may carry traffic again."""
 LOSS_SUSPECTED: Final = 0.4
-"""Share of the evidence that makes a brownout: two events of loss, where three make one."""
+"""Share of the evidence that makes a brownout: one event of two losses is as much as 0.47."""
 BURST_FACTOR: Final = 2.5
 """So much slower is a burst where nobody waits for the answer: six probes in 1.5 s, as a conviction needs."""
 WATCH_LATE: Final = 5.0
-WATCH_LOSSY: Final = 0.5
+WATCH_LOSSY: Final = 1.0
 WATCH_POOR: Final = 2.0
 """Seconds from one probe to the next where little of the budget is left."""
 CHECK_BEFORE_RETURN: Final = 5.0
@@ -164,7 +164,7 @@ class Lane:
         """Seconds from one probe to the next while it is watched closely; inf: it is not."""
         match self.verdict:
             case Verdict.UP:
-                if self._lossy:
+                if self._lossy and self._left and self.uplink.metered:
                     return WATCH_POOR if self.budget.poor(now) else WATCH_LOSSY
                 returning = self._left and now < self.standing.until() < now + 2 * WATCHED
                 return inf if not returning else WATCH_POOR if self.budget.poor(now) else 1.0

@@ -169,7 +169,7 @@ class Record:
             entry.lost = False
             if entry.fate is not None:
                 entry.fate.lost, entry.fate.answered = 0, 1
-                self.walk.recount()
+                self.walk.recount(entry.fate)
 
     def withdraw(self, url: str, entry: Entry | None) -> None:
         """A probe that was missed has never left the box: as if it had not been sent."""

@@ -110,7 +110,7 @@ class Schedule:
         others = factor if others is None else others
         interval = self._lead_interval * factor
         if self._lead_due < inf and factor > SLOWER * self._factor:
-            self._lead_due = now + interval * (0.25 + 0.75 * self.phase)
+            self._lead_due = now + interval * (0.5 + self.phase / 2)
         elif self._lead_due < inf and factor != self._factor:
             self._lead_due = min(self._lead_due, now + interval * (0.5 + self.phase / 2))
         if others != self._others_factor:

@@ -168,7 +168,8 @@ class _Replay:
             self._journal.write(at, "world", f"segment {segment}")
         start = at - TRACE_SETTLE
         account.requests = {Family.IPV4: Requests(meter, self._lanes, SLOT, at - WARMING, at)}
-        journal, seed, brain = self._journal, self._seed, self._brain
+        journal, brain = self._journal, self._brain
+        seed = f"{self._seed}/{at:g}"  # when its probes leave is another matter in each segment
         world = _world(self._config, families, lanes, flows, account, journal, seed, start, brain, True)
         world.run(at)
         account.requests = {Family.IPV4: self._rows}
@@ -237,7 +238,7 @@ def _world(
     flows: Flows,
     account: Account,
     journal: Journal,
-    seed: int,
+    seed: int | str,
     start: float,
     brain: BrainMaker,
     trusted_clock: bool,
