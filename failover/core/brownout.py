@@ -70,7 +70,9 @@ class Fate:
 def step(stand: Stand, fate: Fate) -> Stand:
     """The walk after one more fate."""
     count = fate.lost + fate.answered
-    gain = (fate.lost * LOST + fate.answered * ANSWERED) * min(1.0, BATCH / count)
+    gain = fate.lost * LOST + fate.answered * ANSWERED
+    if count > BATCH:
+        gain *= BATCH / count
     before = 0.0 if fate.answered else stand.risen
     gain = min(gain, EVENT - before)
     level = min(H, stand.level + gain)

@@ -356,7 +356,8 @@ class Health:
         waits = self.silence.user or bool(self.flight.late)
         if since is None or not waits or self.verdict in (Verdict.DOWN, Verdict.PORTAL):
             return inf
-        dues = [since + self.suspicion_after(), since + self.doubt_after()]
+        doubt = self.doubt_after()
+        dues = [since + doubt - (self.detection.doubt - self.detection.suspicion), since + doubt]
         if self.verdict is Verdict.DOUBTFUL and grave is not None:
             dues.append(self._alone_since(grave) + self.conviction_after())
         return min((due for due in dues if due > self._judged), default=inf)

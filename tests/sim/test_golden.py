@@ -13,8 +13,7 @@ from failover.sim.stage import Played
 from failover.sim.traffic import Meter
 from tests.sim.golden_logs import condensed, path_of, play
 
-CPU_SECONDS_KDDI: Final = 90.0
-"""The bench holds it to 60 on a quiet machine; here others may be at work."""
+CPU_SECONDS_KDDI: Final = 60.0
 CACHE: dict[str, tuple[Played, float]] = {}
 
 
@@ -38,7 +37,7 @@ def test_the_log_is_the_golden_one(name: str) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_kddi_is_not_out_of_all_proportion() -> None:
+def test_kddi_takes_no_more_cpu_than_promised() -> None:
     run, seconds = played("kddi2022")
     assert run.account.meters[Family.IPV4].seconds == pytest.approx(61 * 3600, abs=1)
     assert seconds <= CPU_SECONDS_KDDI
