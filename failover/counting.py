@@ -78,21 +78,12 @@ class Counting:
         self._load()
 
     def read(self) -> Counted:
-        """What was counted until now: nothing while a table is being loaded."""
-        if self._trouble is not None:
-            return self._of_interfaces()
-        if not self._standing or self._counters is None:
-            return NOTHING
-        try:
-            reading = self._counters.read()
-            self._standing = self._whole(reading)
-        except KernelError as error:
-            self._give_up(error)
-            return self._of_interfaces()
-        if not self._standing:
-            self._lost()
-            return NOTHING
-        return Counted(_counted(reading.counts, self._names))
+        """What was counted until now: nothing while the first table is being loaded, and less while a lost one is."""
+        found = self._of_flows() if self._standing else None
+        if found is not None:
+            return found
+        lost = self._trouble is not None or self._loaded.taps
+        return self._of_interfaces() if lost else NOTHING
 
     def close(self) -> None:
         """Count no more; the table stays."""
@@ -102,9 +93,23 @@ class Counting:
         for open_ in (self._counters, self._links):
             if open_ is not None:
                 open_.close()
-        self._standing = False
+        self._standing, self._loaded = False, CountFlows((), 0)
 
     # --- the table ---------------------------------------------------------------------------------------------------
+
+    def _of_flows(self) -> Counted | None:
+        """None where there is nothing to read (any more)."""
+        assert self._counters is not None
+        try:
+            reading = self._counters.read()
+            self._standing = self._whole(reading)
+        except KernelError as error:
+            self._give_up(error)
+            return None
+        if not self._standing:
+            self._lost()
+            return None
+        return Counted(_counted(reading.counts, self._names))
 
     def _load(self) -> None:
         """Unless it is under way: then what is wanted by now comes next."""

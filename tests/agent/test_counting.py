@@ -18,8 +18,10 @@ from failover.cleanup import clean_up
 from failover.counting import REPAIRS, Counting
 from failover.facts import Counts, Operation, OperationResult, Tap, Verb
 from failover.kernel import nft
+from failover.lab.namespaces import Namespace
 from failover.model import FAMILIES, Family
 from failover.seam import Counted, CountFlows
+from tests.agent.running import running
 from tests.kernel.box import INTERNET, OWN, V4, V6, WAN0, Box
 from tests.kernel.conftest import box
 from tests.kernel.road import MARK, MASK, TAPS, WANTED, Road, chain, foreign, in_van, need_nft
@@ -153,7 +155,8 @@ def test_what_somebody_removes_is_back_and_said_once(road: Road, command: str, m
         for _ in range(3):
             asked(road)
             in_van(road, "nft", *command.split())
-            await bench.until(lambda found: found == Counted({}))
+            found = bench.counting.read()
+            assert (found.weak, set(found.counts), bench.counting.warnings) == (True, KEYS, ())
             await bench.loaded()
             asked(road)
             assert bench.counting.read().counts == {**NOTHING, ("wan0", V4): counts(2, 29)}
@@ -201,6 +204,19 @@ def test_whoever_removes_it_again_and_again_wins_for_a_while(road: Road, monkeyp
         assert bench.said[2:] == [("kernel", "flows are counted by nftables again")]
 
     play(road, scene)
+
+
+def test_an_agent_against_whom_somebody_works_without_pause_says_so(van: Namespace, tmp_path: Path) -> None:
+    need_nft()
+    with running(van, tmp_path) as agent:
+        agent.ready().all_up()
+        rival = van.popen(["sh", "-c", "while nft flush ruleset; do :; done"])
+        try:
+            agent.said(f"{LOST}, again and again")
+        finally:
+            rival.kill()
+            rival.wait(PATIENCE)
+        assert agent.status()["flows_counted"] is False
 
 
 def test_without_nft_the_interfaces_own_counters_are_read(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
