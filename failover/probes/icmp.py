@@ -24,6 +24,7 @@ READS_MAX: Final = 64
 """Packets read per wake-up; the loop comes back for the rest."""
 REPLY_MAX: Final = {Family.IPV4: 60 + packets.ECHO_BYTES, Family.IPV6: packets.ECHO_BYTES}
 """Longest reply to an empty echo request, as the filter sees it: IPv4 with header and options, IPv6 without."""
+MUTE_GATEWAY: Final = "not even the gateway answers"
 _ICMP_FILTER = (255, 1)
 _ICMPV6_FILTER = (58, 1)
 """(level, option) of linux/icmp.h and linux/icmpv6.h; a set bit blocks its type."""
@@ -170,6 +171,10 @@ class Icmp:
                     rtt = bound.true_rtt(now - waiting.at, lag)
                     detail = f"{said}, says {socket.inet_ntop(bound.AF[line.family], source)}"
                     self._settle(waiting, Outcome.REFUSED, rtt=rtt, detail=detail, received=size)
+            case packets.Undelivered(target, ident, sequence):
+                waiting = self._take((line.interface, target, ident, sequence))
+                if waiting is not None:
+                    self._settle(waiting, Outcome.SILENT, detail=MUTE_GATEWAY)
             case never:
                 assert_never(never)
 

@@ -18,6 +18,8 @@ ICMP, ICMPV6 = 1, 58
 _REQUEST: Final = {Family.IPV4: 8, Family.IPV6: 128}
 REPLY: Final = {Family.IPV4: 0, Family.IPV6: 129}
 UNREACHABLE: Final = {Family.IPV4: 3, Family.IPV6: 1}
+_NO_NEIGHBOUR: Final = {Family.IPV4: 1, Family.IPV6: 3}
+"""Host and address unreachable: what the kernel says where no neighbour answers."""
 _FRAGMENTATION_NEEDED: Final = 4
 """The one IPv4 unreachable code that refuses nothing: the route goes on, with smaller packets (RFC 1191)."""
 
@@ -64,11 +66,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An unreachable message that quotes an echo request to `target`.
-
-    The kernel itself says `host unreachable`, in our own name, when a neighbour does not answer: that is silence, and
-    never read as a Refusal.
-    """
+    """An unreachable message that quotes an echo request to `target`."""
 
     sender: bytes
     target: bytes
@@ -76,6 +74,16 @@ class Refusal:
     sequence: int
     code: int
     ip_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """The kernel itself says, in our own name, that no neighbour takes an echo request to `target`: nobody answers ARP
+    or neighbour discovery. That is silence, and no refusal."""
+
+    target: bytes
+    ident: int
+    sequence: int
 
 
 def echo_request(family: Family, ident: int, sequence: int) -> bytes:
@@ -102,7 +110,7 @@ def unreachable_words(family: Family, code: int) -> str | None:
     return _WORDS[family].get(code, f"unreachable, code {code}")
 
 
-def read4(packet: bytes) -> Reply | Refusal | None:
+def read4(packet: bytes) -> Reply | Refusal | Undelivered | None:
     """What a raw ICMP socket received, IP header included. Raw sockets get it before the kernel checks the checksum."""
     opened = _open4(packet)
     if opened is None:
@@ -113,12 +121,12 @@ def read4(packet: bytes) -> Reply | Refusal | None:
     return _read(Family.IPV4, message, header[12:16], len(packet))
 
 
-def read6(message: bytes, sender: bytes) -> Reply | Refusal | None:
+def read6(message: bytes, sender: bytes) -> Reply | Refusal | Undelivered | None:
     """What a raw ICMPv6 socket received: no IP header, checksum verified by the kernel."""
     return _read(Family.IPV6, message, sender, IP_HEADER[Family.IPV6] + len(message))
 
 
-def _read(family: Family, message: bytes, sender: bytes, ip_bytes: int) -> Reply | Refusal | None:
+def _read(family: Family, message: bytes, sender: bytes, ip_bytes: int) -> Reply | Refusal | Undelivered | None:
     if len(message) < ECHO_BYTES:
         return None
     kind, code, _, ident, sequence = struct.unpack_from("!BBHHH", message)
@@ -130,11 +138,11 @@ def _read(family: Family, message: bytes, sender: bytes, ip_bytes: int) -> Reply
     if quote is None:
         return None
     source, target, echo = quote
-    if source == sender:
-        return None
     kind, inner_code, _, ident, sequence = struct.unpack_from("!BBHHH", echo)
     if kind != _REQUEST[family] or inner_code != 0:
         return None
+    if source == sender:
+        return Undelivered(target, ident, sequence) if code == _NO_NEIGHBOUR[family] else None
     return Refusal(sender, target, ident, sequence, code, ip_bytes)
 
 

@@ -97,9 +97,15 @@ def test_a_bent_refusal_never_raises(family: Family, noise: bytes, data: st.Data
 
 @pytest.mark.parametrize("family", list(Family))
 def test_our_own_kernels_unreachable_is_no_refusal(family: Family) -> None:
-    message = bytes((packets.UNREACHABLE[family], 1)) + bytes(6) + request_packet(family, 7, 8)
-    assert read(family, icmp(family, VAN0[family], VAN0[family], message)) is None
-    assert isinstance(read(family, icmp(family, GATEWAY0[family], VAN0[family], message)), packets.Refusal)
+    host, other = (1, 13) if family is Family.IPV4 else (3, 1)
+
+    def said(sender: str, code: int) -> object:
+        message = bytes((packets.UNREACHABLE[family], code)) + bytes(6) + request_packet(family, 7, 8)
+        return read(family, icmp(family, sender, VAN0[family], message))
+
+    assert said(VAN0[family], host) == packets.Undelivered(packed(family, ALIVE[family]), 7, 8)
+    assert said(VAN0[family], other) is None
+    assert isinstance(said(GATEWAY0[family], host), packets.Refusal)
 
 
 @pytest.mark.parametrize("family", list(Family))
