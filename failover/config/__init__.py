@@ -68,7 +68,7 @@ class Detection:
     """How soon silence counts. DESIGN: a fixed threshold wins within noise; the knee is 0.35 s."""
 
     suspicion: float = 0.25
-    """Age of an unanswered probe at which the other targets are asked."""
+    """Silence after which a burst of probes asks."""
     doubt: float = 0.35
     """Silence after which new flows leave."""
     conviction: float = 1.5
@@ -76,9 +76,9 @@ class Detection:
     return_after: float = 10.0
     """Replies after a doubt before new flows come back."""
     conviction_sends: int = 6
-    """Unanswered probes that a conviction takes."""
+    """Unanswered sends that a conviction takes: probes, and packets of flows that have been answered."""
     rtt_factor: float = 2.5
-    """Round trips that a doubt waits at least."""
+    """Round trips that a doubt waits at least, up to `conviction`."""
     profile: str = "balanced"
     """What the numbers start from, for people."""
 

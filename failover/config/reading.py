@@ -344,9 +344,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             f"`{_DEFAULT.detection.profile}`",
             "what the keys below start from where they are left out",
         ),
-        "suspicion": _time(
-            "50ms", "10s", _DEFAULT.detection.suspicion, "a probe this late: the other targets are asked"
-        ),
+        "suspicion": _time("50ms", "10s", _DEFAULT.detection.suspicion, "silence after which a burst of probes asks"),
         "doubt": _time("100ms", "30s", _DEFAULT.detection.doubt, "silence after which new flows leave"),
         "conviction": _time("500ms", "2m", _DEFAULT.detection.conviction, "silence after which everything leaves"),
         "return_after": _time(
@@ -356,15 +354,15 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             bounded("a number", parse_whole, 2, 100, str),
             "whole number",
             f"`{_DEFAULT.detection.conviction_sends}`",
-            "unanswered probes that a conviction takes",
+            "unanswered sends that a conviction takes: probes, and packets of flows that have been answered",
             "2 to 100",
-            "probes",
+            "sends",
         ),
         "rtt_factor": Key(
             bounded("a number", parse_number, 1.0, 10.0, lambda factor: f"{factor:g}"),
             "number",
             f"`{_DEFAULT.detection.rtt_factor:g}`",
-            "doubt waits at least this many round trips",
+            "doubt waits at least this many round trips, up to `conviction`",
             "1 to 10",
             "round trips",
         ),

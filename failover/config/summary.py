@@ -129,7 +129,7 @@ def _detection_line(detection: Mapping[str, Any]) -> str:
     return (
         f"detection: {detection['profile']}{', overriding its ' + ', '.join(usual) if usual else ''}: "
         f"suspicion {shown['suspicion']}, doubt {shown['doubt']} or {shown['rtt_factor']} round trips, "
-        f"conviction {shown['conviction']} and {shown['conviction_sends']} probes, return after {shown['return_after']}"
+        f"conviction {shown['conviction']} and {shown['conviction_sends']} sends, return after {shown['return_after']}"
     )
 
 
