@@ -117,7 +117,7 @@ def test_every_uplink_metered_spares_bytes(trace: str, tmp_path: Path, capsys: p
 
 def test_dithered_packets_are_the_seeds(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = []
-    for seed, dither in ((1, False), (1, True), (1, True), (2, True)):
+    for seed, dither in ((2, False), (2, True), (2, True), (3, True)):
         run(trace, None, None, None, as_json=True, seed=seed, dither=dither)
         outputs.append(json.loads(capsys.readouterr().out))
     assert outputs[1] == outputs[2]

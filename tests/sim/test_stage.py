@@ -87,6 +87,6 @@ def test_holes_shorter_than_a_conviction_convict_nobody_on_a_slow_link() -> None
         account = play_script(script, Config(), None, 2).account
         return account.downs["a"], account.switches[V4][Reason.DOUBT]
 
-    convictions, doubts = played(1.2)
+    convictions, doubts = played(1.3)
     assert (convictions, doubts >= 10) == (0, True)
     assert played(1.8)[0] > 0
