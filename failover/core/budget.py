@@ -43,7 +43,7 @@ class Budget:
         fresh = self._metered is None
         self._metered, self._refused = metered, False
         if fresh:
-            self._level = self._depth
+            self._level, self._at = self._depth, now
 
     def role(self, now: float, *, active: bool) -> None:
         """Whether it carries traffic in any family: how fast the bucket fills from now on."""
@@ -135,5 +135,7 @@ class Budget:
 
     def _fill(self, now: float) -> None:
         """Nothing reads the level but through this, so that what does not fit is cut here alone."""
+        if self._metered is None:
+            return
         passed, self._at = max(0.0, now - self._at), max(self._at, now)
         self._level = min(self._depth, self._level + passed * self._rate)

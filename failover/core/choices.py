@@ -30,6 +30,7 @@ class Choices:
         self.by_family: dict[Family, Decision] = {}
         self._fleet, self._kernel = fleet, kernel
         self._due = dict.fromkeys(FAMILIES, inf)
+        self._first_due = inf
 
     def __bool__(self) -> bool:
         return bool(self.by_family)
@@ -45,7 +46,7 @@ class Choices:
 
     def deadline(self) -> float:
         """When a return falls due by time alone."""
-        return min(self._due.values())
+        return self._first_due
 
     def obey(self, now: float, asked: Asked) -> Answer:
         """Take a command."""
@@ -61,7 +62,7 @@ class Choices:
 
     def concerned(self, now: float, lanes: Iterable[Lane], turned: Iterable[Lane], *, everybody: bool) -> set[Family]:
         """The families to be decided on: everybody's, those whose verdicts turned, those whose traffic waits."""
-        if everybody or self.deadline() <= now:
+        if everybody or self._first_due <= now:
             return set(FAMILIES)
         families = {lane.family for lane in turned}
         for lane in lanes:
@@ -94,6 +95,7 @@ class Choices:
         candidates, before = self._fleet.candidates(now, family), self.by_family[family]
         then = decide(now, before, candidates, self.will, moves_flows=config.policy.failback_moves_flows)
         self._due[family] = next_due(now, then, candidates, self.will)
+        self._first_due = min(self._due.values())
         self._fleet.settle(now, then, self.will.drained)
         self.by_family[family] = then
         return before, then

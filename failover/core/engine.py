@@ -166,7 +166,8 @@ class Engine:
             return []
         lanes = list(touched)
         turned = self._fleet.judge(now, lanes)
-        effects: list[Effect] = [notices.verdict(lane) for lane in turned]
+        effects: list[Effect] = [notices.settled(lane) for lane in lanes if lane.health.settled]
+        effects += [notices.verdict(lane) for lane in turned]
         families = self._choices.concerned(now, lanes, turned, everybody=facts or willed)
         if families:
             effects += self._choices.decide(now, families, self.config, facts=facts)
@@ -177,5 +178,8 @@ class Engine:
             lane.pace(now, decision, left=self._fleet.left(lane, decision))
             effects += self._prober.due(now, lane, rivals, decision)
             lane.rearm()
-        self._warned = (*self._kernel.desired.warnings, *self._fleet.warnings(now))
-        return effects + self._warnings.news(now, notices.warnings(self._warned))
+        warned = (*self._kernel.desired.warnings, *self._fleet.warnings(now))
+        if warned == self._warned:
+            return effects
+        self._warned = warned
+        return effects + self._warnings.news(now, notices.warnings(warned))

@@ -18,7 +18,7 @@ from failover.core.operator import expire
 from failover.core.policy import Candidate, Situation, Will, carried, hardly_better, objection, ruling
 from failover.core.record import RTT_FACTOR_HIGH
 from failover.core.verdicts import LOST
-from failover.model import Decision, Reason, Verdict
+from failover.model import Decision, ProbeKind, Reason, Verdict
 from failover.picture import CandidateView, Explanation, Prospect
 
 
@@ -63,7 +63,7 @@ def _view(situation: Situation, candidate: Candidate, lane: Lane) -> CandidateVi
         name=candidate.name,
         preference=candidate.preference,
         verdict=candidate.verdict,
-        text=candidate.text,
+        text="; ".join((candidate.text, *_no_answer(lane))),
         active=candidate.name == decision.active,
         settled=candidate.name == decision.settled,
         drained=candidate.name in situation.will.drained,
@@ -76,6 +76,15 @@ def _view(situation: Situation, candidate: Candidate, lane: Lane) -> CandidateVi
         numbers=_numbers(now, lane),
         objection="" if candidate.name == decision.active else _why_not(situation, candidate),
     )
+
+
+def _no_answer(lane: Lane) -> list[str]:
+    """The targets whose silence is their own, or a filter's."""
+    dead = [target for target in lane.targets if lane.health.record.dead_target(target.url)]
+    pings = [target for target in lane.targets if target.kind is ProbeKind.ICMP]
+    if len(pings) > 1 and all(target in dead for target in pings):
+        return ["no ping is answered, other kinds are: something filters them"]
+    return [f"{target.url} gets no answer and others do: its own fault" for target in dead]
 
 
 def _counted(lane: Lane) -> str:

@@ -25,6 +25,8 @@ from failover.model import FAMILIES, Decision, Family, Notice, NoticeKind, Reaso
 from failover.picture import UplinkView
 from failover.seam import Counted, SocketsRead
 
+SHAKY: Final = (Verdict.DOUBTFUL, Verdict.DEGRADED)
+"""Verdicts under which traffic of an active uplink may wait for another one to be proven."""
 SIBLING_REST: Final = 1.0
 """Seconds without anything received after which the other family of a suspicious uplink is asked too."""
 
@@ -42,6 +44,8 @@ class Fleet:
         self.budgets: dict[str, Budget] = {}
         """By uplink."""
         self._metered: dict[str, Metered | None] = {}
+        self._limited: list[tuple[str, Budget]] = []
+        """Those that can be used up."""
         self._lanes: tuple[Lane, ...] = ()
         self._random = random
 
@@ -107,6 +111,7 @@ class Fleet:
             if name in kept and was.get(name) != told.get(name):
                 budget.configure(now, told.get(name))
         self._metered = told
+        self._limited = [(name, budget) for name, budget in self.budgets.items() if told.get(name)]
 
     def candidates(self, now: float, family: Family) -> list[Candidate]:
         """Every uplink of the family as policy sees it, in order of preference."""
@@ -199,9 +204,10 @@ class Fleet:
 
     def hang_on(self, lane: Lane, active: str | None) -> bool:
         """Whether traffic of a shaky active uplink may wait for this one to be proven."""
-        shaky = (Verdict.DOUBTFUL, Verdict.DEGRADED)
-        rivals = self.by_family[lane.family] if lane.verdict in RECEIVING else ()
-        return any(rival.uplink.name == active and rival.verdict in shaky for rival in rivals)
+        if lane.verdict not in RECEIVING:
+            return False
+        shaky = (rival for rival in self.by_family[lane.family] if rival.verdict in SHAKY)
+        return any(rival.uplink.name == active for rival in shaky)
 
     def left(self, lane: Lane, decision: Decision) -> bool:
         """Whether traffic has left this uplink: it would return there, or part of it is still there."""
@@ -306,11 +312,11 @@ class Fleet:
 
     def warnings(self, now: float) -> tuple[str, ...]:
         """Targets at fault; where this box cannot even ask, which is no uplink's fault; budgets that are used up."""
-        spent = [budget.warning(now, name) for name, budget in self.budgets.items() if self._metered.get(name)]
+        spent = (budget.warning(now, name) for name, budget in self._limited)
         return (*self.blame.warnings(), *self._hindered(), *filter(None, spent))
 
     def _hindered(self) -> list[str]:
-        hindered = (lane for lane in self._lanes if lane.health.hindrance)
+        hindered = [lane for lane in self._lanes if lane.health.hindrance]
         return [f"{n.uplink.name} {n.family}: this box cannot probe: {n.health.hindrance}" for n in hindered]
 
     def deadline(self) -> float:

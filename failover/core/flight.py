@@ -116,6 +116,8 @@ class Flight:
     def settle(self, now: float, *, counts: bool) -> str:
         """What is overdue or lost by now; `counts`: as the link's usual loss. Returns in words how a silence that ended
         is to be called, once that is known."""
+        if not self._young and self._stall is None:
+            return ""
         for number, probe in list(self._young.items()):
             if not probe.overdue and probe.overdue_at <= now:
                 self.overdue(probe)

@@ -58,6 +58,8 @@ class Health:
         self.passive = Passive()
         self.pages = Pages()
         self.flight = Flight(self.record)
+        self.settled = ""
+        """How a silence is called of which just now became known whether it was buffering or loss; mostly empty."""
         self.hindrance = ""
         """What keeps this box from sending any probe at all, in the kernel's words; empty while one gets out."""
         self._hindrance = Hindrance(self.record)
@@ -88,7 +90,7 @@ class Health:
             self._forget()
             self._sign(now, Sign.CARRIER_LOST if path.certain else Sign.PATH_LOST, path.fault)
             return False
-        if not old.fault and not _differs(old, path):
+        if not old.fault and path.leads_like(old):
             return False
         self._forget()
         self.pages.keep(())
@@ -118,9 +120,11 @@ class Health:
         self.flight.send(probe, Probe(target, now, now + patience, steady=steady, shown=shown))
 
     def result(self, now: float, result: ProbeResult) -> Outcome | None:
-        """What came of a probe; returns the outcome as judged (late is judged here), None if the probe is unknown."""
+        """What came of a probe; returns the outcome as judged (late is judged here), None if it is no news."""
         probe = self.flight.land(result.id, answered=result.outcome in ANSWERS)
-        if probe is None:
+        if result.outcome is Outcome.SILENT and result.detail:
+            self._add(clean(result.detail))
+        if probe is None or (probe.missed and result.outcome is Outcome.SILENT):
             return None
         outcome = result.outcome
         if outcome is Outcome.ANSWERED and probe.overdue:
@@ -182,8 +186,9 @@ class Health:
         """
         self._judged, self._recount = now, False
         self._witness = inf if witness is None else witness
-        if (stall := self.flight.settle(now, counts=self._counts)) and self.verdict is Verdict.UP:
-            self.text = f"answers again; {stall}"
+        self.settled = self.flight.settle(now, counts=self._counts)
+        if self.settled and self.verdict is Verdict.UP:
+            self.text = f"answers again; {self.settled}"
         if self.path.fault:
             return
         self._judge_refusal(now)
@@ -224,10 +229,6 @@ class Health:
     def refused(self) -> bool:
         """The carrier refuses, in so many words, and two targets say so."""
         return self.flight.two(self._refused)
-
-    def overdue_targets(self) -> Collection[str]:
-        """Targets that have not answered in time since the last answer."""
-        return self.flight.late
 
     def unanswered(self) -> int:
         """Overdue probes since the last answer, those of dead targets aside."""
@@ -343,6 +344,11 @@ class Health:
         """Whether what is unanswered says anything about the link's usual loss."""
         return self.verdict not in (Verdict.DOWN, Verdict.PORTAL)
 
+    def _add(self, words: str) -> None:
+        """What else is known of a silence."""
+        if self.verdict in (Verdict.DOUBTFUL, Verdict.DOWN) and "; " not in self.text:
+            self.text = f"{self.text}; {words}"
+
     def _hinder(self, why: str) -> None:
         if why == self.hindrance:
             return
@@ -353,8 +359,9 @@ class Health:
     def _silence_deadline(self) -> float:
         """A burst, doubt and conviction fall due by time alone once each; else by evidence, which is judged at once."""
         since, grave = self.silence.since, self.silence.grave_since
-        waits = self.silence.user or bool(self.flight.late)
-        if since is None or not waits or self.verdict in (Verdict.DOWN, Verdict.PORTAL):
+        if since is None or not (self.silence.user or self.flight.late):
+            return inf
+        if self.verdict in (Verdict.DOWN, Verdict.PORTAL):
             return inf
         doubt = self.doubt_after()
         dues = [since + doubt - (self.detection.doubt - self.detection.suspicion), since + doubt]
@@ -431,15 +438,6 @@ class Health:
             self._sign(now, Sign.BROWNOUT, "names do not resolve, though packets pass; over another uplink they do")
         elif self.verdict is Verdict.DEGRADED:
             self._sign(now, Sign.RECOVERY, "loss, latency and names are normal again")
-
-
-def _differs(old: Path, new: Path) -> bool:
-    """Another way out: what was proven of the old one does not hold."""
-    if old.route is None or new.route is None:
-        return old.route is not new.route
-    return (old.route.interface, old.route.gateway) != (new.route.interface, new.route.gateway) or not (
-        set(old.addresses) & set(new.addresses)
-    )
 
 
 def _told(first: int, one: str, second: int, other: str) -> list[str]:

@@ -31,6 +31,8 @@ LOSS_SUSPECTED: Final = 0.4
 """Share of the evidence that makes a brownout: one event of two losses is as much as 0.47."""
 BURST_FACTOR: Final = 2.5
 """So much slower is a burst where nobody waits for the answer: six probes in 1.5 s, as a conviction needs."""
+ASK_OTHERS: Final = 2.0
+"""Seconds between two questions of another kind while pings are lost and the user's traffic is not."""
 WATCH_LATE: Final = 5.0
 WATCH_LOSSY: Final = 1.0
 WATCH_POOR: Final = 2.0
@@ -128,7 +130,7 @@ class Lane:
         stirred = self.health.counted(now, counts, weak=weak)
         proof = self.uplink.metered and self.health.passive.replied == now and self.verdict is Verdict.UP
         if proof and not self._lossy:
-            self.schedule.proven(now)
+            self.schedule.proven(now, self.health.passive.opened)
         return stirred
 
     def pace(self, now: float, decision: Decision, *, left: bool) -> None:
@@ -138,6 +140,8 @@ class Lane:
         self.schedule.pace(now, min(role, self._watch_interval(now)), role)
         if self.verdict is Verdict.PORTAL:
             self.schedule.others_within(now, PORTAL_INTERVAL)
+        elif left and self.verdict is Verdict.UP and self.health.record.pings_lost:
+            self.schedule.others_within(now, ASK_OTHERS, web=False)
 
     def _role_factor(self, decision: Decision) -> float:
         """How many times longer its intervals are than those of an active uplink that costs nothing."""

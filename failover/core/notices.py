@@ -12,6 +12,7 @@ from typing import Final
 from failover.config.values import format_duration
 from failover.core.lane import Lane
 from failover.core.policy import Will
+from failover.core.stalls import BUFFERED
 from failover.model import Decision, Notice, NoticeKind
 from failover.seam import Applied
 from failover.wording import describe
@@ -62,6 +63,15 @@ def verdict(lane: Lane) -> Notice:
     name, family, health = lane.uplink.name, lane.family, lane.health
     fields = {"uplink": name, "family": str(family), "verdict": str(health.verdict)}
     return Notice(NoticeKind.VERDICT, f"{name} {family} is {health.verdict}: {health.text}", fields)
+
+
+def settled(lane: Lane) -> Notice:
+    """A silence is over, and it is known whether it was buffering or loss."""
+    name, family, text = lane.uplink.name, lane.family, lane.health.settled
+    what = "buffered" if text.startswith(BUFFERED) else "lost"
+    return Notice(
+        NoticeKind.UPLINK, f"{name} {family}: {text}", {"uplink": name, "family": str(family), "silence": what}
+    )
 
 
 def ready(decisions: Iterable[Decision], uplinks: int) -> Notice:

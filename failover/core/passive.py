@@ -51,6 +51,8 @@ class Passive:
         self.weak = False
         self.moved = -inf
         """When a sample last held any packet."""
+        self.opened = -inf
+        """When a sample last held a packet of a flow that has not been answered."""
         self.replied = -inf
         """When a sample last held a reply."""
         self.busy_at = -inf
@@ -82,6 +84,8 @@ class Passive:
         )
         if sample.received or sample.sent or sample.fresh:
             self.moved = now
+        if sample.fresh:
+            self.opened = now
         if not weak:
             self._weigh(sample, counts.sent_bytes - before.sent_bytes, counts.received_bytes - before.received_bytes)
         return sample

@@ -40,7 +40,8 @@ class Prober:
         if lane is None:
             return []
         lane.budget.refund(now, weight - result.sent_bytes - result.received_bytes)
-        lane.health.result(now, result)
+        if lane.health.result(now, result) is None:
+            return []
         if lane.health.last_heard != now:
             return [lane]
         lane.schedule.rest()
@@ -50,7 +51,7 @@ class Prober:
         """Everything this lane has to send now, and its standby with it."""
         sends = []
         health = lane.health
-        for due in lane.schedule.due(now, health.overdue_targets(), health.record.dead_target):
+        for due in lane.schedule.due(now, health.flight.late, health.record.dead_target):
             sends += self._paid(now, lane, due.target, steady=due.steady, wanted=due.wanted)
             partner = _partner(now, lane, rivals, decision) if due.partner else None
             if partner is not None:

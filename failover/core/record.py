@@ -50,8 +50,8 @@ class Entry:
 
     target: str
     lost: bool
-    fate: Fate | None = None
-    """Its place in the walk; None where it was not judged."""
+    fates: tuple[Fate, ...] = ()
+    """Its place in each walk; none where it was not judged."""
 
 
 @dataclass(slots=True)
@@ -79,6 +79,9 @@ class Record:
     """The user's own traffic fills the link, or did within the last few seconds: what is met now is not judged."""
     stalls: Stalls = field(default_factory=Stalls)
     walk: Walk = field(default_factory=Walk)
+    """Of probes and of the user's own traffic."""
+    fresh: Walk = field(default_factory=Walk)
+    """Of probes alone. Each is a new flow to the carrier, who may refuse those while running ones are fine."""
     _answers: int = 0
     """Of all targets, ever."""
     _smoothed: int = 0
@@ -87,13 +90,17 @@ class Record:
     _rtts: deque[float] = field(default_factory=lambda: deque(maxlen=RTT_MIN_SAMPLES))
     _calm_rtts: deque[float] = field(default_factory=lambda: deque(maxlen=RTT_MIN_SAMPLES))
     """Those that were not measured under the user's own load."""
+    _calm_rtt: float = 0.0
+    """Their median, as soon as there are enough."""
 
     def clear(self) -> None:
         """Forget outcomes and brownout (a new path, a conviction); the targets' own record of life stays."""
         self._window.clear()
         self._rtts.clear()
         self._calm_rtts.clear()
-        self.walk.clear()
+        self._calm_rtt = 0.0
+        for walk in (self.walk, self.fresh):
+            walk.clear()
         self.lossy = self.slow = False
         for target in self.targets.values():
             target.missed.clear()
@@ -103,7 +110,7 @@ class Record:
         self.targets = {url: self.targets.get(url) or _Target() for url in urls}
         known = {_TRAFFIC, *self.targets}
         self._remove(lambda entry: entry.target not in known)
-        self.walk.discard(lambda fate: fate.source not in known)
+        self._discard(lambda fate: fate.source not in known)
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
@@ -155,7 +162,8 @@ class Record:
         if shown:
             self._window.append(entry)
         if not (self.loaded or (lost and self._excused(target))):
-            entry.fate = self.walk.add(target, int(lost), int(not lost), sent)
+            walks = self.walk, self.fresh
+            entry.fates = tuple(walk.add(target, int(lost), int(not lost), sent) for walk in walks)
         return entry
 
     def outcomes(self, ok: int, lost: int) -> None:
@@ -167,9 +175,9 @@ class Record:
         """The reply came after all: the brownout is judged as if it had never been missed."""
         if entry.lost:
             entry.lost = False
-            if entry.fate is not None:
-                entry.fate.lost, entry.fate.answered = 0, 1
-                self.walk.recount(entry.fate)
+            for walk, fate in zip((self.walk, self.fresh), entry.fates, strict=False):
+                fate.lost, fate.answered = 0, 1
+                walk.recount(fate)
 
     def withdraw(self, url: str, entry: Entry | None) -> None:
         """A probe that was missed has never left the box: as if it had not been sent."""
@@ -179,7 +187,7 @@ class Record:
         target.streak = max(0, target.streak - 1)
         if entry is not None:
             self._remove(lambda other: other is entry)
-            self.walk.discard(lambda fate: fate is entry.fate)
+            self._discard(lambda fate: fate in entry.fates)
             target.missed = deque((other for other in target.missed if other is not entry), WINDOW)
 
     def latency(self, rtt: float) -> None:
@@ -190,7 +198,7 @@ class Record:
         self._calm_rtts.append(rtt)
         if len(self._calm_rtts) < RTT_MIN_SAMPLES:
             return
-        middle = median(self._calm_rtts)
+        middle = self._calm_rtt = median(self._calm_rtts)
         if self.baseline is None:
             self.baseline = middle
         elif middle < self.slow_from() * RECOVERED:
@@ -209,13 +217,18 @@ class Record:
 
     def judge(self) -> None:
         """Update `lossy` and `slow`, each with a dead band of its own."""
-        self.lossy = self.walk.stand.brown and (self.lossy or not self._lone_loss())
-        rtt = median(self._calm_rtts) if len(self._calm_rtts) >= RTT_MIN_SAMPLES else 0.0
-        self.slow = rtt >= self.slow_from() * (RECOVERED if self.slow else 1.0)
+        loses = self.walk.stand.brown and (self.lossy or not self._lone_loss())
+        self.lossy = loses or self._refuses()
+        self.slow = self._calm_rtt >= self.slow_from() * (RECOVERED if self.slow else 1.0)
 
     def loss_evidence(self) -> float:
         """How near a brownout by loss is: evidence for it, as a share (0-1) of what begins one."""
-        return max(0.0, self.walk.stand.level / H)
+        return max(0.0, self.walk.stand.level / H, self.fresh.stand.level / H)
+
+    @property
+    def pings_lost(self) -> bool:
+        """Whether probes are lost as in a brownout, and the user's traffic is not: other kinds of probes will tell."""
+        return self.fresh.stand.brown and not self.lossy
 
     def slow_from(self) -> float:
         """Seconds: a median round trip from here on is a brownout."""
@@ -264,6 +277,9 @@ class Record:
         """What a brownout rests on, as `7 of 25 probes lost, 12 of 80 segments sent again, rtt 30 ms`."""
         (lost, count), (again, segments) = self.walk.recent(self.targets.keys()), self.walk.recent((_TRAFFIC,))
         said = [f"{lost} of {count} probes lost"] if lost else []
+        if self._refuses() and not self.walk.stand.brown:
+            lost, count = self.fresh.recent(self.targets.keys())
+            said = [f"new flows get nowhere while running ones pass: {lost} of {count} probes of several kinds lost"]
         said += [f"{again} of {segments} segments sent again"] if again else []
         if (rtt := self.rtt()) is not None:
             usually = "" if self.baseline is None else f" (usually {self.baseline * 1000:.0f} ms)"
@@ -292,10 +308,19 @@ class Record:
         """Take the silence of dead targets out of the walk."""
         for url, target in self.targets.items():
             if target.missed and self._excused(url):
-                fates = {entry.fate for entry in target.missed if entry.fate is not None}
-                self.walk.discard(fates.__contains__)
+                fates = {fate for entry in target.missed for fate in entry.fates}
+                self._discard(fates.__contains__)
                 for entry in target.missed:
-                    entry.fate = None
+                    entry.fates = ()
+
+    def _discard(self, unwanted: Callable[[Fate], bool]) -> None:
+        """Take fates out of the walks."""
+        for walk in (self.walk, self.fresh):
+            walk.discard(unwanted)
+
+    def _refuses(self) -> bool:
+        """Whether new flows get nowhere; not just pings, which a carrier may limit."""
+        return self.fresh.stand.brown and len({source.partition(":")[0] for source in self.fresh.losers()}) > 1
 
     def _lone_loss(self) -> bool:
         """Whether it is one target that loses, which may limit its rate, and hardly the link."""

@@ -37,6 +37,9 @@ PORTAL_INTERVAL: Final = 30.0
 """Seconds between two looks at a portal: has somebody logged in?"""
 SLOWER: Final = 5.0
 """Times slower than before that make a pace much slower."""
+PROVEN_MOST: Final = 4
+"""Intervals in a row that the user's traffic stands for a probe while he opens flows: running ones go on where new ones
+are refused, and a probe is a new one."""
 RETURN_TURNS: Final = 4
 """Of so many steady probes one goes to what never answers, where that is the cheapest kind."""
 BURST_INTERVAL: Final = 0.1
@@ -67,12 +70,16 @@ class Schedule:
         self._lead: tuple[Target, ...] = ()
         self._lead_interval = 1.0
         self._lead_due = inf
+        self._lead_latest = inf
+        """When it is due, though other traffic is proof."""
         self._all_due = inf
         self._turns: Counter[ProbeKind] = Counter()
         """Probes of each kind that were sent in turn."""
         self._detours = 0
         """Steady probes so far that found the leading kind dead."""
         self._others: dict[Target, float] = {}
+        self._others_due = inf
+        """The first of them."""
         self._burst_began: float | None = None
         self._burst_due = inf
         self._burst_interval = BURST_INTERVAL
@@ -84,25 +91,25 @@ class Schedule:
         lead = next((kind for kind in _LEAD_ORDER if kind in kinds), None)
         self._lead = tuple(target for target in targets if target.kind is lead)
         self._lead_interval = LEAD_INTERVALS[lead] if lead else inf
-        self._others = {target: inf for target in targets if target.kind is not lead}
+        self._arrange({target: inf for target in targets if target.kind is not lead})
         self.start(now)
 
     def start(self, now: float) -> None:
         """Link-up, a new address, waking up: one target of the leading kind and all others at once, then steadily."""
         self.rest()
         self._lead_due = now - self._lead_interval * self.phase / 2 if self._lead else inf
-        self._others = dict.fromkeys(self._others, now)
+        self._arrange(dict.fromkeys(self._others, now))
 
     def everything(self, now: float) -> None:
         """Somebody wants to know: every target at once, each once; the leading kind keeps its pace."""
         self._all_due = now
-        self._others = dict.fromkeys(self._others, now)
+        self._arrange(dict.fromkeys(self._others, now))
 
     def stop(self) -> None:
         """No way out: nothing to send."""
         self.rest()
         self._lead_due = self._all_due = inf
-        self._others = dict.fromkeys(self._others, inf)
+        self._arrange(dict.fromkeys(self._others, inf))
 
     def pace(self, now: float, factor: float, others: float | None = None) -> None:
         """Stretch every interval by `factor` from now on; those of the other kinds by `others`, if that is told. A pace
@@ -114,21 +121,24 @@ class Schedule:
         elif self._lead_due < inf and factor != self._factor:
             self._lead_due = min(self._lead_due, now + interval * (0.5 + self.phase / 2))
         if others != self._others_factor:
-            for target, due in self._others.items():
-                if due < inf:
-                    self._others[target] = min(due, now + INTERVALS[target.kind] * others)
+            dues = self._others.items()
+            self._arrange({t: due if due == inf else min(due, now + INTERVALS[t.kind] * others) for t, due in dues})
         self._factor, self._others_factor = factor, others
 
-    def proven(self, now: float) -> None:
-        """The user's traffic flows both ways: no steady probe of the leading kind is due for an interval."""
+    def proven(self, now: float, opened: float) -> None:
+        """The user's traffic flows both ways: no steady probe of the leading kind is due for an interval, but after
+        PROVEN_MOST of them one is, if the last new flow was `opened` within those."""
         if self._lead_due < inf:
-            self._lead_due = max(self._lead_due, now + self._lead_interval * self._factor)
+            interval = self._lead_interval * self._factor
+            latest = self._lead_latest if opened >= now - PROVEN_MOST * interval else inf
+            self._lead_due = max(self._lead_due, min(now + interval, latest))
 
     def others_within(self, now: float, seconds: float, *, web: bool = True) -> None:
         """Have every other kind probed at most `seconds` from now; pages only if `web`."""
-        for target, due in self._others.items():
-            if now + seconds < due < inf and (web or not target.kind.is_web):
-                self._others[target] = now + seconds
+        at = now + seconds
+        sooner = {t: at for t, due in self._others.items() if at < due < inf and (web or not t.kind.is_web)}
+        if sooner:
+            self._arrange(self._others | sooner)
 
     def burst(self, now: float, factor: float = 1.0) -> bool:
         """Begin a burst, unless this silence has had one; `factor` stretches its interval. True if it begins."""
@@ -149,11 +159,13 @@ class Schedule:
 
     def deadline(self) -> float:
         """Monotonic time of the next probe; inf: none."""
-        return min(self._lead_due, self._all_due, self._burst_due, min(self._others.values(), default=inf))
+        return min(self._lead_due, self._all_due, self._burst_due, self._others_due)
 
     def due(self, now: float, overdue: Collection[str], dead: Callable[[str], bool]) -> list[Due]:
         """What to send now. `overdue`: URLs whose probe is out already and needs no second one at first in a burst;
         `dead`: whether there is nothing to learn from a URL but its return."""
+        if now < self.deadline():
+            return []
         sends = []
         if everything := self._all_due <= now:
             sends += [Due(target, steady=True, wanted=True) for target in self._lead]
@@ -163,10 +175,10 @@ class Schedule:
                 sends.append(Due(self._next_of(self._leading(dead)), steady=True))
             interval = self._lead_interval * self._factor
             self._lead_due = max(self._lead_due + interval, now + interval / 2)
-        for target, due in self._others.items():
-            if due <= now:
-                sends.append(Due(target, steady=True, wanted=everything))
-                self._others[target] = now + INTERVALS[target.kind] * self._others_factor
+            self._lead_latest = now + PROVEN_MOST * interval
+        if came := [target for target, due in self._others.items() if due <= now]:
+            sends += [Due(target, steady=True, wanted=everything) for target in came]
+            self._arrange(self._others | {t: now + INTERVALS[t.kind] * self._others_factor for t in came})
         if self._burst_due <= now:
             sends += self._burst(now, overdue, dead)
         return sends
@@ -188,6 +200,11 @@ class Schedule:
             return self._lead
         self._detours += 1
         return self._lead if self._detours % RETURN_TURNS == 0 else live
+
+    def _arrange(self, dues: dict[Target, float]) -> None:
+        """When each target of the other kinds is due from now on."""
+        self._others = dues
+        self._others_due = min(dues.values(), default=inf)
 
     def _next_of(self, targets: Sequence[Target]) -> Target:
         kind = targets[0].kind

@@ -7,8 +7,11 @@ What a silence leads to while it lasts is judged elsewhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-_MOST = 0.5
+BUFFERED: Final = "buffered"
+"""First word of a silence whose replies came late."""
+_MOST: Final = 0.5
 """Share of late replies from which on a silence was buffering."""
 
 
@@ -33,16 +36,11 @@ class Stalls:
         came, gone = _count(late, "reply came late", "replies came late"), _count(lost, "probe lost", "probes lost")
         if late >= _MOST * (late + lost):
             self.buffered += 1
-            self.last = f"buffered {lasted:.1f} s: {', '.join(filter(None, (came, gone)))}"
+            self.last = f"{BUFFERED} {lasted:.1f} s: {', '.join(filter(None, (came, gone)))}"
         else:
             self.broken += 1
             self.last = f"silent {lasted:.1f} s: {', '.join(filter(None, (gone, came)))}"
         return self.last
-
-    def buffered_ratio(self) -> float | None:
-        """Share of silences that were buffering, 0-1; None before the first."""
-        total = self.buffered + self.broken
-        return self.buffered / total if total else None
 
 
 def _count(number: int, one: str, many: str) -> str:

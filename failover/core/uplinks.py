@@ -30,6 +30,14 @@ class Path:
     certain: bool = False
     """The link is there and its carrier is not: a certain conviction; any other fault is absence."""
 
+    def leads_like(self, other: Path) -> bool:
+        """Whether it is the same way out, so that what was proven of one holds for the other."""
+        here, there = self.route, other.route
+        if here is None or there is None:
+            return here is there
+        same = (here.interface, here.gateway) == (there.interface, there.gateway)
+        return same and bool(set(self.addresses) & set(other.addresses))
+
 
 @dataclass(frozen=True, slots=True)
 class Uplink:

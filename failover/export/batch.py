@@ -101,6 +101,8 @@ class Batch:
                 return self._divert(entry)
             case NoticeKind.VERDICT:
                 return self._doubt(lane, entry)
+            case NoticeKind.UPLINK if "silence" in entry.fields:
+                return str(entry.fields["silence"])
             case _:
                 return None
 
@@ -174,7 +176,7 @@ def _lane(entry: Entry) -> Lane:
     return str(name or ""), str(entry.fields.get("family") or "")
 
 
-_WORDS: Final = ("doubts", "acquittals", "diverts", "returns", "others")
+_WORDS: Final = ("doubts", "acquittals", "buffered", "lost", "diverts", "returns", "others")
 """In the order in which they are told."""
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from failover.core.brownout import BATCH, EVENT, H_OVER, KEPT, START, Fate, H, Walk, step
 from failover.core.record import WINDOW, Record
-from failover.core.stalls import Stalls
 
 HOUR = 3600
 Fates = Iterator[bool]
@@ -279,9 +278,7 @@ def test_buffering_is_told_from_loss(lasted: float, late: int, lost: int, text: 
 
 def test_what_silences_were_is_counted_and_outlives_a_new_path() -> None:
     seen = Record()
-    assert Stalls().buffered_ratio() is None
     for late, lost in ((3, 0), (0, 3), (4, 1), (0, 0)):
         seen.silence_over(2.0, late, lost)
     seen.clear()
     assert (seen.stalls.buffered, seen.stalls.broken) == (2, 1)
-    assert seen.stalls.buffered_ratio() == pytest.approx(2 / 3)

@@ -74,9 +74,9 @@ def test_patience_follows_the_round_trip_to_a_cap(rtt: float, suspicion: float, 
     assert story.health.suspicion_after() == pytest.approx(suspicion)
     assert story.health.doubt_after() == pytest.approx(doubt)
     story.play("200 burst A", f"{200 + burst - 0.001} calm")
-    assert not story.health.overdue_targets()
+    assert not story.health.flight.late
     story.play(f"{200 + burst} up")
-    assert list(story.health.overdue_targets()) == [target("A").url]
+    assert list(story.health.flight.late) == [target("A").url]
 
 
 # fmt: off

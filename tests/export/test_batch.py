@@ -83,6 +83,17 @@ def test_doubts_and_diverts_are_one_summary_a_minute_for_each_lane() -> None:
     assert docomo.text == "docomo ipv4 in 55 s: doubts 1; now doubtful"
 
 
+def test_settled_silences_are_counted_by_their_kind() -> None:
+    happened, batch = Happenings(), Batch()
+    for kind in ("buffered", "lost", "buffered"):
+        batch.note(0.0, happened.happen(NoticeKind.UPLINK, "x", uplink="au", family="ipv4", silence=kind))
+    batch.note(0.0, gone := happened.happen(NoticeKind.UPLINK, "au is gone", uplink="au"))
+    entry, summary = taken(batch, PERIOD)
+    assert entry == gone
+    assert (summary.fields["buffered"], summary.fields["lost"]) == (2, 1)
+    assert "buffered 2, lost 1" in summary.text
+
+
 def test_out_of_doubt_into_something_new_is_no_mere_acquittal() -> None:
     happened, batch = Happenings(), Batch()
     news = [happened.verdict("au", "up"), happened.verdict("au", "down"), happened.verdict("au", "up")]
