@@ -164,6 +164,15 @@ def test_what_still_works_convicts_nobody(weather: str) -> None:
     assert told.meter.agent.bad <= told.meter.never.bad
 
 
+def test_refused_new_flows_are_noticed_under_running_ones() -> None:
+    """Half of them get nowhere while an open flow goes on, which says that all is well; probes are new flows too."""
+    for seed in range(1, 5):
+        told = play("for: 20m, passes: 0.5", length="24m", seed=seed)
+        assert told.convictions == 0
+        assert any("au new flows get nowhere while running ones pass" in line for line in told.played.journal.lines)
+        assert told.meter.agent.bad <= 0.3 * told.meter.never.bad, seed
+
+
 @pytest.mark.parametrize("user", ["", UNSEEN])
 def test_a_carrier_that_drops_icmp_is_kept(user: str) -> None:
     told = play("for: 10m, echo: no", length="15m", user=user)
