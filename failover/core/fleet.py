@@ -134,7 +134,7 @@ class Fleet:
             lane.health.record.loaded = lane.uplink.name in loaded  # both families share the queue
         touched = list(stirred)
         for lane in stirred:
-            if lane.health.passive.replied == now:
+            if lane.health.last_heard == now:
                 lane.schedule.rest()
                 touched += (other for other in self.concerned(now, lane) if other not in touched)
         return stirred, touched

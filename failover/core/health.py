@@ -164,7 +164,7 @@ class Health:
         self.silence.take(sample, self.suspicion_after())
         still = self.last_heard if self.passive.still else None
         self.silence.still(still, now - self.passive.flowing_since >= FLOWING)
-        if sample.received and not weak:
+        if sample.received and not weak and self.verdict is not Verdict.DOWN:  # servers send again down a dead way up
             self._received(now)
         return bool(sample.received or sample.sent or sample.fresh) or self.silence.user
 

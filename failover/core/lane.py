@@ -177,10 +177,9 @@ class Lane:
             case Verdict.UNKNOWN:
                 return 1.0 if now - self.health.since < WATCHED else WATCH_LATE
             case Verdict.DOUBTFUL | Verdict.DOWN:
-                silent, steps = self.health.silent_for(now), WATCH if self._left else WATCH_STANDBY
-                return next(
-                    (interval for until, interval in steps if silent < until), WATCH_LATE if self._left else inf
-                )
+                wanted = self._left or now - self.health.passive.replied < WATCH_LATE
+                silent, steps = self.health.silent_for(now), WATCH if wanted else WATCH_STANDBY
+                return next((interval for until, interval in steps if silent < until), WATCH_LATE if wanted else inf)
             case _:
                 return inf
 

@@ -39,6 +39,10 @@ class Ground:
         """The router's end of the van's cable."""
         return End(self.routers[carrier], "access", 2)
 
+    def uplink(self, carrier: Carrier) -> End:
+        """The van's end of the same cable."""
+        return End(self.van, carrier.interface, 10 + carrier.number)
+
     def plug(self, carrier: str) -> None:
         """Set the router's end up; the kernel forgets a link-local address whenever it goes down."""
         access = self.access(carrier)
@@ -106,7 +110,7 @@ def _move_local_rule(namespace: Namespace) -> None:
 
 def _connect_van(ground: Ground, carrier: Carrier) -> None:
     """The van's side is what DHCP or a modem manager would set; an advertised IPv6 waits for its first RA."""
-    van, access = End(ground.van, carrier.interface, 10 + carrier.number), ground.access(carrier.name)
+    van, access = ground.uplink(carrier), ground.access(carrier.name)
     cable(van, access)
     if carrier.advertised:
         van.sysctl("ipv6", "accept_ra", 1)

@@ -123,6 +123,10 @@ class Rtnl:
         """A permanent neighbour: the wire needs no ARP and no neighbour discovery."""
         self._ask("neigh", "replace", ifindex=index, dst=address, lladdr=mac.hex(":"), state="permanent")
 
+    def age_neighbour(self, index: int, address: str, mac: bytes) -> None:
+        """The neighbour as one of whom nothing was heard for long: the next packet to it makes the kernel ask."""
+        self._ask("neigh", "replace", ifindex=index, dst=address, lladdr=mac.hex(":"), state="stale")
+
     def add_rule(self, rule: Rule) -> None:
         """Add the rule."""
         self._ask("rule", "add", **_rule(rule))

@@ -15,6 +15,7 @@ from .traffic import Traffic, every
 from .worlds import V4
 
 DENSE = every(0.02, 50, 130)
+METERED_STANDBY = Config(targets=PINGS, uplinks=(Uplink("a", "a"), Uplink("b", "b", metered=Metered())))
 METERED = Config(targets=PINGS, uplinks=(Uplink("a", "a", metered=Metered()), Uplink("b", "b")))
 
 
@@ -134,3 +135,27 @@ def test_all_silent_convicts_nobody_however_much_is_sent() -> None:
     box.weather["b"] = lambda now, target: fair(now, target) if now < 96 else None
     box.run(130)
     assert "conviction" not in moved(box)
+
+
+def test_what_servers_send_again_down_a_link_whose_way_up_is_dead_acquits_no_conviction() -> None:
+    traffic = Traffic().talk(DENSE, dead=100).add("received", every(0.1, 104, 120))
+    box = box_with(traffic, 100)
+    box.weather["a"] = dead(100, 115)
+    box.run(130)
+    said = [notice.text for _, notice in box.notices if notice.text.startswith("a ipv4 is down")]
+    assert len(said) == 1
+    assert len(box.probes("a", 106, 115)) <= 15, "no burst for each of them"
+    assert box.engine._fleet.by_family[V4][0].health.since == pytest.approx(115, abs=1.1)
+    assert box.verdict("a") is Verdict.UP
+
+
+def test_replies_over_a_lost_standby_have_it_asked() -> None:
+    """Somebody's flows are bound to it; else nobody would wait for its return."""
+    traffic = {("a", V4): Traffic(), ("b", V4): Traffic().talk(DENSE, dead=100).add("received", [180.0])}
+    box = Box("a", "b", config=METERED_STANDBY)
+    box.counts = lambda now: {lane: flows.counts(now) for lane, flows in traffic.items()}
+    box.weather["b"] = dead(100, 179)
+    box.run(179.9)
+    assert box.verdict("b") is Verdict.DOWN
+    box.run(180 + 5.1)
+    assert box.verdict("b") is Verdict.UP
