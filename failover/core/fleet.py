@@ -312,7 +312,7 @@ class Fleet:
 
     def warnings(self, now: float) -> tuple[str, ...]:
         """Targets at fault; where this box cannot even ask, which is no uplink's fault; budgets that are used up."""
-        spent = (budget.warning(now, name) for name, budget in self._limited)
+        spent = [budget.warning(now, name) for name, budget in self._limited]
         return (*self.blame.warnings(), *self._hindered(), *filter(None, spent))
 
     def _hindered(self) -> list[str]:

@@ -143,7 +143,7 @@ class Flight:
         if probe.missed:
             return
         probe.missed = True
-        if probe.target.kind is ProbeKind.DNS:
+        if probe.target.kind is ProbeKind.DNS and probe.shown:  # not where nobody answers
             self.unnamed_at = probe.sent
         self._record.missed(probe.target.url)
         if probe.steady and counts:
@@ -169,15 +169,16 @@ class Flight:
     def __len__(self) -> int:
         return len(self._out)
 
-    def deadline(self, *, lost: bool) -> float:
-        """When something falls due by time alone; on a link that is `lost` no probe does, as nothing hangs on it."""
+    def deadline(self, *, overdue: bool = True, lost: bool = True) -> float:
+        """When something falls due by time alone: that a silence is settled, and that a probe is `overdue` or `lost`,
+        where anything hangs on that."""
         due = inf if self._stall is None else self._stall.until + SETTLED
-        if lost:
+        if not overdue:
             return due
         for probe in self._young.values():
             if not probe.overdue and probe.overdue_at < due:
                 due = probe.overdue_at
-            if not probe.missed and probe.sent + LOST_AFTER < due:
+            if lost and not probe.missed and probe.sent + LOST_AFTER < due:
                 due = probe.sent + LOST_AFTER
         return due
 

@@ -198,7 +198,9 @@ class Health:
     def deadline(self) -> float:
         """When `judge` must be called next, whatever else happens; inf: not before new evidence."""
         due = self._judged + RECOUNT if self._recount else inf
-        return min(due, self.flight.deadline(lost=self.verdict is Verdict.DOWN), self._silence_deadline())
+        verdict = self.verdict
+        probes = self.flight.deadline(overdue=verdict is not Verdict.DOWN, lost=verdict is not Verdict.DEGRADED)
+        return min(due, probes, self._silence_deadline())
 
     def suspicious(self, now: float) -> bool:
         """Nothing was heard since something went out that is overdue: a burst tells whether the link is silent."""

@@ -57,6 +57,8 @@ class Lane:
     deadline: float = field(default=0.0)
     mute: int = 0
     """Questions in a row that no name server has answered, when that was looked at last."""
+    _in_use: bool = True
+    """New flows, or settled ones, go here."""
     _left: bool = True
     """Traffic would come back here, or some of it still is."""
 
@@ -135,20 +137,19 @@ class Lane:
 
     def pace(self, now: float, decision: Decision, *, left: bool) -> None:
         """Probe in proportion to who would notice; `left`: traffic would come back here, or some of it still is."""
-        role = self._role_factor(decision)
-        self._left = left
+        self._in_use, self._left = self.uplink.name in (decision.active, decision.settled), left
+        role = self._role_factor()
         self.schedule.pace(now, min(role, self._watch_interval(now)), role)
         if self.verdict is Verdict.PORTAL:
             self.schedule.others_within(now, PORTAL_INTERVAL)
         elif left and self.verdict is Verdict.UP and self.health.record.pings_lost:
             self.schedule.others_within(now, ASK_OTHERS, web=False)
 
-    def _role_factor(self, decision: Decision) -> float:
+    def _role_factor(self) -> float:
         """How many times longer its intervals are than those of an active uplink that costs nothing."""
-        in_use = self.uplink.name in (decision.active, decision.settled)
         if not self.uplink.metered:
-            return 1.0 if in_use else STANDBY_FACTOR
-        return (METERED_ACTIVE if in_use else METERED_STANDBY) * self.families
+            return 1.0 if self._in_use else STANDBY_FACTOR
+        return (METERED_ACTIVE if self._in_use else METERED_STANDBY) * self.families
 
     @property
     def families(self) -> int:
@@ -157,7 +158,7 @@ class Lane:
 
     def burst(self, now: float) -> bool:
         """It is suspicious: ask, the sooner the more depend on it; True when that begins."""
-        return self.schedule.burst(now, 1.0 if self._left else BURST_FACTOR)
+        return self.schedule.burst(now, 1.0 if self._in_use else BURST_FACTOR)
 
     @property
     def _lossy(self) -> bool:

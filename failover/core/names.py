@@ -23,10 +23,11 @@ LOOK_AGAIN: Final = 10.0
 
 def unanswered(record: Record, targets: Iterable[Target]) -> int:
     """Questions in a row to which no name server has answered; 0 where there is none, or none else to compare with."""
-    asked = [record.targets[t.url] for t in targets if t.kind is ProbeKind.DNS]
-    others = [record.targets[t.url] for t in targets if t.kind is not ProbeKind.DNS]
-    passes = any(other.last in ANSWERS for other in others)
-    return min((known.streak for known in asked), default=0) if passes else 0
+    streak = min((record.targets[t.url].streak for t in targets if t.kind is ProbeKind.DNS), default=0)
+    if not streak:
+        return 0
+    passes = any(record.targets[t.url].last in ANSWERS for t in targets if t.kind is not ProbeKind.DNS)
+    return streak if passes else 0
 
 
 def resolves(record: Record, targets: Iterable[Target]) -> bool:

@@ -16,6 +16,9 @@ from failover.weights import wire_bytes
 
 OPEN_MAX: Final = 10_000
 """Probes remembered; the oldest is forgotten. Each ends after PROBE_PATIENCE, so this is a guard and no limit."""
+WITNESS_AFTER: Final = 1.0
+"""Seconds of silence after which a proven standby is asked whether it receives: a conviction takes longer, and the
+traffic that has gone there on doubt may say so by itself."""
 
 
 class Prober:
@@ -87,7 +90,7 @@ class Prober:
 
 def _partner(now: float, suspect: Lane, rivals: Sequence[Lane], decision: Decision) -> Lane | None:
     """The best other uplink that can be probed, while the suspect carries traffic and this one was not heard since that
-    fell silent. What is proven need not be asked before there is doubt (DESIGN §3: the same result, half the bytes)."""
+    fell silent. What is proven is trusted, and asked for a conviction only."""
     if suspect.uplink.name not in (decision.active, decision.settled):
         return None
     ranks = {name: rank for rank, name in enumerate(decision.order)}
@@ -100,4 +103,4 @@ def _worth_asking(now: float, suspect: Lane, partner: Lane) -> bool:
     heard, silent = partner.health.last_heard, suspect.health.silence.since
     if heard is not None and silent is not None and heard >= silent:
         return False
-    return suspect.verdict is not Verdict.UP or not partner.proven(now)
+    return not partner.proven(now) or suspect.health.silent_for(now) >= WITNESS_AFTER

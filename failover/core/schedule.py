@@ -37,7 +37,7 @@ PORTAL_INTERVAL: Final = 30.0
 """Seconds between two looks at a portal: has somebody logged in?"""
 SLOWER: Final = 5.0
 """Times slower than before that make a pace much slower."""
-PROVEN_MOST: Final = 4
+PROVEN_MOST: Final = 6
 """Intervals in a row that the user's traffic stands for a probe while he opens flows: running ones go on where new ones
 are refused, and a probe is a new one."""
 RETURN_TURNS: Final = 4
@@ -123,6 +123,8 @@ class Schedule:
         if others != self._others_factor:
             dues = self._others.items()
             self._arrange({t: due if due == inf else min(due, now + INTERVALS[t.kind] * others) for t, due in dues})
+        if factor != self._factor:
+            self._lead_latest = now + PROVEN_MOST * interval
         self._factor, self._others_factor = factor, others
 
     def proven(self, now: float, opened: float) -> None:

@@ -15,7 +15,7 @@ from typing import Final, Protocol, assert_never
 
 from failover.core.engine import Event
 from failover.facts import Counts, Operation, Segments
-from failover.model import PROBE_PATIENCE, Answer, Family, Notice, Outcome, ProbeResult, SendProbe
+from failover.model import PROBE_PATIENCE, Answer, Family, Notice, NoticeKind, Outcome, ProbeResult, SendProbe
 from failover.picture import Snapshot
 from failover.seam import (
     Applied,
@@ -231,7 +231,7 @@ class World:
             if isinstance(effect, ReadCounters):
                 counting = True
                 continue
-            stirred = True
+            stirred = stirred or not (isinstance(effect, Notice) and effect.kind is NoticeKind.UPLINK)
             self._watch.saw(self.now, effect)
             match effect:
                 case Apply(operations):

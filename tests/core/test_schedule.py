@@ -316,10 +316,10 @@ def asked_along(box: Box, until: float) -> list[float]:
     return [round(at - first, 3) for at in along]
 
 
-def test_a_proven_standby_is_asked_along_once_when_there_is_doubt() -> None:
+def test_a_proven_standby_is_asked_along_once_when_a_silence_lasts() -> None:
     box = Box("a", "b")
     box.weather["a"] = dead(100, 160)
-    assert asked_along(box.run(104), 103) == [0.35]
+    assert asked_along(box.run(104), 103) == [1.05]
 
 
 def test_a_standby_that_is_not_proven_is_asked_before_there_is_doubt_and_until_it_is_heard() -> None:

@@ -34,7 +34,7 @@ def packed(family: Family, address: str) -> bytes:
     return socket.inet_pton(AF[family], address)
 
 
-def read(family: Family, packet: bytes) -> packets.Reply | packets.Refusal | None:
+def read(family: Family, packet: bytes) -> packets.Reply | packets.Refusal | packets.Undelivered | None:
     """As the socket of that family would hand it over."""
     return packets.read4(packet) if family is Family.IPV4 else packets.read6(packet[40:], packet[8:24])
 

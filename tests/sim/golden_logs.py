@@ -1,7 +1,7 @@
 """The decision logs that the shipped scenarios give with seed 1 and the defaults, as files.
 
 `python -m tests.sim.golden_logs [NAME ...]` writes them anew, after a change of behaviour that was meant. A long log
-keeps every line but its verdicts; those are counted and hashed at its end.
+keeps every line but those on verdicts and silences; those are counted and hashed at its end.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ FOLDER: Final = Path(__file__).parent / "golden"
 SEED: Final = 1
 LONG: Final = 400
 """Lines."""
+FREQUENT: Final = ("verdict", "uplink")
+"""Kinds of lines that are counted in a long log."""
 
 
 def play(name: str) -> Played:
@@ -30,10 +32,10 @@ def condensed(lines: Sequence[str]) -> list[str]:
     """The log as its file holds it."""
     if len(lines) <= LONG:
         return list(lines)
-    verdicts = [line for line in lines if line.split(None, 2)[1] == "verdict"]
-    rest = [line for line in lines if line.split(None, 2)[1] != "verdict"]
-    digest = sha256("\n".join(verdicts).encode()).hexdigest()[:16]
-    return [*rest, f"{len(verdicts)} verdicts, sha256 {digest}"]
+    frequent = [line for line in lines if line.split(None, 2)[1] in FREQUENT]
+    rest = [line for line in lines if line.split(None, 2)[1] not in FREQUENT]
+    digest = sha256("\n".join(frequent).encode()).hexdigest()[:16]
+    return [*rest, f"{len(frequent)} verdicts and silences, sha256 {digest}"]
 
 
 def path_of(name: str) -> Path:
