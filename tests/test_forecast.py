@@ -69,7 +69,7 @@ def test_the_numbers_in_force_are_shown_with_what_they_override() -> None:
     said = list(lines(document(CONFIG, FACTS)))
     assert (
         "detection: fast, overriding its doubt of 250ms, conviction_sends of 6: "
-        "suspicion 150ms, doubt 300ms or 2.5 round trips, conviction 1s and 8 probes, return after 10s"
+        "suspicion 150ms, doubt 300ms or 2.5 round trips, conviction 1s and 8 sends, return after 10s"
     ) in said
     assert "policy: failback after 1m, forwarded traffic not along" in said
     plain = document(Config(), FACTS)["detection"]

@@ -23,7 +23,6 @@ RELAPSES_MAX: Final = 64.0
 """Far more than make the longest wait, and few enough to be an exponent."""
 RELAPSES_LEAST: Final = 0.01
 """Fewer make no wait even one percent longer."""
-UNMETERED: Final[Mapping[str, Budget]] = {}
 
 
 class Recall:
@@ -48,9 +47,7 @@ class Recall:
         until = inf if told.use_seconds is None else now + told.use_seconds
         return Will(told.use, until, told.use_strict, frozenset(told.drained))
 
-    def give(
-        self, now: float, lanes: Iterable[Lane], config: Config, budgets: Mapping[str, Budget] = UNMETERED
-    ) -> None:
+    def give(self, now: float, lanes: Iterable[Lane], config: Config, budgets: Mapping[str, Budget]) -> None:
         """To each lane that has come what it owed. Where the config names the uplinks, no other will ever come; what is
         metered is always named, so that each budget is there the first time."""
         left = {(debt.uplink, debt.family): debt for debt in self._left(now)}
@@ -66,7 +63,7 @@ class Recall:
                 budgets[name].recall(now, left_over, self._age)
         self._allowances.clear()
 
-    def take(self, now: float, will: Will, lanes: Iterable[Lane], budgets: Mapping[str, Budget] = UNMETERED) -> Memory:
+    def take(self, now: float, will: Will, lanes: Iterable[Lane], budgets: Mapping[str, Budget]) -> Memory:
         """What to remember now."""
         if self._since is None:
             return self._memory

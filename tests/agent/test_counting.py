@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,26 +22,16 @@ from failover.lab.namespaces import Namespace
 from failover.model import FAMILIES, Family
 from failover.seam import Counted, CountFlows
 from tests.agent.running import running
-from tests.kernel.box import INTERNET, OWN, V4, V6, WAN0, Box
-from tests.kernel.conftest import box
+from tests.kernel.box import INTERNET, OWN, V4, V6, WAN0
+from tests.kernel.conftest import box, road
 from tests.kernel.road import MARK, MASK, TAPS, WANTED, Road, chain, foreign, in_van, need_nft
 from tests.kernel.test_privileges import become_ordinary, in_child
 
-__all__ = ["box"]
+__all__ = ["box", "road"]
 PATIENCE = 10.0
 KEYS = {(tap.interface, family) for tap in TAPS for family in FAMILIES}
 NOTHING = dict.fromkeys(KEYS, Counts())
 LOST = "somebody removed rules or all of the nftables table inet failover"
-
-
-@pytest.fixture
-def road(box: Box) -> Iterator[Road]:
-    need_nft()
-    built = Road(box)
-    try:
-        yield built
-    finally:
-        built.close()
 
 
 @dataclass

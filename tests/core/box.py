@@ -297,3 +297,8 @@ class Box:
             results.append(OperationResult(operation, error))
         self.tell(Applied(tuple(results)))
         self.stir()
+
+
+def told(box: Box, since: float, kind: NoticeKind = NoticeKind.VERDICT) -> list[str]:
+    """What was said of that kind from then on."""
+    return [notice.text for at, notice in box.notices if at >= since and notice.kind is kind]

@@ -61,7 +61,7 @@ def test_what_is_left_now_is_remembered_of_metered_ones() -> None:
 
 
 def test_before_the_kernel_was_read_what_was_remembered_is_remembered() -> None:
-    assert Recall(told(7.0, au=1000.0)).take(3.0, Will(), ()).allowances == (Allowance("au", 1000.0),)
+    assert Recall(told(7.0, au=1000.0)).take(3.0, Will(), (), {}).allowances == (Allowance("au", 1000.0),)
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_odd_numbers_do_no_harm(left: float, age: float, found: float) -> None:
 
 def test_a_memory_of_a_thousand_uplinks_is_cut() -> None:
     memory = told(0.0, **{f"n{n}": 1.0 for n in range(1000)})
-    assert len(Recall(memory).take(0.0, Will(), ()).allowances) == SLOTS_MAX
+    assert len(Recall(memory).take(0.0, Will(), (), {}).allowances) == SLOTS_MAX

@@ -343,7 +343,9 @@ def test_what_holds_in_every_situation(
         if here.verdict is V.UP and not self_willed:
             assert taken.due <= NOW, "no return inside the hold-down while the active one is up"
             assert taken.verdict is V.UP
-        if here.verdict in (V.UP, V.DEGRADED, V.DOUBTFUL, V.UNKNOWN) and not self_willed:
+        if (here.verdict, taken.verdict) == (V.DOUBTFUL, V.DEGRADED):
+            assert not any(c.verdict is V.UP and c.proven and c.name not in will.drained for c in them)
+        elif here.verdict in (V.UP, V.DEGRADED, V.DOUBTFUL, V.UNKNOWN) and not self_willed:
             assert taken.verdict is V.UP
     if settled in there and by_name[settled].verdict not in LOST and settled not in will.drained:
         assert then.settled == settled or will.use == then.active or then.reason in (R.FAILBACK, R.FIRST, R.DRAIN)

@@ -1,9 +1,10 @@
-"""The box of the kernel tests, one per test, and a Kernel in it."""
+"""The box of the kernel tests, one per test, a Kernel in it, and traffic through it that is counted."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from failover.lab.namespaces import gain_privileges
 from tests.allowed import or_skip
 
 from .box import Box
+from .road import Counted, Road, need_nft
 
 
 @pytest.fixture
@@ -44,3 +46,17 @@ def kernel(box: Box, ledger: Ledger) -> Iterator[Kernel]:
             yield opened
         finally:
             opened.close()
+
+
+@pytest.fixture
+def road(box: Box) -> Iterator[Road]:
+    need_nft()
+    with closing(Road(box)) as built:
+        yield built
+
+
+@pytest.fixture
+def counted(road: Road) -> Iterator[Counted]:
+    made = Counted(road)
+    with closing(made.counters):
+        yield made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,30 +11,11 @@ from failover.lab.frames import arp_request, mdns_query, router_advertisement
 from failover.model import FAMILIES, Family
 from failover.seam import CountFlows
 
-from .box import AF, GATEWAYS, INTERNET, OWN, V4, WAN0, WAN1, Box
-from .road import CLOSED, LAN, MARK, MASK, PORT, REFUSED, Counted, Road, chain, foreign, need_nft
+from .box import AF, GATEWAYS, INTERNET, OWN, V4, WAN0, WAN1
+from .road import CLOSED, LAN, MARK, MASK, PORT, REFUSED, Counted, Road, chain, foreign
 
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
 both = pytest.mark.parametrize("family", FAMILIES)
-
-
-@pytest.fixture
-def road(box: Box) -> Iterator[Road]:
-    need_nft()
-    built = Road(box)
-    try:
-        yield built
-    finally:
-        built.close()
-
-
-@pytest.fixture
-def counted(road: Road) -> Iterator[Counted]:
-    made = Counted(road)
-    try:
-        yield made
-    finally:
-        made.counters.close()
 
 
 @both

@@ -18,8 +18,8 @@ from failover.lab.frames import checksum
 from failover.lab.namespaces import Namespace
 from failover.model import FAMILIES, Family
 
-from .box import AF, INTERNET, OWN, V4, WAN0, Box
-from .road import CLOSED, LAN, MARK, PATIENCE, PORT, Counted, Road, chain, foreign, need_nft
+from .box import AF, INTERNET, OWN, V4, WAN0
+from .road import CLOSED, LAN, MARK, PATIENCE, PORT, Counted, Road, chain, foreign
 
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
 VPN: Final = 51820
@@ -45,16 +45,6 @@ class Pair(NamedTuple):
             assert self.near.recv(100) == b"!"
             self.near.send(b"?")
             assert self.far.recv(100) == b"?"
-
-
-@pytest.fixture
-def road(box: Box) -> Iterator[Road]:
-    need_nft()
-    built = Road(box)
-    try:
-        yield built
-    finally:
-        built.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,8 +12,8 @@ from failover.model import FAMILIES, Family, Outcome, ProbeKind, ProbeResult, Se
 from failover.probes import Probes
 from failover.seam import CountFlows
 
-from .box import INTERNET, V4, Box
-from .road import MARK, MASK, PORT, TAPS, Counted, Road, chain, foreign, foreign_counts, in_van, need_nft
+from .box import INTERNET, V4
+from .road import MARK, MASK, PORT, TAPS, Counted, Road, chain, foreign, foreign_counts, in_van
 
 both = pytest.mark.parametrize("family", FAMILIES)
 STATEFUL = chain(
@@ -29,25 +28,6 @@ STATEFUL = chain(
 NOTRACK = chain("output", "raw", f"meta mark and {MASK:#x} != 0 notrack")
 SHORT = 0.5
 """Seconds for an answer that is not expected."""
-
-
-@pytest.fixture
-def road(box: Box) -> Iterator[Road]:
-    need_nft()
-    built = Road(box)
-    try:
-        yield built
-    finally:
-        built.close()
-
-
-@pytest.fixture
-def counted(road: Road) -> Iterator[Counted]:
-    made = Counted(road)
-    try:
-        yield made
-    finally:
-        made.counters.close()
 
 
 def probe(road: Road, family: Family, kind: ProbeKind, patience: float = 5.0) -> Outcome:

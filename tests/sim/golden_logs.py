@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -22,10 +23,15 @@ LONG: Final = 400
 """Lines."""
 FREQUENT: Final = ("verdict", "uplink")
 """Kinds of lines that are counted in a long log."""
+DRIVE_SECONDS: Final = 3600.0
+"""Of the drive one hour: its figures are held by test_figures."""
 
 
 def play(name: str) -> Played:
-    return play_script(find_script(name), Config(), None, SEED)
+    script = find_script(name)
+    if name == "drive":
+        script = replace(script, length=DRIVE_SECONDS)
+    return play_script(script, Config(), None, SEED)
 
 
 def condensed(lines: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from failover.config import Config
+from failover.model import Family
 from failover.sim.scenario import find_script
 from failover.sim.stage import play_script
 from tests.bench.virtual import TRACE, Limits, measures, recorded
@@ -48,7 +49,9 @@ def test_the_recorded_drive(primary: str, dither: bool) -> None:
 @pytest.mark.parametrize("primary", SYNTHETIC)
 def test_the_synthetic_drive(primary: str) -> None:
     script = replace(find_script("drive"), length=HOURS * 3600.0)
-    told = measures(play_script(script, Config(), primary, 1, metered=True))
+    run = play_script(script, Config(), primary, 1, metered=True)
+    assert run.account.meters[Family.IPV4].oracle.bad <= 0.5 * HOURS
+    told = measures(run)
     held(told, SYNTHETIC[primary])
     for what in ("bad", "silent"):
         assert told[what][0] < told[what][1]
