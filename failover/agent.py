@@ -273,8 +273,8 @@ class Agent:
 
     def _look_around(self, now: float) -> None:
         """What nobody tells us."""
-        for event in self._clocks.look(now):
-            self._put(event)
+        for event in self._clocks.look(now):  # before what was heard: a sleep is no silence
+            self._carry_out(now, self._engine.handle(now, event))
         self._storage.tick(now)
         if now >= self._minute_due:
             self._minute_due = now + MINUTE

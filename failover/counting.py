@@ -65,7 +65,7 @@ class Counting:
     @property
     def weak(self) -> bool:
         """Only interfaces are counted."""
-        return self._trouble is not None
+        return self._trouble is not None and not self._standing
 
     def follow(self, wanted: CountFlows) -> None:
         """Count these from now on, and nothing else."""
@@ -123,7 +123,7 @@ class Counting:
             while not self._standing or self._loaded != self._wanted:
                 await self._load_once(self._wanted)
         except KernelError as error:
-            self._give_up(error)
+            self._give_up(error, standing=self._standing)  # what is loaded counts on
         finally:
             self._loading = None  # in this moment: what is wanted from the next one on is loaded by another
 
@@ -134,7 +134,10 @@ class Counting:
         if self._counters.standing() is Standing.FOREIGN:
             what = f"the nftables table {nft.TABLE.family} {nft.TABLE.name} is somebody else's"
             raise KernelError(what, "give it another name")
-        await asyncio.to_thread(nft.load, wanted)
+        try:
+            await asyncio.to_thread(nft.load, wanted)
+        except RuntimeError as error:  # no thread can be started
+            raise KernelError(f"nft: {error}", "is there memory left, and room for processes?") from error
         self._rules, self._seen = self._counters.rules(), self._counters.read().generation
         self._loaded, self._standing, self._looked = wanted, True, self._loop.time()
         if self._trouble is not None:
@@ -167,9 +170,9 @@ class Counting:
 
     # --- without it --------------------------------------------------------------------------------------------------
 
-    def _give_up(self, error: KernelError) -> None:
-        """For a while; said when it is another reason than before."""
-        self._standing = False
+    def _give_up(self, error: KernelError, *, standing: bool = False) -> None:
+        """For a while; said when it is another reason than before. `standing`: the table before is whole."""
+        self._standing = standing
         self._cancel_retry()
         if self._trouble is None or str(self._trouble) != str(error):
             self._say("warning", _told(error))

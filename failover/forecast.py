@@ -84,7 +84,7 @@ def at_rest(targets: Sequence[Target], families: Sequence[Family], *, metered: b
     """IP bytes a month, both ways, of an uplink that answers every probe: as the active one, and as a standby."""
     weights = {family: _per_period(targets, family) for family in families}
     monthly = MONTH / PERIOD * sum(weights.values())
-    turns = len(families)  # a metered uplink asks its families in turn
+    turns = max(1, sum(map(bool, weights.values())))  # a metered uplink asks its families in turn
     active, standby = (METERED_ACTIVE * turns, METERED_STANDBY * turns) if metered else (1.0, STANDBY_FACTOR)
     return {
         "active_bytes_per_month": round(monthly / active),

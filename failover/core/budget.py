@@ -38,12 +38,11 @@ class Budget:
         """A steady probe could not be paid, and that is not over yet."""
 
     def configure(self, now: float, metered: Metered | None) -> None:
-        """Another budget is configured; what is left stays, if there is room for it."""
+        """Another budget is configured: it is as full as the one before was, which nobody can gain by."""
         self._fill(now)
-        fresh = self._metered is None
-        self._metered, self._refused = metered, False
-        if fresh:
-            self._level, self._at = self._depth, now
+        share = self._level / self._depth if self._depth else 1.0
+        self._metered, self._refused, self._at = metered, False, now
+        self._level = share * self._depth
 
     def role(self, now: float, *, active: bool) -> None:
         """Whether it carries traffic in any family: how fast the bucket fills from now on."""

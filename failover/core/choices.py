@@ -6,6 +6,7 @@ Pure. What a rule says is policy.py's business, how the kernel is changed reconc
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from math import inf
 
 from failover.config import Config
@@ -36,8 +37,15 @@ class Choices:
         return bool(self.by_family)
 
     def rename(self) -> None:
-        """The uplinks have their present names."""
+        """The uplinks have their present names, to the operator too."""
         self.by_family = {family: self._fleet.rename(then) for family, then in self.by_family.items()}
+        name, will = self._fleet.renamed.get, self.will
+        use = will.use and name(will.use, will.use)
+        self.will = replace(will, use=use, drained=frozenset(name(drained, drained) for drained in will.drained))
+
+    def slept(self, seconds: float) -> None:
+        """The machine slept for so long, of which `now` knows nothing: what the operator said ends when he said."""
+        self.will = replace(self.will, until=self.will.until - seconds)
 
     def adopt(self, now: float, facts: Facts, will: Will, *, remembered: bool) -> None:
         """Take over what the kernel does now, and the operator's will, if that is `remembered`."""

@@ -106,6 +106,10 @@ class Standing:
             self.wait, self.returns = debt.owed, Reason.FAILBACK if debt.convicted else Reason.ACQUITTAL
             self._chargeable = not debt.convicted or debt.owed + after_doubt <= self._sentence(failback)
 
+    def slept(self, seconds: float) -> None:
+        """So much of the penalty's time has passed unseen."""
+        self._relapsed_at -= seconds
+
     def shorten(self, failback: float, after_doubt: float) -> None:
         """Shorter waits are configured: what is owed becomes what it would be now, if that is less."""
         self.wait = min(self.wait, self._sentence(failback) if self.convicted else after_doubt)

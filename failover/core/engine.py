@@ -77,6 +77,7 @@ class Engine:
                 return [*self._failures.news(now, notices.failures(event)), *self._readiness(now)]
             case Resumed(seconds):
                 self._fleet.resumed(now, seconds)
+                self._choices.slept(seconds)
                 return [notices.resumed(seconds), *self._turn(now, self._fleet)]
             case WallClock(_, trusted):
                 self._prober.trusted_clock = trusted

@@ -190,7 +190,7 @@ def _falls(situation: Situation, here: Candidate, lane: Lane, config: Config) ->
     name = here.name
     if here.verdict in (Verdict.UP, Verdict.DEGRADED):
         doubtful = _with(situation, here, Verdict.DOUBTFUL)
-        yield f"when {name} is silent for {lane.health.doubt_after():.2f} s, and two targets unanswered", doubtful
+        yield f"when {name} is silent for {lane.health.doubt_after():.2f} s, and two sends unanswered", doubtful
     if here.verdict is Verdict.UP:
         yield from _degrades(situation, here, lane)
     yield from _is_convicted(situation, here, config)

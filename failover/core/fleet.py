@@ -19,9 +19,8 @@ from failover.core.lane import Lane
 from failover.core.names import ASK_AGAIN, AT_ONCE, LOOK_AGAIN, MUTE_STREAK
 from failover.core.policy import Candidate, Will
 from failover.core.uplinks import Uplink, resolve
-from failover.core.verdicts import RECEIVING
 from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Counts, Facts, RouteKind
-from failover.model import FAMILIES, Decision, Family, Notice, NoticeKind, Reason, Verdict
+from failover.model import FAMILIES, RECEIVING, Decision, Family, Notice, NoticeKind, Reason, Verdict
 from failover.picture import UplinkView
 from failover.seam import Counted, SocketsRead
 
@@ -308,7 +307,7 @@ class Fleet:
         for budget in self.budgets.values():
             budget.asleep(now, seconds)
         for lane in self._lanes:
-            lane.resumed(now)
+            lane.resumed(now, seconds)
 
     def warnings(self, now: float) -> tuple[str, ...]:
         """Targets at fault; where this box cannot even ask, which is no uplink's fault; budgets that are used up."""

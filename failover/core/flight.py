@@ -79,6 +79,7 @@ class Flight:
         self._young.clear()
         self.heard()
         self._stall = None
+        self.named_at = self.unnamed_at = -inf
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 

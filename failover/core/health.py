@@ -19,9 +19,9 @@ from failover.core.passive import LOAD_LINGERS, Passive
 from failover.core.record import ANSWERS, Record
 from failover.core.silence import FLOWING, Silence
 from failover.core.uplinks import Path
-from failover.core.verdicts import RECEIVING, Sign, after
+from failover.core.verdicts import Sign, after
 from failover.facts import Counts, Segments
-from failover.model import Outcome, ProbeKind, ProbeResult, Target, Verdict, clean
+from failover.model import RECEIVING, Outcome, ProbeKind, ProbeResult, Target, Verdict, clean
 
 RTT_CAP: Final = 1.0
 """Seconds: what is measured in a full queue must not slow the next detection down; and all that is allowed to a way
@@ -95,7 +95,7 @@ class Health:
         self._forget()
         self.pages.keep(())
         self.record.clear()
-        self.record.srtt = self.record.baseline = None
+        self.record.another_path()
         self.last_heard = None
         self._sign(now, Sign.PATH_BACK, "not yet probed")
         self._judge_unaimed(now)
@@ -316,15 +316,14 @@ class Health:
         self._hinder("")
 
     def _answered(self, now: float, probe: Probe, rtt: float | None) -> None:
-        pinged = rtt if probe.target.kind is ProbeKind.ICMP else None
-        if pinged is not None:
-            self.record.smooth(min(pinged, RTT_CAP))
+        if rtt is not None:
+            self.record.smooth(min(rtt, RTT_CAP), probe.target.kind)
         if probe.entry is not None:
             self.record.repair(probe.entry)
         elif probe.steady and self._counts:
             self.record.add(probe.target.url, lost=False, sent=probe.sent, shown=probe.shown)
-        if probe.steady and probe.shown and pinged is not None:
-            self.record.latency(pinged)
+        if probe.steady and probe.shown and rtt is not None and probe.target.kind is ProbeKind.ICMP:
+            self.record.latency(rtt)
         since = self.silence.user_since
         if since is not None and since <= probe.sent and now >= since + self.suspicion_after():
             self.silence.refuted(now)

@@ -16,9 +16,9 @@ from failover.core.health import Health
 from failover.core.policy import PROOF_AGE, Candidate
 from failover.core.schedule import METERED_ACTIVE, METERED_STANDBY, PORTAL_INTERVAL, STANDBY_FACTOR, Schedule
 from failover.core.uplinks import Uplink
-from failover.core.verdicts import LOST, RECEIVING
+from failover.core.verdicts import LOST
 from failover.facts import Counts
-from failover.model import FAMILIES, Decision, Family, Reason, Target, Verdict
+from failover.model import FAMILIES, RECEIVING, Decision, Family, Reason, Target, Verdict
 from failover.picture import FamilyView
 
 WATCH: Final = ((5.0, 0.3), (60.0, 1.0))
@@ -36,7 +36,9 @@ ASK_OTHERS: Final = 2.0
 WATCH_LATE: Final = 5.0
 WATCH_LOSSY: Final = 1.0
 WATCH_POOR: Final = 2.0
-"""Seconds from one probe to the next where little of the budget is left."""
+"""Seconds from one probe to the next where it is still silent, loses some, or has little left of its budget."""
+WATCH_SPARE: Final = 30.0
+"""The same with nothing left but the reserve: as often as 5 MB a month pay for a ping, and twice in a hold-down."""
 CHECK_BEFORE_RETURN: Final = 5.0
 """Seconds before a hold-down ends in which every kind of target is asked once more."""
 
@@ -55,6 +57,8 @@ class Lane:
     """The verdict last acted upon."""
     targets: tuple[Target, ...] = ()
     deadline: float = field(default=0.0)
+    asked: float = -inf
+    """When a probe left last."""
     mute: int = 0
     """Questions in a row that no name server has answered, when that was looked at last."""
     _in_use: bool = True
@@ -88,8 +92,9 @@ class Lane:
         elif addresses != set(self.health.path.addresses):
             self.schedule.others_within(now, 0.0)
 
-    def resumed(self, now: float) -> None:
-        """The machine slept."""
+    def resumed(self, now: float, seconds: float) -> None:
+        """The machine slept for so long."""
+        self.standing.slept(seconds)
         self.health.resumed(now)
         if not self.health.path.fault:
             self.schedule.start(now)
@@ -153,8 +158,9 @@ class Lane:
 
     @property
     def families(self) -> int:
-        """In how many families the uplink has a way out: a metered one probes them in turn."""
-        return max(1, sum(not self.uplink.paths[family].fault for family in FAMILIES))
+        """In how many families the uplink has a way out and something to ask: a metered one probes them in turn."""
+        asked = {family for family in FAMILIES for target in self.uplink.targets if target.family in (None, family)}
+        return max(1, sum(not self.uplink.paths[family].fault for family in asked))
 
     def burst(self, now: float) -> bool:
         """It is suspicious: ask, the sooner the more depend on it; True when that begins."""
@@ -183,6 +189,12 @@ class Lane:
                 return next((interval for until, interval in steps if silent < until), WATCH_LATE if wanted else inf)
             case _:
                 return inf
+
+    def worth_the_reserve(self, now: float) -> bool:
+        """Whether a steady probe may take what is kept for doubt: nothing is known of it, or traffic waits for its
+        return and it was not asked for long."""
+        waits = self._left and (not self._in_use or self.verdict in (Verdict.DOUBTFUL, Verdict.DOWN))
+        return self.verdict is Verdict.UNKNOWN or (waits and now - self.asked >= WATCH_SPARE)
 
     def proven(self, now: float) -> bool:
         """Its newest probe was answered, lately enough to take traffic over on doubt."""

@@ -13,8 +13,8 @@ from typing import assert_never
 from failover.config.values import format_duration
 from failover.core.lane import Lane
 from failover.core.policy import Will
-from failover.core.verdicts import LOST, RECEIVING
-from failover.model import Answer, Auto, Drain, ProbeNow, Undrain, Use
+from failover.core.verdicts import LOST
+from failover.model import RECEIVING, Answer, Auto, Drain, ProbeNow, Undrain, Use
 from failover.seam import Asked
 from failover.wording import suggest
 

@@ -87,7 +87,8 @@ class Passive:
         if sample.fresh:
             self.opened = now
         if not weak:
-            self._weigh(sample, counts.sent_bytes - before.sent_bytes, counts.received_bytes - before.received_bytes)
+            self._reply(sample)
+        self._weigh(now, counts.sent_bytes - before.sent_bytes, counts.received_bytes - before.received_bytes)
         return sample
 
     def loaded(self, now: float) -> bool:
@@ -104,7 +105,7 @@ class Passive:
         whose replies stop acknowledges nothing any more."""
         return -inf < self.replied <= self.busy_at
 
-    def _weigh(self, sample: Sample, up: int, down: int) -> None:
+    def _reply(self, sample: Sample) -> None:
         if sample.received:
             self.replied = sample.at
             self.flowing_since = min(self.flowing_since, sample.began)
@@ -117,13 +118,15 @@ class Passive:
             self.flowing_since = inf
             if sample.sent:
                 self.busy_at = -inf
+
+    def _weigh(self, now: float, up: int, down: int) -> None:
         if up or down or self._volumes:
-            self._volumes.append((sample.at, up, down))
-            while self._volumes[0][0] <= sample.at - LOAD_WINDOW:
+            self._volumes.append((now, up, down))
+            while self._volumes[0][0] <= now - LOAD_WINDOW:
                 self._volumes.popleft()
             heavy_up = sum(volume for _, volume, _ in self._volumes) >= LOAD_SENT
             if heavy_up or sum(volume for _, _, volume in self._volumes) >= LOAD_RECEIVED:
-                self._loaded_at = sample.at
+                self._loaded_at = now
 
 
 def _grown(before: Counts, counts: Counts) -> bool:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
-from failover.core.verdicts import LOST, RECEIVING
-from failover.model import Decision, Reason, Verdict
+from failover.core.verdicts import LOST
+from failover.model import RECEIVING, Decision, Reason, Verdict
 
 PROOF_AGE: Final = 90.0
 """Seconds for which a standby's last answer is proof (DESIGN §3)."""

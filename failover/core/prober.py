@@ -65,8 +65,9 @@ class Prober:
     def _paid(self, now: float, lane: Lane, target: Target, *, steady: bool, wanted: bool = False) -> list[SendProbe]:
         """The probe, if the uplink can afford it; if the operator wants it, in any case."""
         weight = sum(wire_bytes(target, lane.family, Outcome.ANSWERED))
-        if not wanted and not lane.budget.affords(now, weight, doubt=not steady or lane.verdict is Verdict.UNKNOWN):
+        if not wanted and not lane.budget.affords(now, weight, doubt=not steady or lane.worth_the_reserve(now)):
             return []
+        lane.asked = now
         lane.budget.spend(now, weight)
         return [self._send(now, lane, target, weight, steady=steady)]
 
@@ -90,17 +91,21 @@ class Prober:
 
 def _partner(now: float, suspect: Lane, rivals: Sequence[Lane], decision: Decision) -> Lane | None:
     """The best other uplink that can be probed, while the suspect carries traffic and this one was not heard since that
-    fell silent. What is proven is trusted, and asked for a conviction only."""
+    fell silent. What is proven is trusted, and asked for a conviction only, or where several are silent."""
     if suspect.uplink.name not in (decision.active, decision.settled):
         return None
     ranks = {name: rank for rank, name in enumerate(decision.order)}
     able = [r for r in rivals if r is not suspect and r.targets and not r.health.path.fault and r.uplink.name in ranks]
     best = min(able, key=lambda lane: ranks[lane.uplink.name], default=None)
-    return best if best is not None and _worth_asking(now, suspect, best) else None
+    if best is None:
+        return None
+    several = any(lane.verdict is Verdict.DOUBTFUL for lane in rivals if lane is not suspect)
+    return best if _worth_asking(now, suspect, best, several=several) else None
 
 
-def _worth_asking(now: float, suspect: Lane, partner: Lane) -> bool:
+def _worth_asking(now: float, suspect: Lane, partner: Lane, *, several: bool) -> bool:
+    """`several`: others are silent too, and then a proof from before is no proof."""
     heard, silent = partner.health.last_heard, suspect.health.silence.since
     if heard is not None and silent is not None and heard >= silent:
         return False
-    return not partner.proven(now) or suspect.health.silent_for(now) >= WITNESS_AFTER
+    return several or not partner.proven(now) or suspect.health.silent_for(now) >= WITNESS_AFTER

@@ -15,7 +15,7 @@ from typing import Final
 
 from failover.core.brownout import Fate, H, Walk
 from failover.core.stalls import Stalls
-from failover.model import Outcome
+from failover.model import Outcome, ProbeKind
 from failover.picture import TargetView
 
 WINDOW: Final = 50
@@ -85,6 +85,8 @@ class Record:
     _answers: int = 0
     """Of all targets, ever."""
     _smoothed: int = 0
+    _pinged: bool = False
+    """A ping was answered on this path."""
     """Round trips since the start, at most FIRST."""
     _window: deque[Entry] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _rtts: deque[float] = field(default_factory=lambda: deque(maxlen=RTT_MIN_SAMPLES))
@@ -114,8 +116,18 @@ class Record:
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
-    def smooth(self, rtt: float) -> None:
-        """Fold one round-trip time (seconds) into the smoothed one."""
+    def another_path(self) -> None:
+        """Its round trips are unknown."""
+        self.srtt = self.baseline = None
+        self._pinged = False
+
+    def smooth(self, rtt: float, kind: ProbeKind) -> None:
+        """Fold one round-trip time (seconds) into the smoothed one. Others than pings count until a ping is answered:
+        a server takes longer than the link, and where pings are dropped there is nothing else."""
+        if kind.is_web or (self._pinged and kind is not ProbeKind.ICMP):
+            return
+        if kind is ProbeKind.ICMP and not self._pinged:
+            self._pinged, self.srtt = True, None
         self._smoothed = 1 if self.srtt is None else min(FIRST + 1, self._smoothed + 1)
         if self.srtt is None or self._smoothed <= FIRST:
             self.srtt = rtt if self.srtt is None else min(self.srtt, rtt)
@@ -223,12 +235,13 @@ class Record:
 
     def loss_evidence(self) -> float:
         """How near a brownout by loss is: evidence for it, as a share (0-1) of what begins one."""
-        return max(0.0, self.walk.stand.level / H, self.fresh.stand.level / H)
+        level = max(self.walk.stand.level, self.fresh.stand.level)
+        return level / H if level > 0.0 and (self.lossy or not self._lone_loss()) else 0.0
 
     @property
     def pings_lost(self) -> bool:
         """Whether probes are lost as in a brownout, and the user's traffic is not: other kinds of probes will tell."""
-        return self.fresh.stand.brown and not self.lossy
+        return self.fresh.stand.brown and not self.lossy and not self._lone_loss()
 
     def slow_from(self) -> float:
         """Seconds: a median round trip from here on is a brownout."""

@@ -151,7 +151,7 @@ class Silence:
         for kind in (self.sent, self.fresh, self.quiet):
             kind.heard()
             kind.forget()
-        self.probe_since = None
+        self.probe_since, self.replied = None, -inf
 
     def answered_before(self) -> bool:
         """Whether the user was answered shortly before this silence."""

@@ -19,7 +19,7 @@ class Sign(enum.StrEnum):
     CARRIER_LOST = "carrier lost"
     PATH_BACK = "path is back"
     ANSWER = "answer"
-    SILENCE = "doubt: silent, and two targets unanswered"
+    SILENCE = "doubt: silent, and two sends unanswered"
     CONVICTION = "conviction: silent for longer while another uplink receives"
     REFUSAL = "refused by two targets"
     BROWNOUT = "loss or latency over the upper threshold, or names do not resolve"
@@ -29,8 +29,6 @@ class Sign(enum.StrEnum):
     RESUME = "machine slept"
 
 
-RECEIVING: Final = frozenset((Verdict.UP, Verdict.DEGRADED))
-"""It answers."""
 LOST: Final = frozenset((Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL))
 """No traffic gets through: left at once, and it owes a hold-down before anything returns."""
 

@@ -94,7 +94,8 @@ class Picture:
         active = _gauge("uplink_active", "1 if new flows of the box go by this uplink", "uplink", "family")
         info = _gauge("uplink_info", "Always 1; says what the uplink is", "uplink", "interface", "carrier")
         preference = _gauge("uplink_preference", "Place in the order of preference, 0 for the first choice", "uplink")
-        proven = _gauge("uplink_last_proven_seconds", "Seconds since the last answer to a probe", "uplink", "family")
+        answer = "Seconds since the last answer to a probe or to the user's traffic"
+        proven = _gauge("uplink_last_proven_seconds", answer, "uplink", "family")
         for place, uplink in enumerate(self.snapshot.uplinks):
             info.add_metric((uplink.name, uplink.interface, uplink.carrier), 1)
             preference.add_metric((uplink.name,), place)

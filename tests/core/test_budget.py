@@ -172,19 +172,31 @@ def test_who_is_not_metered_can_pay_everything() -> None:
 # --- another config --------------------------------------------------------------------------------------------------
 
 
-def test_a_smaller_budget_takes_what_has_no_room_and_a_larger_one_gives_nothing() -> None:
+def test_another_budget_is_as_full_as_the_one_before_and_nothing_is_gained_by_changing_it() -> None:
     budget = usual()
-    budget.configure(0.0, Metered(3_000_000, 1_000_000))
-    assert budget.left(0.0) == DEEP / 10
+    for size in (3_000_000, 60_000_000):
+        budget.configure(0.0, Metered(size, 1_000_000))
+        assert budget.left(0.0) == budget.capacity
     budget.configure(0.0, USUAL)
-    assert budget.left(0.0) == DEEP / 10
-    assert budget.left(DAY) == pytest.approx(DEEP / 10 + 5_000_000 / 30)
+    budget.spend(0.0, round(0.9 * DEEP))
+    budget.configure(0.0, Metered(3_000_000, 1_000_000))
+    assert budget.left(0.0) == pytest.approx(DEEP / 100)
+    budget.configure(0.0, USUAL)
+    assert budget.left(0.0) == pytest.approx(DEEP / 10)
+
+
+def test_a_larger_budget_is_for_steady_probes_at_once_where_the_smaller_one_was() -> None:
+    budget = usual()
+    budget.spend(0.0, round(0.7 * DEEP))
+    assert budget.affords(0.0, PING, doubt=False)
+    budget.configure(0.0, Metered(90_000_000, 5_000_000))
+    assert budget.affords(0.0, PING, doubt=False)
 
 
 def test_the_time_before_a_new_budget_filled_as_the_old_one() -> None:
     budget = usual(0.0)
     budget.configure(DAY, Metered(60_000_000, 30_000_000))
-    assert budget.left(DAY) == pytest.approx(5_000_000 / 30)
+    assert budget.left(DAY) == pytest.approx(2 * 5_000_000 / 30)
 
 
 def test_who_becomes_metered_starts_full_and_who_is_no_longer_is_forgiven() -> None:

@@ -195,3 +195,9 @@ def test_what_follows_a_mistake_is_charged_as_if_that_had_not_been() -> None:
     assert (standing.until(), standing.convicted, standing.relapses) == (111, False, 0.0)
     standing.turn(104, V.DOWN, FAILBACK, DOUBT)
     assert (standing.wait, standing.convicted, standing.relapses) == (60, True, 1.0)
+
+
+def test_the_penalty_is_halved_in_sleep_too() -> None:
+    standing = lived(*outage(0.0, 30.0))
+    standing.slept(HALF_LIFE)
+    assert standing.relapses_now(30.0) == pytest.approx(0.5, rel=0.05)

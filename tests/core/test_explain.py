@@ -39,7 +39,7 @@ def times(box: Box) -> list[tuple[str, float]]:
     return [(p.text, round(p.after_seconds, 2)) for p in told(box).prospects if p.after_seconds is not None]
 
 
-SILENT = "is silent for 0.35 s, and two targets unanswered"
+SILENT = "is silent for 0.35 s, and two sends unanswered"
 POOR = "loses 20 % of its probes, or takes 4 times as long as usual"
 LOST = "is lost: silent for 1.5 s while another uplink receives, or without carrier"
 

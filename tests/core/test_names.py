@@ -74,3 +74,15 @@ def test_a_blackout_is_no_matter_of_names() -> None:
     box = box_with(a=dead(100)).run(160)
     assert reasons(box)[:2] == ["doubt", "conviction"]
     assert all("names" not in notice.text for _, notice in box.notices)
+
+
+def test_a_name_server_of_the_way_before_says_nothing_of_a_new_one() -> None:
+    """The Wi-Fi's resolver was dead; the next network's takes a moment to answer."""
+    box = box_with(a=mute(100, 159.9)).run(160)
+    assert box.verdict("a") is Verdict.DEGRADED
+    box.unplug("a")
+    box.run(161)
+    box.plug("a", 9)
+    told = len(box.notices)
+    box.run(200)
+    assert not [notice.text for _, notice in box.notices[told:] if "do not resolve" in notice.text]

@@ -7,6 +7,7 @@ import pytest
 from failover.core.operator import expire
 from failover.core.policy import Will
 from failover.model import Auto, Command, Drain, ProbeNow, Undrain, Use, Verdict
+from failover.seam import Resumed
 
 from .box import Box, dead
 from .worlds import V4, V6
@@ -200,3 +201,14 @@ def test_use_ends_when_its_time_is_over(until: float, over: bool) -> None:
 def test_without_use_nothing_ends() -> None:
     will = Will(drained=frozenset("b"))
     assert expire(1e9, will) is will
+
+
+def test_a_sleep_is_part_of_the_time_to_use_an_uplink() -> None:
+    box = Box("a", "b").run(10)
+    box.ask(Use("b", 7200.0, strict=False))
+    box.run(100)
+    box.tell(Resumed(7000.0))
+    box.run(205)
+    assert box.active() == "b"
+    box.run(400)
+    assert box.active() == "a"

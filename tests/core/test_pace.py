@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from failover.config import Config, Metered, Uplink
-from failover.model import Family, Outcome, Verdict
+from failover.model import Family, Outcome, ProbeKind, Verdict
 
-from .box import PINGS, PINGS6, RTT, Box, Weather, dead
+from .box import NAMES, PINGS, PINGS6, RTT, Box, Weather, dead
 from .worlds import V4, V6
 
 DEAR = Config(targets=PINGS, uplinks=(Uplink("a", "a", metered=Metered()),))
@@ -91,3 +91,20 @@ def test_the_families_of_a_metered_uplink_share_its_probes(
     box = Box("a", "b", config=Config(targets=(*PINGS, *PINGS6), uplinks=uplinks), families=families).run(3800)
     sent = [at for at, send in box.sent if send.uplink == name and send.family is V4 and at >= 200]
     assert len(sent) == pytest.approx(3600 / interval / share, abs=1.5)
+
+
+def test_a_family_without_targets_has_no_turn() -> None:
+    one = Box("a", config=DEAR, families=(V4, V6)).run(400)
+    assert len(one.probes("a", 100, 400)) == pytest.approx(300 / 8, abs=2)
+
+
+@pytest.mark.parametrize("rtt", [0.1, 0.6])
+def test_where_no_ping_is_answered_a_server_tells_the_round_trip(rtt: float) -> None:
+    """A satellite whose carrier drops pings: each answer is late by the figures of a quick link."""
+    box = Box("a", "b", config=Config(targets=(*PINGS, NAMES)))
+    box.weather["a"] = lambda _, target: None if target.kind is ProbeKind.ICMP else rtt
+    box.run(60)
+    told = len(box.notices)
+    box.run(600)
+    assert not [notice.text for _, notice in box.notices[told:] if "a ipv4" in notice.text]
+    assert box.active() == "a"

@@ -99,8 +99,8 @@ def test_what_is_older_than_a_second_is_no_load() -> None:
         assert not passive.loaded(number * 1.1)
 
 
-def test_weak_counts_make_nothing_busy_and_are_no_reply() -> None:
+def test_weak_counts_make_nothing_busy_and_are_no_reply_but_fill_a_queue() -> None:
     passive = Passive()
     for number in range(20):
         passive.take(number * 0.05, Counts(received=100 * number, sent_bytes=LOAD_SENT * number), weak=True)
-    assert (passive.replied, passive.busy_at, passive.loaded(1.0)) == (-inf, -inf, False)
+    assert (passive.replied, passive.busy_at, passive.loaded(1.0)) == (-inf, -inf, True)

@@ -16,7 +16,7 @@ from failover.picture import UplinkView
 from failover.seam import Resumed
 from failover.weights import wire_bytes
 
-from .box import PINGS, PINGS6, Box, dead
+from .box import PINGS, PINGS6, RTT, Box, dead
 from .worlds import V4, V6
 
 HOUR = 3600.0
@@ -148,3 +148,25 @@ def test_the_operator_s_word_is_obeyed_though_nothing_is_left() -> None:
     assert seen(box, "a").budget_left == 0
     box.run(120)
     assert len(box.probes("a")) == len(PINGS), "and what it cost is owed"
+
+
+def test_whoever_waits_for_the_return_of_a_lost_uplink_asks_it_out_of_the_reserve_now_and_then() -> None:
+    both = config(a=SCARCE, b=None)
+    box = Weighed("a", "b", config=both, memory=left(a=RESERVED))
+    box.weather["a"] = dead(100)
+    box.run(100 + HOUR)
+    late = box.probes("a", 100 + HOUR / 2)
+    assert len(late) == pytest.approx(60, abs=2)
+    assert (seen(box, "a").budget_left or 0) > RESERVED / 10
+    box.weather["a"] = lambda *_: RTT
+    box.run(100 + HOUR + 61)
+    assert box.verdict("a") is Verdict.UP
+
+
+def test_who_has_nothing_left_for_steady_probes_is_asked_before_traffic_returns_there() -> None:
+    """It answered once and is dead again."""
+    box = Weighed("a", "b", config=config(a=SCARCE, b=None), memory=left(a=RESERVED))
+    box.weather["a"] = lambda now, _: None if 100 <= now < 400 or now > 430 else RTT
+    box.run(100 + HOUR)
+    assert box.active() == "b"
+    assert [line for line in box.switches(300) if ">a" in line] == []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failover.core.record import Record
-from failover.model import Outcome
+from failover.model import Outcome, ProbeKind
 
 
 def record(*urls: str) -> Record:
@@ -385,11 +385,26 @@ def test_smoothing_starts_from_the_least_of_three(
 ) -> None:
     seen = record()
     for rtt in before:
-        seen.smooth(rtt)
-    seen.srtt = None
+        seen.smooth(rtt, ProbeKind.ICMP)
+    seen.another_path()
     for rtt in rtts:
-        seen.smooth(rtt)
+        seen.smooth(rtt, ProbeKind.ICMP)
     assert seen.srtt == pytest.approx(smoothed)
+
+
+def test_servers_tell_the_round_trip_until_a_ping_is_answered_and_pages_never_do() -> None:
+    seen = record()
+    seen.smooth(2.0, ProbeKind.HTTP)
+    assert seen.srtt is None
+    for kind in (ProbeKind.DNS, ProbeKind.TCP):
+        seen.smooth(0.6, kind)
+        assert seen.srtt == 0.6
+    seen.smooth(0.7, ProbeKind.ICMP)
+    seen.smooth(0.1, ProbeKind.DNS)
+    assert seen.srtt == 0.7
+    seen.another_path()
+    seen.smooth(0.1, ProbeKind.DNS)
+    assert seen.srtt == 0.1
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from(("lost", "ok", "repair", "heard", "drop", "clear")))))

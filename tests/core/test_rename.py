@@ -7,8 +7,10 @@ from dataclasses import replace
 from failover.config import Config, Reconfigured, Uplink
 from failover.core.engine import Engine
 from failover.facts import Address, Facts, Link, Operation, Route, Rule
-from failover.model import Family, Notice, NoticeKind
+from failover.model import Drain, Family, Notice, NoticeKind, Use
 from failover.seam import Apply, KernelRead
+
+from .box import QUICK, Box
 
 V4 = Family.IPV4
 
@@ -45,3 +47,15 @@ def test_a_new_name_for_the_same_interface_keeps_the_decision_the_slot_and_the_h
         was = before[uplink.interface]
         assert uplink.slot == was.slot
         assert uplink.families[V4].since == was.families[V4].since
+
+
+def test_what_the_operator_said_of_it_holds_under_its_new_name() -> None:
+    box = Box("wwan0", "wwan1").run(10)
+    box.ask(Use("wwan1", 7200.0, strict=False))
+    box.ask(Drain("wwan0", force=False))
+    named = replace(QUICK, uplinks=(Uplink("au", "wwan0"), Uplink("docomo", "wwan1")))
+    box.tell(Reconfigured(named))
+    box.run(200)
+    snapshot = box.engine.snapshot()
+    assert [(view.name, view.drained) for view in snapshot.uplinks] == [("au", True), ("docomo", False)]
+    assert (snapshot.use, box.active()) == ("docomo", "docomo")

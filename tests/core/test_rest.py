@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from failover.config import Config, Metered, Uplink
 from failover.model import Target, Verdict
 
-from .box import Box, Fate, Weather, dead, fair
+from .box import PINGS, Box, Fate, Weather, dead, fair
 
 
 class Sleepy:
@@ -49,3 +52,15 @@ def test_in_a_tunnel_traffic_moves_at_most_once_and_comes_back(entered: float) -
     box.run(entered + 60)
     assert box.active() == "a"
     assert all("conviction" not in line for line in box.switches())
+
+
+def test_of_three_the_one_that_is_alive_is_asked_at_once_where_two_fall_silent() -> None:
+    """Two carriers on one mast: the proof of the third is older than the silence, so it is asked for another."""
+    config = Config(uplinks=tuple(Uplink(name, name, metered=Metered() if name == "c" else None) for name in "abc"))
+    box = Box("a", "b", "c", config=replace(config, targets=PINGS))
+    box.weather["a"] = box.weather["b"] = dead(100)
+    box.run(160)
+    first = box.probes("a", 100)[0]
+    assert box.active() == "c"
+    left = next(at for at, notice in box.notices if at > 100 and notice.fields.get("to") == "c")
+    assert left <= first + 0.6

@@ -146,9 +146,11 @@ def test_another_way_remembers_nothing() -> None:
     silence.take(sample(1.0, sent=2, fresh=2), PROMPT)
     silence.still(1.0, flowing=False)
     silence.refuted(1.3)
+    silence.replied = 0.9
     silence.clear()
     silence.take(sample(1.4, sent=1), PROMPT)
     assert silence.since == 1.4
+    assert not silence.answered_before(), "by another way"
 
 
 # --- as the verdict of a link ----------------------------------------------------------------------------------------

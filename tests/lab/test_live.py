@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -67,7 +68,8 @@ class Watched:
 
 
 def _take_terminal() -> None:
-    """A session of its own, whose terminal Ctrl-C comes from."""
+    """A session of its own, whose terminal Ctrl-C comes from, even where the tests run in a shell's background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 

@@ -42,6 +42,7 @@ def test_half_of_the_new_flows_find_no_room_and_their_retries_neither(family: Fa
     flows = [udp(port, family) for port in range(30_000, 34_000)]
     fates = [nat.admits(0.0, family, flow, 0.5) for flow in flows]
     assert sum(fates) / len(fates) == pytest.approx(0.5, abs=0.03)
+    assert all(5 <= sum(fates[at : at + 48 : 2]) <= 19 for at in range(0, 3900, 50)), "neighbours too"
     assert [nat.admits(1.0, family, flow, 0.5) for flow in flows] == fates
 
 
