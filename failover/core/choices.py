@@ -74,7 +74,7 @@ class Choices:
             return set(FAMILIES)
         families = {lane.family for lane in turned}
         for lane in lanes:
-            if lane.family not in families and self._fleet.hang_on(lane, self.by_family[lane.family].active):
+            if lane.family not in families and self._fleet.hang_on(now, lane, self.by_family[lane.family]):
                 families.add(lane.family)
         return families
 

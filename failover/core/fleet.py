@@ -201,12 +201,14 @@ class Fleet:
     def _rivals(self, lane: Lane) -> list[Lane]:
         return [other for other in self.by_family[lane.family] if other is not lane]
 
-    def hang_on(self, lane: Lane, active: str | None) -> bool:
-        """Whether traffic of a shaky active uplink may wait for this one to be proven."""
+    def hang_on(self, now: float, lane: Lane, decision: Decision) -> bool:
+        """Whether traffic of a shaky active uplink, or what is to return to this one, may wait for its proof."""
         if lane.verdict not in RECEIVING:
             return False
+        if lane.verdict is Verdict.UP and lane.standing.until() <= now and self.left(lane, decision):
+            return lane.uplink.name != decision.active
         shaky = (rival for rival in self.by_family[lane.family] if rival.verdict in SHAKY)
-        return any(rival.uplink.name == active for rival in shaky)
+        return any(rival.uplink.name == decision.active for rival in shaky)
 
     def left(self, lane: Lane, decision: Decision) -> bool:
         """Whether traffic has left this uplink: it would return there, or part of it is still there."""

@@ -186,7 +186,9 @@ def objection(situation: Situation, candidate: Candidate) -> str:
         return f"is {candidate.verdict}: {candidate.text}"
     if candidate.name in situation.will.drained:
         return "is drained"
-    return "is in its hold-down" if candidate.due > situation.now else ""
+    if candidate.due > situation.now:
+        return "is in its hold-down"
+    return "" if candidate.proven else "has not answered of late"
 
 
 def hardly_better(here: Candidate, other: Candidate) -> str:
@@ -291,7 +293,7 @@ def _back(situation: Situation) -> Ruling | None:
     here, will, current = situation.here, situation.will, situation.current
     if here is None:
         return None
-    ready = [c for c in situation.others if c.due <= situation.now]
+    ready = [c for c in situation.others if c.due <= situation.now and (c.proven or here.name in will.drained)]
     best = min([here, *ready], key=lambda c: _wish(c, will))
     if best is here:
         return None
