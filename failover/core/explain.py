@@ -18,7 +18,7 @@ from failover.core.operator import expire
 from failover.core.policy import Candidate, Situation, Will, carried, hardly_better, objection, ruling
 from failover.core.record import RTT_FACTOR_HIGH
 from failover.core.verdicts import LOST
-from failover.model import Decision, ProbeKind, Reason, Verdict
+from failover.model import RECEIVING, Decision, ProbeKind, Reason, Verdict
 from failover.picture import CandidateView, Explanation, Prospect
 
 
@@ -79,7 +79,9 @@ def _view(situation: Situation, candidate: Candidate, lane: Lane) -> CandidateVi
 
 
 def _no_answer(lane: Lane) -> list[str]:
-    """The targets whose silence is their own, or a filter's."""
+    """The targets whose silence is their own, or a filter's: told only of an uplink that answers."""
+    if lane.verdict not in RECEIVING:
+        return []
     dead = [target for target in lane.targets if lane.health.record.dead_target(target.url)]
     pings = [target for target in lane.targets if target.kind is ProbeKind.ICMP]
     if len(pings) > 1 and all(target in dead for target in pings):
@@ -122,8 +124,6 @@ def _why_not(situation: Situation, candidate: Candidate) -> str:
         return against
     if here is not None and here.name == use:
         return f"is not {use}, which the operator uses"
-    if not candidate.proven:
-        return "has not answered its newest probe, or too long ago"
     if here is not None and here.verdict is Verdict.DEGRADED and (against := hardly_better(here, candidate)):
         return against
     if here is not None and here.preference < candidate.preference:

@@ -254,8 +254,8 @@ class Health:
 
     def proven(self, now: float, within: float) -> bool:
         """Its newest probe was answered, and that is at most `within` seconds ago."""
-        if not self._targets:
-            return True
+        if self.path.fault or not self._targets:
+            return not self.path.fault
         return self.last_heard is not None and now - self.last_heard <= within and not self.flight.live_late()
 
     def doubt_after(self) -> float:

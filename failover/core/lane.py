@@ -147,7 +147,7 @@ class Lane:
         self.schedule.pace(now, min(role, self._watch_interval(now)), role)
         if self.verdict is Verdict.PORTAL:
             self.schedule.others_within(now, PORTAL_INTERVAL)
-        elif left and self.verdict is Verdict.UP and self.health.record.pings_lost:
+        elif left and self.verdict is Verdict.UP and self.health.record.pings_lost and not self.budget.poor(now):
             self.schedule.others_within(now, ASK_OTHERS, web=False)
 
     def _role_factor(self) -> float:
@@ -175,8 +175,8 @@ class Lane:
         """Seconds from one probe to the next while it is watched closely; inf: it is not."""
         match self.verdict:
             case Verdict.UP:
-                if self._lossy and self._left and self.uplink.metered:
-                    return WATCH_POOR if self.budget.poor(now) else WATCH_LOSSY
+                if self._lossy and self._left and self.uplink.metered and not self.budget.poor(now):
+                    return WATCH_LOSSY
                 returning = self._left and now < self.standing.until() < now + 2 * WATCHED
                 return inf if not returning else WATCH_POOR if self.budget.poor(now) else 1.0
             case Verdict.DEGRADED if self._left:

@@ -46,7 +46,8 @@ def obey(now: float, asked: Asked, will: Will, lanes: Sequence[Lane]) -> tuple[W
                 why = f"{name} is the last usable uplink for {' and '.join(alone)}"
                 return will, Answer(asked.id, "", why, "--force drains it all the same")
             will = _unpinned(will) if will.use == name else will
-            return replace(will, drained=will.drained | {name}), Answer(asked.id, f"{name} is drained")
+            kept = "; traffic stays on it until another one can take it" if _alone(name, lanes, will) else ""
+            return replace(will, drained=will.drained | {name}), Answer(asked.id, f"{name} is drained{kept}")
         case Undrain(name):
             return replace(will, drained=will.drained - {name}), Answer(asked.id, f"{name} is no longer drained")
         case ProbeNow(name):

@@ -188,7 +188,7 @@ def objection(situation: Situation, candidate: Candidate) -> str:
         return "is drained"
     if candidate.due > situation.now:
         return "is in its hold-down"
-    return "" if candidate.proven else "has not answered of late"
+    return "" if candidate.proven else "has not answered its newest probe, or too long ago"
 
 
 def hardly_better(here: Candidate, other: Candidate) -> str:

@@ -235,13 +235,12 @@ class Record:
 
     def loss_evidence(self) -> float:
         """How near a brownout by loss is: evidence for it, as a share (0-1) of what begins one."""
-        level = max(self.walk.stand.level, self.fresh.stand.level)
-        return level / H if level > 0.0 and (self.lossy or not self._lone_loss()) else 0.0
+        return max(0.0, self.walk.stand.level / H, self.fresh.stand.level / H)
 
     @property
     def pings_lost(self) -> bool:
         """Whether probes are lost as in a brownout, and the user's traffic is not: other kinds of probes will tell."""
-        return self.fresh.stand.brown and not self.lossy and not self._lone_loss()
+        return self.fresh.stand.brown and not self.lossy
 
     def slow_from(self) -> float:
         """Seconds: a median round trip from here on is a brownout."""

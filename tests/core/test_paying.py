@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -170,3 +171,13 @@ def test_who_has_nothing_left_for_steady_probes_is_asked_before_traffic_returns_
     box.run(100 + HOUR)
     assert box.active() == "b"
     assert [line for line in box.switches(300) if ">a" in line] == []
+
+
+def test_a_target_that_limits_its_rate_takes_no_more_than_half_of_what_there_is() -> None:
+    """Four of ten pings are lost there and none elsewhere: it is asked more for a while, and not for ever."""
+    dice = Random(3)
+    box = Weighed("a", "b", config=config(a=Metered(), b=None))
+    box.weather["a"] = lambda _, target: None if target == PINGS[0] and dice.random() < 0.4 else RTT
+    box.run(8 * HOUR)
+    assert seen(box, "a").budget_left == pytest.approx(1_000_000, rel=0.01)
+    assert (box.active(), box.switches()) == ("a", [])

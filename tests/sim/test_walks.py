@@ -36,7 +36,7 @@ from failover.sim.script import (
 )
 from failover.sim.stage import Played, play_script
 
-SEEDS = range(16)
+SEEDS = range(12)
 WALK = 480.0
 HEALING = 420.0
 """Seconds: a standby that was degraded needs 50 good probes, one every 5 s (metered: 25 s, so it may still be)."""
