@@ -44,8 +44,8 @@ class Counting:
         """Of the counters that are wanted."""
         self._counters: Counters | None = None
         self._links: Netlink | None = None
-        self._rules: tuple[bytes, ...] = ()
-        """As they were loaded."""
+        self._made: tuple[bytes, ...] = ()
+        """The table as it was loaded."""
         self._seen, self._looked = 0, -inf
         """The generation of the ruleset in which they were last looked at, and when."""
         self._standing = False
@@ -138,7 +138,7 @@ class Counting:
             await asyncio.to_thread(nft.load, wanted)
         except RuntimeError as error:  # no thread can be started
             raise KernelError(f"nft: {error}", "is there memory left, and room for processes?") from error
-        self._rules, self._seen = self._counters.rules(), self._counters.read().generation
+        self._made, self._seen = self._counters.made(), self._counters.read().generation
         self._loaded, self._standing, self._looked = wanted, True, self._loop.time()
         if self._trouble is not None:
             self._trouble = None
@@ -152,7 +152,7 @@ class Counting:
         if reading.generation == self._seen or now < self._looked + LOOK or self._loading is not None:
             return True
         self._seen, self._looked = reading.generation, now
-        return self._counters is not None and self._counters.rules() == self._rules
+        return self._counters is not None and self._counters.made() == self._made
 
     def _lost(self) -> None:
         """Somebody removed it (`flush ruleset`) or a part of it: it is loaded again."""

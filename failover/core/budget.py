@@ -60,15 +60,21 @@ class Budget:
         if self._metered is None:
             return True
         self._fill(now)
-        if not doubt and self._level <= self._reserve:
-            self._refused = True
-            return False
-        return weight <= self._level
+        if self._level > self._reserve:
+            return weight <= self._level
+        able = doubt and weight <= self._level
+        self._refused = self._refused or not able
+        return able
 
     def spend(self, now: float, weight: int) -> None:
-        """A probe leaves. One that could not be paid (an operator's word) is owed, up to what the reserve holds."""
+        """A probe leaves."""
         self._fill(now)
         self._level = max(-self._reserve, self._level - weight)
+
+    def grant(self, now: float, weight: int) -> None:
+        """A probe leaves at the operator's word, whether it can be paid or not: the reserve is none of his."""
+        self._fill(now)
+        self._level = max(self._level - weight, min(self._level, self._reserve))
 
     def refund(self, now: float, weight: int) -> None:
         """A probe came to so much less than was paid; negative: to more."""

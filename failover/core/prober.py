@@ -28,8 +28,8 @@ class Prober:
         self._mask = 0
         self.trusted_clock = False
         self._last_id = 0
-        self._open: dict[int, tuple[Lane, int]] = {}
-        """Whose each probe is, and what was paid for it."""
+        self._open: dict[int, tuple[Lane, int | None]] = {}
+        """Whose each probe is, and what was paid for it; None: that is not gone into, as it was the operator's."""
 
     def prune(self, fleet: Fleet, mask: int) -> None:
         """Forget the probes of lanes that are gone; from now on marks are of this mask."""
@@ -42,7 +42,8 @@ class Prober:
         lane, weight = self._open.pop(result.id, (None, 0))
         if lane is None:
             return []
-        lane.budget.refund(now, weight - result.sent_bytes - result.received_bytes)
+        if weight is not None:
+            lane.budget.refund(now, weight - result.sent_bytes - result.received_bytes)
         if lane.health.result(now, result) is None:
             return []
         if lane.health.last_heard != now:
@@ -65,13 +66,16 @@ class Prober:
     def _paid(self, now: float, lane: Lane, target: Target, *, steady: bool, wanted: bool = False) -> list[SendProbe]:
         """The probe, if the uplink can afford it; if the operator wants it, in any case."""
         weight = sum(wire_bytes(target, lane.family, Outcome.ANSWERED))
-        if not wanted and not lane.budget.affords(now, weight, doubt=not steady or lane.worth_the_reserve(now)):
+        if wanted:
+            lane.budget.grant(now, weight)
+        elif lane.budget.affords(now, weight, doubt=not steady or lane.worth_the_reserve(now)):
+            lane.budget.spend(now, weight)
+        else:
             return []
         lane.asked = now
-        lane.budget.spend(now, weight)
-        return [self._send(now, lane, target, weight, steady=steady)]
+        return [self._send(now, lane, target, None if wanted else weight, steady=steady)]
 
-    def _send(self, now: float, lane: Lane, target: Target, weight: int, *, steady: bool) -> SendProbe:
+    def _send(self, now: float, lane: Lane, target: Target, weight: int | None, *, steady: bool) -> SendProbe:
         self._last_id += 1
         self._open[self._last_id] = lane, weight
         if len(self._open) > OPEN_MAX:

@@ -19,9 +19,11 @@ NETLINK_NETFILTER: Final = 12
 NFNL_SUBSYS_NFTABLES: Final = 10
 NFPROTO_INET: Final = 1
 NFT_MSG_GETTABLE: Final = NFNL_SUBSYS_NFTABLES << 8 | 1
+NFT_MSG_GETCHAIN: Final = NFNL_SUBSYS_NFTABLES << 8 | 4
 NFT_MSG_GETRULE: Final = NFNL_SUBSYS_NFTABLES << 8 | 7
 NFT_MSG_GETOBJ: Final = NFNL_SUBSYS_NFTABLES << 8 | 19
 NFTA_TABLE_NAME: Final = 1
+NFTA_CHAIN_TABLE: Final = 1
 NFTA_RULE_TABLE: Final = 1
 NFTA_OBJ_TABLE: Final = 1
 NFTA_OBJ_NAME: Final = 2
@@ -113,10 +115,21 @@ class Counters:
         ours = any(_WORD in _comment(body) for body in counters if _name(body) == MARKER)
         return Standing.OURS if ours else Standing.FOREIGN
 
-    def rules(self) -> tuple[bytes, ...]:
-        """The rules of the table as the kernel tells them: the same as long as nobody has changed one."""
+    def made(self) -> tuple[bytes, ...]:
+        """The table, its chains and rules as the kernel tells them: the same as long as nobody has changed one (put it
+        to sleep, given a chain another policy)."""
         asked = _INET + attribute(NFTA_RULE_TABLE, _NAME)
-        return tuple(body[_HEAD.size :] for body in self._netlink.dump(NFT_MSG_GETRULE, asked).bodies)
+        return (
+            *self._ours(NFT_MSG_GETTABLE, NFTA_TABLE_NAME),
+            *self._ours(NFT_MSG_GETCHAIN, NFTA_CHAIN_TABLE),
+            *(body[_HEAD.size :] for body in self._netlink.dump(NFT_MSG_GETRULE, asked).bodies),
+        )
+
+    def _ours(self, message: int, key: int) -> Iterator[bytes]:
+        """What is of our table, where the kernel cannot be asked for that alone."""
+        for body in self._netlink.dump(message, _INET).bodies:
+            if (key, _NAME) in attributes(body, _HEAD.size):
+                yield body[_HEAD.size :]
 
 
 def _name(body: bytes) -> str:

@@ -134,7 +134,13 @@ def test_the_table_of_a_killed_predecessor_is_replaced(road: Road) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["flush ruleset", "delete table inet failover", "flush chain inet failover received"]
+    "command",
+    [
+        "flush ruleset",
+        "delete table inet failover",
+        "flush chain inet failover received",
+        "add table inet failover { flags dormant; }",
+    ],
 )
 def test_what_somebody_removes_is_back_and_said_once(road: Road, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("failover.counting.LOOK", 0.0)

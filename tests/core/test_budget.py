@@ -133,6 +133,23 @@ def test_what_is_owed_has_an_end() -> None:
     assert budget.affords(owed + 1, 1, doubt=True)
 
 
+def test_the_operator_spends_nothing_of_the_reserve() -> None:
+    budget = usual()
+    for _ in range(1000):
+        budget.grant(0.0, 100_000)
+    assert budget.left(0.0) == RESERVE * DEEP
+    budget.spend(0.0, PING)
+    budget.grant(0.0, 100_000)
+    assert budget.left(0.0) == RESERVE * DEEP - PING
+
+
+def test_it_is_used_up_too_when_not_even_a_doubt_can_be_paid() -> None:
+    """As at a start with nothing left, where nothing is known yet."""
+    budget = usual(0.0)
+    assert not budget.affords(0.0, PING, doubt=True)
+    assert budget.exhausted(0.0)
+
+
 def test_what_is_refunded_can_be_spent_and_is_never_more_than_there_is_room_for() -> None:
     budget = usual(1000.0)
     budget.spend(0.0, PING)
