@@ -25,6 +25,7 @@ def _computes(item: pytest.Item) -> bool:
     return item.nodeid.startswith(COMPUTING)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the names of the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The second process takes a file at a time, as its tests share what they have played."""
     for item in items:
