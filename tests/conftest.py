@@ -12,29 +12,32 @@ from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 COMPUTING = ("tests/core/", "tests/sim/", "tests/test_house.py", "tests/test_forecast.py")
+"""Tests that need nothing but the processor."""
 LATER = 10
 """The niceness of what gives way."""
 MAY_SKIP = "the recorded drives are not there"
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
-def _computes(item: pytest.Item) -> bool:
-    """Whether it needs nothing but the processor."""
-    return item.nodeid.startswith(COMPUTING)
+class InTurn(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """One process takes all that takes real time, the other one a file at a time, as its tests share what they have
+    played."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0] if nodeid.startswith(COMPUTING) else "real time"
 
 
-@pytest.hookimpl(tryfirst=True)  # before the names of the groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The second process takes a file at a time, as its tests share what they have played."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.location[0] if _computes(item) else "real time"))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> InTurn:
+    return InTurn(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    if not (_computes(item) and os.environ.get("PYTEST_XDIST_WORKER") and os.geteuid() == 0):
+    if not (item.nodeid.startswith(COMPUTING) and os.environ.get("PYTEST_XDIST_WORKER") and os.geteuid() == 0):
         return (yield)
     os.setpriority(os.PRIO_PROCESS, 0, LATER)
     try:
