@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from failover.config import Keep
 from failover.facts import Counts, Facts, Operation, OperationResult, Segments, Tap
 from failover.model import Answer, Command, Family, Notice, SendProbe
 
@@ -70,6 +71,17 @@ class SocketsRead:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketsDestroyed:
+    """Event: what came of a DestroySockets."""
+
+    order: DestroySockets
+    tcp: int = 0
+    udp: int = 0
+    error: str = ""
+    """Why there was no more, in the kernel's words; empty when all is done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
     """Effect: change the kernel, in this order; then read it again."""
 
@@ -102,6 +114,26 @@ class ReadSockets:
     local: tuple[str, ...] = ()
     """Networks on the uplinks' own wires: what goes there is left out, as is what bears bits of `mask` in its mark."""
     mask: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DestroySockets:
+    """Effect: break this box's TCP connections and connected UDP sockets with these source addresses, so that their
+    programs hear of it now and connect anew; a SocketsDestroyed follows soon.
+
+    Left alone: what listens, what is bound to a device, and what the other fields name.
+    """
+
+    uplink: str
+    family: Family
+    addresses: tuple[str, ...]
+    local: tuple[str, ...] = ()
+    """Networks on the box's own wires: what goes there does not leave by an uplink."""
+    mask: int = 0
+    """Bits of the mark that probes bear."""
+    keep: Keep = Keep()
+    unanswered: bool = False
+    """Only what was never answered: TCP that is still connecting, and questions to name servers (UDP, port 53)."""
 
 
 Effect = SendProbe | Apply | ReadKernel | CountFlows | ReadCounters | ReadSockets | Answer | Notice

@@ -105,6 +105,16 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Flows of this box that the agent never breaks."""
+
+    ports: frozenset[int] = frozenset()
+    """TCP and UDP, at either end."""
+    uids: frozenset[int] = frozenset()
+    """Of the sockets' owners."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """Where Prometheus reads."""
 
