@@ -7,7 +7,7 @@ Immutable values only. A new config is an event too (`config.Reconfigured`); the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from failover.config import Keep
 from failover.facts import Counts, Facts, Operation, OperationResult, Segments, Tap
@@ -131,7 +131,7 @@ class DestroySockets:
     """Networks on the box's own wires: what goes there does not leave by an uplink."""
     mask: int = 0
     """Bits of the mark that probes bear."""
-    keep: Keep = Keep()
+    keep: Keep = field(default_factory=Keep)
     unanswered: bool = False
     """Only what was never answered: TCP that is still connecting, and questions to name servers (UDP, port 53)."""
 
