@@ -88,9 +88,11 @@ class Netlink:
         """Close the socket."""
         self._socket.close()
 
-    def request(self, kind: int, flags: int, body: bytes) -> None:
-        """Ask for a change and wait until it is done; RequestError when the kernel refuses."""
+    def request(self, kind: int, flags: int, body: bytes) -> list[bytes]:
+        """Ask for a change, or for one object, and wait until it is done: the bodies of what the kernel tells of it,
+        mostly nothing. RequestError when it refuses."""
         sequence = self._send(kind, NLM_F_ACK | flags, body)
+        told: list[bytes] = []
         while True:
             for answer in self._receive(sequence):
                 if answer.kind == NLMSG_ERROR:
@@ -98,7 +100,8 @@ class Netlink:
                     code, words = verdict_of(answer)
                     if code:
                         raise RequestError(code, words)
-                    return
+                    return told
+                told.append(answer.body)
 
     def dump(self, kind: int, body: bytes) -> Dump:
         """All objects of a kind, out of one state as far as the kernel can tell (NLM_F_DUMP_INTR)."""
