@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import Final, NamedTuple
 
@@ -127,7 +127,7 @@ def count(mark: int, mask: int) -> int:
         return sum(len(bodies) for bodies in slices)
 
 
-def entries(mark: int, mask: int) -> Iterator[list[Entry]]:
+def entries(mark: int, mask: int) -> Generator[list[Entry], None, None]:
     """Those that count() counts, a datagram of the kernel's at a time: some 150 entries, 2 ms. What comes and goes
     meanwhile is listed or not. KernelError as forget()."""
     with closing(_slices(mark, mask)) as slices:
@@ -141,7 +141,7 @@ def entry(body: bytes) -> Entry:
     number = unpack(HEAD, body, "entry")[0]
     try:
         flow = _flow(FAMILIES_BY_NUMBER[number], found[CTA_TUPLE_ORIG])
-    except KeyError as error:
+    except (KeyError, IndexError) as error:
         raise garbled("entry") from error
     seen = bool(_number(found, CTA_STATUS) & IPS_SEEN_REPLY)
     return Entry(flow, _number(found, CTA_MARK), seen, _number(found, CTA_ID))
