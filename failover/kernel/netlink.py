@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,6 +41,9 @@ ANSWER_SECONDS: Final = 2.0
 """The kernel answers within the send itself; longer means that it will not."""
 DUMP_TRIES: Final = 8
 DISCARD_DATAGRAMS: Final = 10_000
+SEVERAL: Final = 100
+"""Requests in one go: each refusal takes 768 bytes of a buffer that has 208 KiB as a rule (rmem_default)."""
+PRIVILEGE: Final = "CAP_NET_ADMIN is needed"
 ABSENT: Final = frozenset((errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP))
 """What a dump fails with when there is no such table, family or kind of object: nothing to list."""
 
@@ -103,6 +106,22 @@ class Netlink:
                     return told
                 told.append(answer.body)
 
+    def several(self, kind: int, bodies: Sequence[bytes]) -> list[int]:
+        """Ask for changes in one go and wait until the kernel is through: the errnos of those that it refused.
+
+        It tells of a refusal unasked, so that only the empty message at the end is acknowledged. Bodies are padded to
+        four bytes, and at most SEVERAL; KernelError where the kernel does not answer."""
+        sequence = self._next()
+        asked = b"".join(message(kind, NLM_F_REQUEST, sequence, body) for body in bodies)
+        self._hand_over(asked + message(NLMSG_NOOP, NLM_F_REQUEST | NLM_F_ACK, sequence, b""))
+        refused: list[int] = []
+        while self._open:
+            for answer in self._receive(sequence):
+                code, _ = verdict_of(answer)
+                self._open = code != 0
+                refused += [code] if code else []
+        return refused
+
     def dump(self, kind: int, body: bytes) -> Dump:
         """All objects of a kind, out of one state as far as the kernel can tell (NLM_F_DUMP_INTR)."""
         for _ in range(DUMP_TRIES):
@@ -125,7 +144,8 @@ class Netlink:
                     self._open = False
                     code, words = verdict_of(answer)
                     if code and code not in ABSENT:
-                        raise KernelError(f"netlink: the kernel does not list: {words}")
+                        hint = PRIVILEGE if code == errno.EPERM else ""
+                        raise KernelError(f"netlink: the kernel does not list: {words}", hint)
                 else:
                     piece.bodies.append(answer.body)
             piece.pieces = int(bool(piece.bodies))
@@ -140,15 +160,22 @@ class Netlink:
         return found
 
     def _send(self, kind: int, flags: int, body: bytes) -> int:
+        sequence = self._next()
+        self._hand_over(message(kind, NLM_F_REQUEST | flags, sequence, body))
+        return sequence
+
+    def _next(self) -> int:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        return self._sequence
+
+    def _hand_over(self, datagram: bytes) -> None:
         if self._open:
             self._discard()
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         try:
-            self._socket.send(message(kind, NLM_F_REQUEST | flags, self._sequence, body))
+            self._socket.send(datagram)
         except OSError as error:
             raise KernelError(f"netlink: cannot ask the kernel: {error.strerror}") from error
         self._open = True
-        return self._sequence
 
     def _receive(self, sequence: int) -> Iterator[Message]:
         """The kernel's answers to that request in the next datagram; anything else is passed over."""

@@ -1,83 +1,40 @@
 """This box's own TCP sockets: how much they had to send again, by source address (NETLINK_SOCK_DIAG, INET_DIAG).
 
-What lives here: the question with its filter, which the kernel runs, the few numbers in the answer, and what was read
-last. What a share of resent segments means is not known here. Layouts: linux/inet_diag.h, linux/tcp.h.
+What lives here: the few numbers in the kernel's answer, and what was read last. The question is in inet_diag.py. What a
+share of resent segments means is not known here. Layouts: linux/inet_diag.h, linux/tcp.h.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import struct
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
 from failover.facts import Segments
-from failover.kernel.netlink import Netlink
-from failover.kernel.wire import FAMILY_NUMBERS, address_bytes, attribute, attributes, garbled, unpack
-from failover.model import FAMILIES, Family
+from failover.kernel.inet_diag import ADDRESSES, ANSWERED, LISTS, answers, plain, program
+from failover.kernel.wire import address_bytes, attributes, garbled, unpack
+from failover.model import Family
 from failover.seam import SocketsRead
 
-NETLINK_SOCK_DIAG: Final = 4
-SOCK_DIAG_BY_FAMILY: Final = 20
-INET_DIAG_REQ_BYTECODE: Final = 1
 INET_DIAG_INFO: Final = 2
-INET_DIAG_BC_JMP, INET_DIAG_BC_S_COND, INET_DIAG_BC_D_COND, INET_DIAG_BC_MARK_COND = 1, 7, 8, 10
-STATES: Final = sum(1 << state for state in (1, 4, 5, 8, 9, 11))
-"""ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING: what has been answered and may have data under way.
-A SYN that nobody answers is the trouble of one server as a rule."""
+STATES: Final = ANSWERED
+"""A SYN that nobody answers is the trouble of one server as a rule."""
 
 LIMIT: Final = 5000
 """Sockets that are looked at in one read: 2.3 MB of the kernel's answers."""
-ADDRESSES: Final = 256
-"""Source addresses, and networks, that the filter has room for: an instruction counts its jumps in 16 bits."""
-
-_REQUEST: Final = struct.Struct("=BBBxI48x")
-"""struct inet_diag_req_v2: family, protocol, extensions, states; any socket."""
 _SOCKET: Final = struct.Struct("=B7x16s20xQ20x")
 """struct inet_diag_msg: family, source address, cookie."""
 _INFO: Final = struct.Struct("=100xI52xI")
 """struct tcp_info: tcpi_total_retrans, tcpi_data_segs_out (since Linux 4.6)."""
-_OP: Final = struct.Struct("=BBH")
-_HOST: Final = struct.Struct("=BB2xi")
-_MARK: Final = struct.Struct("=II")
-_ANY_PORT: Final = -1
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 WRAP: Final = 0xFFFFFFFF
 """The kernel counts in 32 bits."""
 
 Totals = tuple[int, int]
 """Segments with data that a socket sent, and those sent again, since it was opened."""
-
-
-def program(addresses: Iterable[str], local: Iterable[str], mask: int) -> bytes:
-    """The kernel's filter: sockets with one of these sources, none of the mark's bits, and no destination in the local
-    networks or at these addresses. One of IPv4 matches a dual-stack socket's mapped address too."""
-    sources = [ipaddress.ip_network(address) for address in addresses]
-    near = [*sources, *(ipaddress.ip_network(network, strict=False) for network in local)]
-    tests = [(_test(INET_DIAG_BC_D_COND, network), False) for network in near]
-    tests += [(_test(INET_DIAG_BC_S_COND, network), True) for network in sources]
-    rest = _op(INET_DIAG_BC_JMP, b"", _OP.size * 2)
-    for test, accepted in reversed(tests):
-        rest = _op(INET_DIAG_BC_JMP, b"", _OP.size + len(rest) + (0 if accepted else _OP.size)) + rest
-        rest = _op(*test, _OP.size * 2 + len(test[1])) + rest
-    if mask:
-        rest = _op(INET_DIAG_BC_MARK_COND, _MARK.pack(0, mask), _OP.size * 2 + _MARK.size + len(rest)) + rest
-    return rest
-
-
-def _test(code: int, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> tuple[int, bytes]:
-    number = socket.AF_INET if network.version == 4 else socket.AF_INET6
-    return code, _HOST.pack(number, network.prefixlen, _ANY_PORT) + network.network_address.packed
-
-
-def _op(code: int, argument: bytes, otherwise: int) -> bytes:
-    """One instruction: what holds goes on behind it, what does not goes `otherwise` bytes on; a jump never holds. The
-    end of the program accepts, four bytes behind it refuse."""
-    return _OP.pack(code, _OP.size + len(argument), otherwise) + argument
 
 
 def totals(body: bytes) -> tuple[bytes, int, Totals] | None:
@@ -89,15 +46,8 @@ def totals(body: bytes) -> tuple[bytes, int, Totals] | None:
     for kind, payload in attributes(body, _SOCKET.size):
         if kind == INET_DIAG_INFO:
             resent, sent = unpack(_INFO, payload, "tcp_info")
-            return _plain(family, source), cookie, (sent, resent)
+            return plain(family, source), cookie, (sent, resent)
     return None
-
-
-def _plain(family: int, source: bytes) -> bytes:
-    """The address as it is on the wire: IPv4 also where the socket is of both families."""
-    if family == socket.AF_INET:
-        return source[:4]
-    return source[len(_MAPPED) :] if source.startswith(_MAPPED) else source
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +121,11 @@ class Sockets:
         """
         names = {address_bytes(Family.of(address), address): address for address in islice(addresses, ADDRESSES)}
         tally, whole = _Tally(names, self._past), True
-        with closing(_answers(names, program(names.values(), islice(local, ADDRESSES), mask))) as answers:
-            for bodies in answers:
+        code = program(names.values(), islice(local, ADDRESSES), mask)
+        families = sorted({family for name in names.values() for family in LISTS[Family.of(name)]})
+        extensions = 1 << (INET_DIAG_INFO - 1)
+        with closing(answers(families, socket.IPPROTO_TCP, STATES, code, extensions)) as listed:
+            for bodies in listed:
                 for body in bodies:
                     tally.add(body)
                 yield None
@@ -181,17 +134,3 @@ class Sockets:
                     break
         self._past = _Past(tally.seen, self._past.last, frozenset(names.values() if whole else ()))
         yield SocketsRead({name: Segments(*both) for name, both in tally.sums.items() if both[0]})
-
-
-def _answers(sources: Iterable[bytes], code: bytes) -> Generator[list[bytes], None, None]:
-    """The kernel's answers, a datagram at a time. Dual-stack sockets are listed as IPv6, those of IPv4 apart.
-
-    A socket of its own for each read: closing it is the only way to end a dump that is not wanted to its end."""
-    families = {4: FAMILIES, 16: (Family.IPV6,)}
-    wanted = sorted({family for source in sources for family in families[len(source)]})
-    with closing(Netlink(NETLINK_SOCK_DIAG)) as netlink:
-        for family in wanted:
-            request = _REQUEST.pack(FAMILY_NUMBERS[family], socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), STATES)
-            request += attribute(INET_DIAG_REQ_BYTECODE, code)
-            for piece in netlink.pieces(SOCK_DIAG_BY_FAMILY, request):
-                yield piece.bodies

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 import pytest
 
 from failover.facts import Segments
+from failover.kernel import inet_diag
 from failover.kernel import sockets as module
 from failover.kernel.sockets import Sockets
 from failover.kernel.wire import attribute
@@ -306,8 +307,8 @@ def test_a_read_given_up_half_way_never_was(stack: ExitStack) -> None:
 
 def test_the_filter_has_room_for_every_address(stack: ExitStack) -> None:
     """And one more than that is left out."""
-    others = [f"2001:db8:77::{number:x}" for number in range(1, module.ADDRESSES)]
-    local = [f"2001:db8:{number:x}::/48" for number in range(0x100, 0x100 + module.ADDRESSES)]
+    others = [f"2001:db8:77::{number:x}" for number in range(1, inet_diag.ADDRESSES)]
+    local = [f"2001:db8:{number:x}::/48" for number in range(0x100, 0x100 + inet_diag.ADDRESSES)]
     sockets = started(*others, AU[V6])
     sent = exchange(connected(stack, AU[V6]))
     assert read(sockets, [*others, AU[V6]], local, MASK) == {AU[V6]: sent}
