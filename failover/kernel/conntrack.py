@@ -56,7 +56,7 @@ CTA_STATS_GLOBAL_ENTRIES: Final = 1
 IPS_SEEN_REPLY: Final = 2
 
 HEAD: Final = struct.Struct("!BBH")
-"""family, version, resource (linux/netfilter/nfnetlink.h). Without a version a deletion is of both families."""
+"""family, version, resource (linux/netfilter/nfnetlink.h). A deletion by filter heeds the family only in version 1."""
 _U16: Final = struct.Struct("!H")
 _U32: Final = struct.Struct("!I")
 _BOTH: Final = HEAD.pack(socket.AF_UNSPEC, 0, 0)
@@ -83,30 +83,31 @@ class Entry(NamedTuple):
     """The kernel's own for this entry; another one of the same flow has another number."""
 
 
-def forget(mark: int, mask: int, *, unanswered: bool = False) -> int:
-    """Delete the entries whose mark is this under the mask, and no other's; `unanswered`: only where no reply has been
-    seen, as of a SYN nobody took. About how many went: others come and go meanwhile.
+def forget(mark: int, mask: int, family: Family | None = None, *, unanswered: bool = False) -> int:
+    """Delete the entries, of one family or both, whose mark is this under the mask, and no others; `unanswered`: only
+    where no reply has been seen, as of a SYN that nobody took. About how many went: others come and go meanwhile.
 
-    Some 2 ms per 1000 that go, spent in the kernel without the GIL: to be called in a thread. KernelError where
+    Some 1 ms per 1000 that go, spent in the kernel without the GIL: to be called in a thread. KernelError where
     connection tracking cannot be asked; ValueError for a mark without bits, or with others than the mask's.
     """
     if not mark or mark & ~mask:
         raise ValueError(f"mark {mark:#x} under mask {mask:#x} would be others'")
+    wanted = _wanted(mark, mask, family)
     with closing(Netlink(NETLINK_NETFILTER)) as netlink:
         before = _size(netlink)
         if not unanswered:
-            _ask(netlink, IPCTNL_MSG_CT_DELETE, _BOTH + _marked(mark, mask))
+            _ask(netlink, IPCTNL_MSG_CT_DELETE, wanted)
         elif _knows_status(netlink):
-            _ask(netlink, IPCTNL_MSG_CT_DELETE, _BOTH + _marked(mark, mask) + _UNANSWERED)
+            _ask(netlink, IPCTNL_MSG_CT_DELETE, wanted + _UNANSWERED)
         else:
-            forget_singly(netlink, mark, mask)
+            forget_singly(netlink, mark, mask, family)
         return max(0, before - _size(netlink))
 
 
-def forget_singly(netlink: Netlink, mark: int, mask: int) -> None:
+def forget_singly(netlink: Netlink, mark: int, mask: int, family: Family | None = None) -> None:
     """The unanswered ones on a kernel that cannot be told to delete these alone (before 5.15): listed, then deleted one
     by one, some 30 µs each. One that is answered in the moment between goes, too."""
-    with closing(_slices(mark, mask)) as slices:
+    with closing(_slices(_wanted(mark, mask, family))) as slices:
         for body in (body for bodies in slices for body in bodies):
             found = dict(attributes(body, HEAD.size))
             if not _number(found, CTA_STATUS) & IPS_SEEN_REPLY:
@@ -121,16 +122,16 @@ def answered(flows: Iterable[Flow]) -> list[bool | None]:
         return [_answered(netlink, flow) for flow in flows]
 
 
-def count(mark: int, mask: int) -> int:
+def count(mark: int, mask: int, family: Family | None = None) -> int:
     """How many entries have this mark under the mask (0, 0: all there are). KernelError as forget()."""
-    with closing(_slices(mark, mask)) as slices:
+    with closing(_slices(_wanted(mark, mask, family))) as slices:
         return sum(len(bodies) for bodies in slices)
 
 
-def entries(mark: int, mask: int) -> Generator[list[Entry], None, None]:
+def entries(mark: int, mask: int, family: Family | None = None) -> Generator[list[Entry], None, None]:
     """Those that count() counts, a datagram of the kernel's at a time: some 150 entries, 2 ms. What comes and goes
     meanwhile is listed or not. KernelError as forget()."""
-    with closing(_slices(mark, mask)) as slices:
+    with closing(_slices(_wanted(mark, mask, family))) as slices:
         for bodies in slices:
             yield [entry(body) for body in bodies]
 
@@ -159,6 +160,11 @@ def of_flow(flow: Flow) -> bytes:
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
+
+
+def _wanted(mark: int, mask: int, family: Family | None) -> bytes:
+    head = HEAD.pack(FAMILY_NUMBERS[family], 1, 0) if family else _BOTH
+    return head + _marked(mark, mask)
 
 
 def _marked(mark: int, mask: int) -> bytes:
@@ -195,11 +201,11 @@ def _answered(netlink: Netlink, flow: Flow) -> bool | None:
     return None
 
 
-def _slices(mark: int, mask: int) -> Generator[list[bytes], None, None]:
+def _slices(wanted: bytes) -> Generator[list[bytes], None, None]:
     """A dump of what has the mark, a datagram at a time; closing it is the only way to end one that is not wanted."""
     with closing(Netlink(NETLINK_NETFILTER)) as netlink:
         _size(netlink)  # it has no room for a refusal's code, and this has
-        for piece in netlink.pieces(IPCTNL_MSG_CT_GET, _BOTH + _marked(mark, mask)):
+        for piece in netlink.pieces(IPCTNL_MSG_CT_GET, wanted):
             yield piece.bodies
 
 

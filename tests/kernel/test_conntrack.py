@@ -45,13 +45,17 @@ MIDWAY = "ct state new tcp flags & syn == 0"
 both = pytest.mark.parametrize("family", FAMILIES)
 
 
-def singly(mark: int, mask: int) -> None:
+def singly(mark: int, mask: int, family: Family | None = None) -> None:
     with closing(Netlink(NETLINK_NETFILTER)) as netlink:
-        conntrack.forget_singly(netlink, mark, mask)
+        conntrack.forget_singly(netlink, mark, mask, family)
 
 
-def at_once(mark: int, mask: int) -> None:
-    forget(mark, mask, unanswered=True)
+def at_once(mark: int, mask: int, family: Family | None = None) -> None:
+    forget(mark, mask, family, unanswered=True)
+
+
+def all_of_it(mark: int, mask: int, family: Family | None = None) -> None:
+    forget(mark, mask, family)
 
 
 ways = pytest.mark.parametrize("way", [at_once, singly])
@@ -100,6 +104,19 @@ def test_only_the_unanswered_go(space: Namespace, way: Callable[[int, int], None
                 kept.update(some if seen or mark in THEIRS else ())
     way(OURS, MASK)
     assert {entry.flow for entry in listed()} == kept
+
+
+@both
+@pytest.mark.parametrize("way", [all_of_it, at_once, singly])
+def test_one_family_goes_without_the_other(
+    space: Namespace, family: Family, way: Callable[[int, int, Family], None]
+) -> None:
+    for each in FAMILIES:
+        track(flows(each, 2), OURS, answered=False)
+    assert conntrack.count(OURS, MASK, family) == 2
+    way(OURS, MASK, family)
+    assert {Family.of(entry.flow.source) for entry in listed()} == set(FAMILIES) - {family}
+    assert conntrack.count(OURS, MASK) == 2
 
 
 @ways
