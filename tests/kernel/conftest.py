@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from failover.lab.namespaces import gain_privileges
 from tests.allowed import or_skip
 
 from .box import Box
+from .flows import Place
 from .road import Counted, Road, need_nft
 
 
@@ -46,6 +47,28 @@ def kernel(box: Box, ledger: Ledger) -> Iterator[Kernel]:
             yield opened
         finally:
             opened.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One for a whole file."""
+    if shutil.which("ip") is None:
+        pytest.skip("needs the Debian package iproute2")
+    with or_skip():
+        gain_privileges()
+    box = Box()
+    with closing(box):
+        with box.van.entered(), closing(Kernel(Ledger(tmp_path_factory.mktemp("state") / "sysctls.json"))) as opened:
+            box.settled(opened)
+        with closing(Place(box)) as built:
+            yield built
+
+
+@pytest.fixture
+def held(place: Place) -> Iterator[ExitStack]:
+    """What it holds is closed; this thread is in the place's van for the whole test."""
+    with place.box.van.entered(), ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture
