@@ -6,6 +6,7 @@ Immutable values only. No behaviour beyond reading a value; no I/O.
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -186,6 +187,104 @@ class Segments:
     sent: int = 0
     """Those sent again among them."""
     resent: int = 0
+
+
+class EndpointFlag(enum.IntFlag):
+    """What an MPTCP endpoint is for (linux/mptcp.h); bits that have no name here are kept."""
+
+    SIGNAL = 1
+    """Peers are told of it."""
+    SUBFLOW = 2
+    """Connections open a subflow from it."""
+    BACKUP = 4
+    """Its subflows are for when no other carries."""
+    FULLMESH = 8
+    IMPLICIT = 16
+    """Made by the kernel itself, for a subflow that somebody else began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address of this box that its MPTCP connections may use besides their first one."""
+
+    address: str
+    flags: EndpointFlag = EndpointFlag.SUBFLOW
+    interface: int | None = None
+    """ifindex that its subflows are bound to."""
+    port: int = 0
+    """Where peers that are told of it connect, if not where the connection began."""
+    id: int = 0
+    """1-255, by which the kernel and the peers know it; 0: the kernel chooses."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubflowLimits:
+    """What the kernel's path manager grants each MPTCP connection."""
+
+    subflows: int = 0
+    """Besides the first."""
+    add_addr_accepted: int = 0
+    """Addresses that the peer tells of and that are taken up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mptcp:
+    """The kernel's path manager of MPTCP."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    limits: SubflowLimits = field(default_factory=SubflowLimits)
+
+
+class Unmanaged(enum.StrEnum):
+    """Why endpoints are of no use here."""
+
+    ABSENT = "the kernel has no MPTCP"
+    DISABLED = "net.mptcp.enabled is 0"
+    ELSEWHERE = "another path manager than the kernel's own has MPTCP (net.mptcp.pm_type)"
+
+
+class Stage(enum.Enum):
+    """How far a subflow is."""
+
+    BEGUN = "begun"
+    """Nobody has answered yet."""
+    OPEN = "open"
+    """Answered; what follows is not true of it yet, or no more."""
+    ESTABLISHED = "established"
+    """Both ends have proven that it is a part of the connection (RFC 8684, sections 3.1 and 3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subflow:
+    """A TCP connection that is a part of an MPTCP connection of this box."""
+
+    connection: int
+    """Its token."""
+    source: str
+    stage: Stage
+    backup: bool = False
+    """For either end it is for when no other carries."""
+    handle: bytes = field(default=b"", repr=False, compare=False)
+    """By which the kernel breaks it (struct inet_diag_req_v2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subflows:
+    """Those of this box with certain source addresses."""
+
+    found: tuple[Subflow, ...] = ()
+    whole: bool = True
+    """False: there were too many sockets to look at them all."""
+
+    def stranded(self, address: str, proven: Collection[str]) -> frozenset[int]:
+        """The connections that use the address, and without it have no established subflow from a proven one."""
+        using = {one.connection for one in self.found if one.source == address and one.stage is not Stage.BEGUN}
+        others = (one for one in self.found if one.source != address and one.source in proven)
+        return frozenset(using - {one.connection for one in others if one.stage is Stage.ESTABLISHED})
+
+    def can_spare(self, address: str, proven: Collection[str]) -> bool:
+        """Whether the endpoint of the address may be withdrawn on mere doubt."""
+        return self.whole and not self.stranded(address, proven)
 
 
 class Verb(enum.StrEnum):
