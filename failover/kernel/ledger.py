@@ -103,7 +103,7 @@ class Ledger:
         entries = {change.path: _entry(change) for change in changes}
         try:
             if entries:
-                text = json.dumps({"version": VERSION, "boot": _boot(), "sysctls": entries}, indent=1)
+                text = json.dumps({"version": VERSION, "boot": boot(), "sysctls": entries}, indent=1)
                 files.replace(self.path, text.encode(), MODE)
             else:
                 self.path.unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def _parse(text: bytes) -> tuple[Change, ...]:
     changes = [Change(path, e["old"], e["new"], _index(e)) for path, e in tree["sysctls"].items()]
     if any(not isinstance(word, str) for change in changes for word in (change.old, change.new)):
         raise TypeError("a value that is no text")
-    return tuple(changes) if tree["boot"] == _boot() else ()
+    return tuple(changes) if tree["boot"] == boot() else ()
 
 
 def _entry(change: Change) -> dict[str, str | int]:
@@ -163,5 +163,6 @@ def _error(step: Callable[[Argument], None], argument: Argument) -> str | None:
     return None
 
 
-def _boot() -> str:
+def boot() -> str:
+    """Which start of the machine this is; what was noted in another one is over."""
     return clean(BOOT_ID.read_text().strip())

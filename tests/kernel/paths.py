@@ -51,6 +51,14 @@ def mptcp_socket(space: Namespace, family: Family = V4) -> socket.socket:
     return opened
 
 
+def ip_mptcp(space: Namespace, line: str) -> list[str]:
+    """The rows that `ip mptcp LINE` prints."""
+    with space.popen(["ip", "mptcp", *line.split()], stdout=subprocess.PIPE, text=True) as child:
+        told: str = child.communicate()[0]
+    assert child.returncode == 0
+    return [" ".join(row.split()) for row in told.splitlines()]
+
+
 class Paths:
     """The box, routed by source; by default no endpoints, and as many subflows as there can be."""
 

@@ -15,7 +15,7 @@ from failover.lab.namespaces import Namespace, gain_privileges
 from failover.model import KernelError
 from tests.allowed import or_skip
 
-from .paths import BACKUP, SUBFLOW
+from .paths import BACKUP, SUBFLOW, ip_mptcp
 
 LOOPBACK = 1
 
@@ -36,27 +36,19 @@ def manager(space: Namespace) -> Iterator[PathManager]:
         yield opened
 
 
-def ip(space: Namespace, line: str) -> list[str]:
-    """The rows that `ip mptcp LINE` prints."""
-    with space.popen(["ip", "mptcp", *line.split()], stdout=-1, text=True) as child:
-        told: str = child.communicate()[0]
-    assert child.returncode == 0
-    return [" ".join(row.split()) for row in told.splitlines()]
-
-
 def test_what_we_add_is_as_others_read_it(space: Namespace, manager: PathManager) -> None:
     assert manager.add(Endpoint("192.0.2.1", interface=LOOPBACK))
     assert manager.add(Endpoint("2001:db8::1", BACKUP))
-    assert ip(space, "endpoint") == [
+    assert ip_mptcp(space, "endpoint") == [
         "192.0.2.1 id 1 subflow dev lo",
         "2001:db8::1 id 2 subflow backup",
     ]
 
 
 def test_what_others_added_is_read(space: Namespace, manager: PathManager) -> None:
-    ip(space, "endpoint add 127.0.0.1 port 4000 id 77 signal")
-    ip(space, "endpoint add 192.0.2.2 dev lo subflow fullmesh")
-    ip(space, "limits set subflow 3 add_addr_accepted 4")
+    ip_mptcp(space, "endpoint add 127.0.0.1 port 4000 id 77 signal")
+    ip_mptcp(space, "endpoint add 192.0.2.2 dev lo subflow fullmesh")
+    ip_mptcp(space, "limits set subflow 3 add_addr_accepted 4")
     fullmesh = EndpointFlag.SUBFLOW | EndpointFlag.FULLMESH
     first = Endpoint("192.0.2.2", fullmesh, LOOPBACK, id=78)
     second = Endpoint("127.0.0.1", EndpointFlag.SIGNAL, port=4000, id=77)
@@ -64,9 +56,9 @@ def test_what_others_added_is_read(space: Namespace, manager: PathManager) -> No
 
 
 def test_to_add_what_is_there_changes_nothing(space: Namespace, manager: PathManager) -> None:
-    ip(space, "endpoint add 192.0.2.1 signal")
+    ip_mptcp(space, "endpoint add 192.0.2.1 signal")
     assert not manager.add(Endpoint("192.0.2.1"))
-    assert ip(space, "endpoint") == ["192.0.2.1 id 1 signal"]
+    assert ip_mptcp(space, "endpoint") == ["192.0.2.1 id 1 signal"]
 
 
 def test_only_what_has_both_id_and_address_is_deleted(space: Namespace, manager: PathManager) -> None:
@@ -75,9 +67,9 @@ def test_only_what_has_both_id_and_address_is_deleted(space: Namespace, manager:
     (first, second) = manager.endpoints()
     assert manager.delete(first)
     assert not manager.delete(first)
-    ip(space, f"endpoint add 192.0.2.9 id {first.id} subflow")
+    ip_mptcp(space, f"endpoint add 192.0.2.9 id {first.id} subflow")
     assert not manager.delete(first)
-    assert ip(space, "endpoint") == ["192.0.2.9 id 1 subflow", "192.0.2.2 id 2 subflow"]
+    assert ip_mptcp(space, "endpoint") == ["192.0.2.9 id 1 subflow", "192.0.2.2 id 2 subflow"]
     assert manager.delete(second)
 
 
@@ -90,8 +82,8 @@ def test_without_an_id_nothing_is_deleted(manager: PathManager) -> None:
 
 
 def test_a_renewed_endpoint_is_as_it_was(space: Namespace, manager: PathManager) -> None:
-    ip(space, "endpoint add 192.0.2.7 id 7 dev lo subflow fullmesh backup")
-    ip(space, "endpoint add 192.0.2.8 id 8 subflow")
+    ip_mptcp(space, "endpoint add 192.0.2.7 id 7 dev lo subflow fullmesh backup")
+    ip_mptcp(space, "endpoint add 192.0.2.8 id 8 subflow")
     before = manager.endpoints()
     assert manager.renew(before[0])
     assert manager.endpoints() == before
@@ -103,14 +95,14 @@ def test_a_renewed_endpoint_is_as_it_was(space: Namespace, manager: PathManager)
 @pytest.mark.parametrize(("flags", "word"), [(SUBFLOW, "subflow"), (SUBFLOW | EndpointFlag.FULLMESH, "fullmesh")])
 def test_backup_is_set_and_taken_back(space: Namespace, manager: PathManager, flags: EndpointFlag, word: str) -> None:
     manager.add(Endpoint("2001:db8::1", flags, LOOPBACK))
-    before = ip(space, "endpoint")
+    before = ip_mptcp(space, "endpoint")
     (known,) = manager.endpoints()
     manager.mark(known, backup=True)
     (marked,) = manager.endpoints()
     assert marked.flags == flags | EndpointFlag.BACKUP
-    assert word in ip(space, "endpoint")[0]
+    assert word in ip_mptcp(space, "endpoint")[0]
     manager.mark(marked, backup=False)
-    assert ip(space, "endpoint") == before
+    assert ip_mptcp(space, "endpoint") == before
     manager.delete(known)
     with pytest.raises(KernelError, match=r"2001:db8::1 cannot be changed: .*address not found"):
         manager.mark(known, backup=True)
@@ -118,7 +110,7 @@ def test_backup_is_set_and_taken_back(space: Namespace, manager: PathManager, fl
 
 def test_limits_are_set(space: Namespace, manager: PathManager) -> None:
     manager.set_limits(SubflowLimits(8, 1))
-    assert ip(space, "limits") == ["add_addr_accepted 1 subflows 8"]
+    assert ip_mptcp(space, "limits") == ["add_addr_accepted 1 subflows 8"]
     with pytest.raises(KernelError, match=r"the limits of MPTCP cannot be set: .*maximum"):
         manager.set_limits(SubflowLimits(mptcp.LIMIT_MAX + 1))
     assert manager.limits() == SubflowLimits(8, 1)
