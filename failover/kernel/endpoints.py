@@ -25,6 +25,8 @@ from failover.model import KernelError
 NOTES: Final = "mptcp.json"
 """Its name, beside the control socket."""
 VERSION: Final = 1
+SOURCES: Final = EndpointFlag.SUBFLOW | EndpointFlag.IMPLICIT
+"""Connections have subflows from such ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Endpoints:
         noted = self.noted()
         present = [one for one in self._manager.endpoints() if one.address in addresses]
         mine = [one for one in present if noted.owns(one)]
-        his = [one for one in present if one not in mine and one.flags & EndpointFlag.SUBFLOW]
+        his = [one for one in present if one not in mine and one.flags & SOURCES]
         renewed = [_tried(Verb.REPLACE, one, partial(self._manager.renew, one)) for one in his]
         return self._delete(noted, mine) + renewed
 

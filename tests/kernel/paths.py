@@ -110,6 +110,19 @@ class Paths:
         with self.box.far.entered(), closing(mptcp.PathManager()) as far:
             far.set_limits(SubflowLimits(count))
 
+    @contextmanager
+    def announced(self, address: str) -> Iterator[None]:
+        """The server tells of another address of its own, which the van takes up."""
+        self.manager.set_limits(SubflowLimits(mptcp.LIMIT_MAX, 1))
+        with self.box.far.entered(), closing(mptcp.PathManager()) as far:
+            far.add(Endpoint(address, EndpointFlag.SIGNAL))
+            try:
+                with self.box.van.entered():
+                    yield
+            finally:
+                for one in far.endpoints():
+                    far.delete(one)
+
     def endpoints(self, family: Family = V4) -> tuple[Endpoint, Endpoint]:
         """Both addresses made endpoints, the second one as a backup."""
         assert self.manager.add(Endpoint(FIRST[family]))

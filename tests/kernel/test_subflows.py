@@ -6,17 +6,19 @@ import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from failover.facts import Endpoint, Stage, Subflow, Subflows
+from failover.facts import Endpoint, EndpointFlag, Stage, Subflow, SubflowLimits, Subflows, Verb
 from failover.kernel import mptcp, subflows
+from failover.kernel.endpoints import Done, Endpoints
 from failover.kernel.wire import attribute
 from failover.lab.namespaces import gain_privileges
 from failover.model import FAMILIES, Family, KernelError
 from tests.allowed import or_skip
 
-from .box import V4, V6, WAN0, WAN1
+from .box import GATEWAYS, V4, V6, WAN0, WAN1
 from .paths import ADDRESSES, BACKUP, FIRST, IPPROTO_MPTCP, PATIENCE, SECOND, Paths, arrives, mptcp_socket
 from .road import need_nft
 
@@ -235,6 +237,22 @@ def test_an_endpoint_that_comes_after_its_connection_can_be_a_second_subflow(pat
         assert sorted(one.source for one in found) == [FIRST[V4], FIRST[V4], SECOND[V4]]
         paths.manager.delete(paths.known(FIRST[V4]))
         assert sources(paths.found()).keys() == {SECOND[V4]}
+
+
+def test_what_the_kernel_made_by_itself_is_nobodys(paths: Paths, tmp_path: Path) -> None:
+    """It gives way to an endpoint of ours, and withdrawn it just goes."""
+    ours = Endpoints(paths.manager, tmp_path / "mptcp.json")
+    with paths.announced(GATEWAYS[WAN1][V4]), paths.stream():
+        paths.until(lambda _: bool(paths.manager.endpoints()))
+        implicit = paths.known(SECOND[V4])
+        assert implicit.flags == EndpointFlag.IMPLICIT
+        assert ours.keep({SECOND[V4]: False}, SubflowLimits()) == [Done(Verb.ADD, Endpoint(SECOND[V4]))]
+        assert paths.manager.endpoints() == (Endpoint(SECOND[V4], id=implicit.id),)
+    paths.reset()
+    with paths.announced(GATEWAYS[WAN1][V4]), paths.stream():
+        paths.until(lambda _: bool(paths.manager.endpoints()))
+        assert ours.withdraw([SECOND[V4]]) == [Done(Verb.REPLACE, implicit)]
+        assert paths.manager.endpoints() == ()
 
 
 @DIRECTIONS
