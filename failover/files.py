@@ -58,14 +58,16 @@ def sync_folder(folder: Path) -> None:
         os.close(file)
 
 
-def replace(path: Path, data: bytes, mode: int = MODE) -> None:
+def replace(path: Path, data: bytes, mode: int = MODE, exact: bool = False) -> None:
     """Make `data` the whole file, by root for its folder's owner, or leave the old one; OSError when it stayed. Its
-    `.new` gives way."""
+    `.new` gives way. `exact`: the mode whatever the umask, for a file that others have to read."""
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     try:
         with opened(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode) as file:
             give_to_owner_of(path.parent, file)
+            if exact:
+                os.fchmod(file, mode)
             write_all(file, data)
         fresh.replace(path)
     except OSError:

@@ -86,4 +86,4 @@ def test_what_root_cleaned_up_before_the_first_start_is_no_obstacle(service: Mac
     service.run("failover", "cleanup")
     service.systemctl("start", "failover")
     assert service.systemctl("is-active", "failover") == "active"
-    assert service.run("stat", "--format=%U:%G %a", "/run/failover").stdout == "failover:failover 750\n"
+    assert service.run("stat", "--format=%U:%G %a", "/run/failover").stdout == "failover:failover 751\n"

@@ -1,0 +1,119 @@
+"""Carriers, each with name servers of its own that say who was asked: one cable to the box each."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import dns.message
+import dns.rdatatype
+import dns.rrset
+
+from failover.lab.namespaces import Namespace
+from failover.lab.rtnl import Route
+from failover.lab.wire import End, cable
+
+SHARED = "100.64.0.53"
+"""A resolver that every carrier has, each its own: what asks it without a device asks the carrier of the route."""
+
+
+class Carrier:
+    """Number n has the box's interface `up<n>`, the resolvers 10.n.0.53 and SHARED, and answers with 192.0.2.n."""
+
+    def __init__(self, box: Namespace, number: int) -> None:
+        self.number, self.name = number, f"up{number}"
+        self.own = f"10.{number}.0.53"
+        self.asked: list[str] = []
+        """Names, as they came."""
+        self.silent = False
+        self.beyond = Namespace(f"carrier{number}")
+        self.here, self.there = End(box, self.name, 10 + number), End(self.beyond, f"gw{number}", 30 + number)
+        cable(self.here, self.there)
+        for end in (self.there, self.here):
+            end.up()
+        self.beyond.rtnl.add_address(self.there.index, f"{self.own}/24")
+        self.beyond.rtnl.add_address(1, f"{SHARED}/32")
+        self.sockets = [self.beyond.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in (self.own, SHARED)]
+        for served, address in zip(self.sockets, (self.own, SHARED), strict=True):
+            served.bind((address, 53))
+
+    def address(self, box: Namespace) -> None:
+        """Give the box its address and its way out."""
+        box.rtnl.add_address(self.here.index, f"10.{self.number}.0.2/24")
+        box.rtnl.add_route(Route("default", self.here.index, self.own, metric=100 * self.number))
+
+    def answer(self, to: socket.socket) -> None:
+        """One question."""
+        data, sender = to.recvfrom(4096)
+        asked = dns.message.from_wire(data)
+        question = asked.question[0]
+        self.asked.append(question.name.to_text(omit_final_dot=True))
+        if self.silent:
+            return
+        reply = dns.message.make_response(asked, recursion_available=True)
+        if question.rdtype == dns.rdatatype.A:
+            reply.answer.append(dns.rrset.from_text(question.name, 60, "IN", "A", f"192.0.2.{self.number}"))
+        to.sendto(reply.to_wire(), sender)
+
+    def close(self) -> None:
+        for served in self.sockets:
+            served.close()
+        self.beyond.close()
+
+
+class Carriers:
+    """A thread answers for all of them."""
+
+    def __init__(self, box: Namespace, numbers: Sequence[int], addressed: bool = True) -> None:
+        self.box = box
+        self._stack = ExitStack()
+        self.all = [Carrier(box, number) for number in numbers]
+        for carrier in self.all:
+            self._stack.callback(carrier.close)
+            if addressed:
+                carrier.address(box)
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def __getitem__(self, number: int) -> Carrier:
+        return next(carrier for carrier in self.all if carrier.number == number)
+
+    def forget(self) -> None:
+        for carrier in self.all:
+            carrier.asked.clear()
+            carrier.silent = False
+
+    def look_up(self, name: str, server: str = "127.0.0.53", patience: float = 5.0) -> str:
+        """The address that the box's programs get; empty: an answer without one, or none in time."""
+        question = dns.message.make_query(name, "A")
+        deadline = time.monotonic() + patience
+        with self.box.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.connect((server, 53))
+            asking.send(question.to_wire())
+            while select.select([asking], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                reply = dns.message.from_wire(asking.recv(4096))
+                if reply.id == question.id:
+                    return next((str(record) for answer in reply.answer for record in answer), "")
+        return ""
+
+    def close(self) -> None:
+        self._wake.close()
+        self._thread.join()
+        self._woken.close()
+        self._stack.close()
+
+    def _serve(self) -> None:
+        while True:
+            ready, _, _ = select.select(
+                [self._woken, *(one for carrier in self.all for one in carrier.sockets)], [], []
+            )
+            if self._woken in ready:
+                return
+            for carrier in self.all:
+                for asked in set(carrier.sockets).intersection(ready):
+                    carrier.answer(asked)
