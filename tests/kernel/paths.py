@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Final
 
 from failover.facts import Endpoint, EndpointFlag, Subflow, SubflowLimits
@@ -164,7 +164,8 @@ class Paths:
         while not settled(found := self.found()):
             assert time.monotonic() < deadline, f"did not settle: {found}"
             if select.select([self._events], [], [], GLANCE)[0]:
-                self._events.recv(65536)
+                with suppress(OSError):  # ENOBUFS: some were lost
+                    self._events.recv(65536)
         return found
 
 

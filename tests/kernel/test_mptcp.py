@@ -61,6 +61,13 @@ def test_to_add_what_is_there_changes_nothing(space: Namespace, manager: PathMan
     assert ip_mptcp(space, "endpoint") == ["192.0.2.1 id 1 signal"]
 
 
+def test_an_address_is_one_endpoint_whatever_its_interface(manager: PathManager) -> None:
+    assert manager.add(Endpoint("192.0.2.1", interface=LOOPBACK))
+    assert not manager.add(Endpoint("192.0.2.1"))
+    assert not manager.add(Endpoint("192.0.2.1", interface=LOOPBACK + 1))
+    assert len(manager.endpoints()) == 1
+
+
 def test_only_what_has_both_id_and_address_is_deleted(space: Namespace, manager: PathManager) -> None:
     manager.add(Endpoint("192.0.2.1"))
     manager.add(Endpoint("192.0.2.2"))

@@ -19,7 +19,7 @@ from failover.model import FAMILIES, Family, KernelError
 from tests.allowed import or_skip
 
 from .box import GATEWAYS, V4, V6, WAN0, WAN1
-from .paths import ADDRESSES, BACKUP, FIRST, IPPROTO_MPTCP, PATIENCE, SECOND, Paths, arrives, mptcp_socket
+from .paths import ADDRESSES, BACKUP, FIRST, IPPROTO_MPTCP, PATIENCE, SECOND, Paths, Stream, arrives, mptcp_socket
 from .road import need_nft
 
 HANGS = 0.05
@@ -196,6 +196,18 @@ def test_a_server_that_takes_no_second_way_saves_no_stream(paths: Paths) -> None
         assert not subflows.read(ADDRESSES).can_spare(first.address, SECOND.values())
 
 
+def test_a_server_that_listens_no_more_is_not_joined(paths: Paths) -> None:
+    with mptcp_socket(paths.box.van) as here:
+        with paths.listening(V4, IPPROTO_MPTCP) as listener:
+            here.connect(listener.getsockname())
+            there = listener.accept()[0]
+        with there:
+            Stream(here, there).goes_on()
+            paths.manager.add(Endpoint(SECOND[V4]))
+            found = paths.until(lambda now: sources(now).keys() == {FIRST[V4]})
+            assert not Subflows(found).can_spare(FIRST[V4], SECOND.values())
+
+
 def test_what_nobody_has_answered_yet_is_not_harmed(paths: Paths) -> None:
     paths.cut(WAN0)
     first, _ = paths.endpoints()
@@ -275,9 +287,10 @@ def test_a_foreign_endpoint_is_renewed_instead(paths: Paths, up: bool) -> None:
 
 def test_who_loses_the_last_subflow_hears_of_it_if_that_was_severed(paths: Paths) -> None:
     """And does not where an endpoint was withdrawn; but such a connection lives on when it finds another way."""
-    paths.box.van.sysctl("mptcp/close_timeout", 1)
     paths.manager.add(Endpoint(FIRST[V4]))
     with ExitStack() as held:
+        paths.box.van.sysctl("mptcp/close_timeout", 1)
+        held.callback(paths.box.van.sysctl, "mptcp/close_timeout", 60)
         severed = held.enter_context(paths.stream())
         first = paths.found()
         withdrawn = held.enter_context(paths.stream())
