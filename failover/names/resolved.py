@@ -56,7 +56,16 @@ class _Plan:
     @property
     def pending(self) -> Note:
         """Until then: whatever of it is made is ours, and what was ours stays so. What is another's is `own` too."""
-        return Note(self.own, (self.target, self.current))
+        return Note(self.own, (self.target, self.current, *([self.hushed] if self.hushes else [])))
+
+    @property
+    def hushes(self) -> bool:
+        """Names in general will be asked there no more."""
+        return _is_asked(self.current) and not _is_asked(self.target)
+
+    @property
+    def hushed(self) -> State:
+        return State((), self.current.domains, False)
 
 
 class Resolved:
@@ -156,18 +165,24 @@ class Resolved:
         """What systemd-networkd was told itself is best known there: an old value set anew would outlive its lease."""
         managed = networkd.is_managed(plan.index)
         current = plan.current
-        if _goes_back(plan) if managed else plan.target == plan.own == State():
+        if plan.hushes:  # with its last server go the questions under way, which whoever waits asks anew
+            await self._change(plan.index, managed, current, plan.hushed)
+            current = plan.hushed
+        if _goes_back(current, plan) if managed else plan.target == plan.own == State():
             await self._ask(managed, "RevertLinkDNS" if managed else "RevertLink", "i", [plan.index])
             current = plan.own
-        for member, signature, value in _differences(current, plan.target):
-            await self._ask(managed, member, f"i{signature}", [plan.index, value])
-        if managed and plan.current != plan.target:
-            await self._passed_on(plan)
+        await self._change(plan.index, managed, current, plan.target)
 
-    async def _passed_on(self, plan: _Plan) -> None:
+    async def _change(self, index: int, managed: bool, current: State, target: State) -> None:
+        for member, signature, value in _differences(current, target):
+            await self._ask(managed, member, f"i{signature}", [index, value])
+        if managed:
+            await self._passed_on(index, target)
+
+    async def _passed_on(self, index: int, target: State) -> None:
         """Until systemd-networkd has told systemd-resolved: what is read before would look like somebody else's."""
         deadline = asyncio.get_running_loop().time() + PASSING
-        while _is_other(await self._read(plan.index), plan.target) and asyncio.get_running_loop().time() < deadline:
+        while _is_other(await self._read(index), target) and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(PASSING_STEP)
 
     async def _ask(self, managed: bool, member: str, signature: str, body: Sequence[object]) -> None:
@@ -182,9 +197,9 @@ def _target(wanted: Resolvers, own: State) -> State:
     return State(servers, domains, wanted.default)
 
 
-def _goes_back(plan: _Plan) -> bool:
-    fields = zip(plan.current[:2], plan.target[:2], plan.own[:2], strict=True)
-    return any(current != target == own for current, target, own in fields)
+def _goes_back(current: State, plan: _Plan) -> bool:
+    fields = zip(current[:2], plan.target[:2], plan.own[:2], strict=True)
+    return any(now != target == own for now, target, own in fields)
 
 
 def _is_other(now: State, target: State) -> bool:
@@ -216,7 +231,8 @@ def _sentences(plan: _Plan) -> Iterator[str]:
 
 
 def _is_asked(state: State) -> bool:
-    return bool(state.servers) and _in_effect(state)
+    """Whether names in general are asked there."""
+    return bool(state.servers) and (_in_effect(state) or EVERY_NAME in state.domains)
 
 
 def _in_effect(state: State) -> bool:

@@ -26,6 +26,14 @@ PATIENCE = 20.0
 """Seconds that a test waits for anything; the machine may be busy."""
 USERS = {"root": 0, "messagebus": 901, "polkitd": 902, "systemd-resolve": 903, "systemd-network": 904, "failover": 905}
 UNSHARE = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
+RESOLVE = """
+import socket, sys
+for name in sys.stdin:
+    try:
+        print(socket.getaddrinfo(name.strip(), 80, socket.AF_INET)[0][4][0], flush=True)
+    except OSError as error:
+        print(error, flush=True)
+"""
 BUS = "run/dbus/system_bus_socket"
 
 
@@ -93,6 +101,10 @@ class Box:
         said, _ = child.communicate(given, PATIENCE)
         return subprocess.CompletedProcess(argv, child.returncode, said)
 
+    def program(self) -> Program:
+        """One that looks names up by the C library."""
+        return Program(self.popen("python3", "-c", RESOLVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+
     def end(self, service: subprocess.Popen[Any]) -> None:
         """End one of its services at once."""
         for child in psutil.Process(service.pid).children():
@@ -112,6 +124,32 @@ class Box:
         for child in self._children:
             child.communicate(timeout=PATIENCE)
         self._log.close()
+
+
+class Program:
+    """A line in is a name, a line out its address, or why there is none."""
+
+    def __init__(self, process: subprocess.Popen[Any]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
+
+    def ask(self, name: str) -> None:
+        self._stdin.write(f"{name}\n")
+        self._stdin.flush()
+
+    def answer(self) -> str:
+        return str(self._stdout.readline()).strip()
+
+    def look_up(self, name: str) -> str:
+        self.ask(name)
+        return self.answer()
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=PATIENCE)
 
 
 def _furnish(folder: Path) -> None:

@@ -17,16 +17,19 @@ from failover.lab.namespaces import Namespace
 from failover.lab.rtnl import Route
 from failover.lab.wire import End, cable
 
+ON_LINK = "fe80::53"
+"""A resolver of every carrier, as a router advertisement may name it."""
 SHARED = "100.64.0.53"
 """A resolver that every carrier has, each its own: what asks it without a device asks the carrier of the route."""
 
 
 class Carrier:
-    """Number n has the box's interface `up<n>`, the resolvers 10.n.0.53 and SHARED, and answers with 192.0.2.n."""
+    """Number n has the box's interface `up<n>`, the resolvers 10.n.0.53, 2001:db8:n::53, ON_LINK and SHARED, and
+    answers with 192.0.2.n."""
 
     def __init__(self, box: Namespace, number: int) -> None:
         self.number, self.name = number, f"up{number}"
-        self.own = f"10.{number}.0.53"
+        self.own, self.own6 = f"10.{number}.0.53", f"2001:db8:{number}::53"
         self.asked: list[str] = []
         """Names, as they came."""
         self.silent = False
@@ -36,14 +39,21 @@ class Carrier:
         for end in (self.there, self.here):
             end.up()
         self.beyond.rtnl.add_address(self.there.index, f"{self.own}/24")
+        for address in (f"{self.own6}/64", f"{ON_LINK}/64"):
+            self.beyond.rtnl.add_address(self.there.index, address)
         self.beyond.rtnl.add_address(1, f"{SHARED}/32")
-        self.sockets = [self.beyond.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in (self.own, SHARED)]
-        for served, address in zip(self.sockets, (self.own, SHARED), strict=True):
-            served.bind((address, 53))
+        self.sockets = [self._listen(address) for address in (self.own, SHARED, self.own6, ON_LINK)]
+
+    def _listen(self, address: str) -> socket.socket:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        made = self.beyond.socket(family, socket.SOCK_DGRAM)
+        made.bind((address, 53) if family == socket.AF_INET else (address, 53, 0, self.there.index))
+        return made
 
     def address(self, box: Namespace) -> None:
         """Give the box its address and its way out."""
         box.rtnl.add_address(self.here.index, f"10.{self.number}.0.2/24")
+        box.rtnl.add_address(self.here.index, f"2001:db8:{self.number}::2/64")
         box.rtnl.add_route(Route("default", self.here.index, self.own, metric=100 * self.number))
 
     def answer(self, to: socket.socket) -> None:

@@ -24,6 +24,7 @@ from tests.names.box import PATIENCE, USERS, Box, require, shipped_rule
 from tests.names.carriers import Carriers
 
 NOTED = f"run/failover/{RECORD}"
+REFUSED = ("org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired")
 RESOLVE = ("org.freedesktop.resolve1", "/org/freedesktop/resolve1")
 
 

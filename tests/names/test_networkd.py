@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from failover.names import networkd
 from tests.allowed import or_skip
 from tests.names.box import Box
 from tests.names.carriers import SHARED, Carriers
-from tests.names.conftest import NOTED, Administrator, Asker, started
+from tests.names.conftest import NOTED, REFUSED, Administrator, Asker, started, until
 
 LINKS = "run/systemd/netif/links"
 
@@ -34,7 +35,7 @@ def carriers(home: Namespace) -> Iterator[Carriers]:
 def box(home: Namespace, carriers: Carriers) -> Iterator[Box]:
     with started(home) as made:
         for carrier in carriers.all:
-            address = f"Address=10.{carrier.number}.0.2/24\nGateway={carrier.own}\nDNS={carrier.own}\n"
+            address = f"Address=10.{carrier.number}.0.2/24\nGateway={carrier.own}\nDNS={carrier.own}\nDomains=~.\n"
             text = f"[Match]\nName={carrier.name}\n[Network]\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n{address}"
             (made.root / f"etc/systemd/network/{carrier.name}.network").write_text(text)
         made.serve("/usr/lib/systemd/systemd-networkd")
@@ -51,7 +52,7 @@ def test_it_is_asked_and_puts_back_what_it_knows_itself(box: Box, carriers: Carr
         told = {"up1": [one.own], "up2": [two.own]}
         assert asker.ask(do="told", interfaces=["up1", "up2"])["done"] == told
         asker.follow(("up1", [], False), ("up2", [SHARED], True))
-        assert not root.link(one.here.index)["DefaultRoute"]
+        assert (root.link(one.here.index)["DefaultRoute"], root.link(one.here.index)["Domains"]) == (False, [])
         assert "DNS=" + SHARED in (box.root / LINKS / str(two.here.index)).read_text()
         assert carriers.look_up("a.example") == "192.0.2.2"
         assert one.asked == []
@@ -61,6 +62,30 @@ def test_it_is_asked_and_puts_back_what_it_knows_itself(box: Box, carriers: Carr
         asker.ask(do="restore")
     assert [root.link(carrier.here.index) for carrier in carriers.all] == before
     assert not (box.root / NOTED).exists()
+
+
+def test_a_question_under_way_is_answered_over_the_new_uplink(box: Box, carriers: Carriers) -> None:
+    one = carriers[1]
+    (box.root / "etc/resolv.conf").write_text("nameserver 127.0.0.53\n")
+    with Asker(box) as asker, box.program() as program:
+        asker.follow(("up1", [], True), ("up2", [], False))
+        one.silent = True
+        program.ask("under-way.example")
+        until(lambda: "under-way.example" in one.asked)
+        began = time.monotonic()
+        asker.follow(("up1", [], False), ("up2", [], True))
+        assert program.answer() == "192.0.2.2"
+        assert time.monotonic() - began < 1.0
+        assert asker.ask(do="told", interfaces=["up1"])["done"] == {"up1": [one.own]}
+        asker.ask(do="restore")
+    carriers.forget()
+
+
+@pytest.mark.parametrize("member", ["RenewLink", "ForceRenewLink", "ReconfigureLink", "RevertLinkNTP"])
+def test_the_rule_allows_nothing_else(box: Box, carriers: Carriers, member: str) -> None:
+    order = ("org.freedesktop.network1", "/org/freedesktop/network1", f"org.freedesktop.network1.Manager.{member}")
+    with Asker(box) as asker:
+        assert asker.ask(do="call", call=(*order, "i", [carriers[1].here.index]))["name"] in REFUSED
 
 
 def test_its_files_tell_the_same_without_systemd_resolved(box: Box, carriers: Carriers) -> None:

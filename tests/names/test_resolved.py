@@ -9,8 +9,8 @@ import pytest
 
 from failover.lab.namespaces import Namespace
 from tests.names.box import Box
-from tests.names.carriers import SHARED, Carriers
-from tests.names.conftest import NOTED, RESOLVE, Administrator, Asker, started
+from tests.names.carriers import ON_LINK, SHARED, Carriers
+from tests.names.conftest import NOTED, REFUSED, RESOLVE, Administrator, Asker, started, until
 
 INET = 2
 EVERY_NAME = [(".", True)]
@@ -49,6 +49,31 @@ def test_names_follow_the_uplink(asker: Asker, carriers: Carriers) -> None:
     assert carriers.look_up("after.example") == "192.0.2.2"
     assert time.monotonic() - began < 1.0
     assert (one.asked, two.asked) == (["before.example"], ["after.example"])
+
+
+def test_a_question_under_way_is_answered_over_the_new_uplink(asker: Asker, carriers: Carriers, box: Box) -> None:
+    """Left alone, it would wait for the silent one: ten seconds with the C library, and then fail."""
+    one, two = carriers[1], carriers[2]
+    (box.root / "etc/resolv.conf").write_text("nameserver 127.0.0.53\n")
+    asker.follow(("up1", [one.own], True), ("up2", [two.own], False))
+    one.silent = True
+    with box.program() as program:
+        program.ask("under-way.example")
+        until(lambda: one.asked)
+        began = time.monotonic()
+        asker.follow(("up1", [one.own], False), ("up2", [two.own], True))
+        assert program.answer() == "192.0.2.2"
+        assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize("server", ["2001:db8:2::53", ON_LINK])
+def test_in_ipv6_too(asker: Asker, carriers: Carriers, root: Administrator, server: str) -> None:
+    asker.follow(("up1", [carriers[1].own6, ON_LINK], False), ("up2", [server], True))
+    assert carriers.look_up("six.example") == "192.0.2.2"
+    assert carriers[1].asked == []
+    assert asker.follow(("up1", [carriers[1].own6, ON_LINK], False), ("up2", [server], True)) == []
+    asker.ask(do="restore")
+    assert [root.link(carrier.here.index) for carrier in carriers.all] == [NOTHING, NOTHING]
 
 
 def test_a_query_leaves_by_its_carrier_wherever_the_route_leads(asker: Asker, carriers: Carriers) -> None:
@@ -183,7 +208,6 @@ OTHERS = (
     ("SetLinkDNSSEC", "is", "no"),
     ("SetLinkDNSSECNegativeTrustAnchors", "ias", ["example"]),
 )
-REFUSED = ("org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired")
 
 
 @pytest.mark.parametrize(("member", "signature", "value"), OTHERS, ids=[member for member, _, _ in OTHERS])
