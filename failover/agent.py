@@ -4,7 +4,8 @@
     probes.Probes ─> ProbeResult ─────┼─> queue ─> Engine.hear/handle/wake ──┼─> probes.Probes.start
     control socket ─> Asked ──────────┤                  ^                   ├─> answers, log lines, metrics
     clocks ─> WallClock, Resumed ─────┤        timer at Engine.deadline()    ├─> (snapshot: status and gauges)
-    resent ─> SocketsRead ────────────┘                  └───── Counted ─────┴─> counting: the user's packets
+    resent ─> SocketsRead ────────────┤                  │                   ├─> breaking: flows of a lost uplink
+    breaking ─> SocketsDestroyed ─────┘                  └───── Counted ─────┴─> counting: the user's packets
 
 Each notice becomes one entry, and goes to the log, the journal on disk, the metrics, and whoever watches.
 
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final, assert_never
 
 from failover import __version__
+from failover.breaking import Breaking
 from failover.clocks import Clocks
 from failover.config import Config, Reconfigured
 from failover.config.source import KEPT, ConfigFile, Loaded
@@ -61,7 +63,18 @@ from failover.probes import Probes
 from failover.reader import Reader
 from failover.reload import Reload
 from failover.resent import Resent
-from failover.seam import Applied, Apply, Asked, CountFlows, Effect, KernelRead, ReadCounters, ReadKernel, ReadSockets
+from failover.seam import (
+    Applied,
+    Apply,
+    Asked,
+    CountFlows,
+    DestroySockets,
+    Effect,
+    KernelRead,
+    ReadCounters,
+    ReadKernel,
+    ReadSockets,
+)
 
 TICK: Final = 1.0
 """Seconds; the longest time between two looks at the clocks, and two signs of life to the supervisor."""
@@ -143,6 +156,7 @@ class Agent:
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
         self._reloads = Reload(source, loaded, self._take, self._reloaded, self._say)
         self._counting, self._resent = Counting(self._say), Resent(self._put, self._say)
+        self._breaking = Breaking(self._put)
         self._pulse = Pulse()
         sources = Sources(
             self._engine, self._metrics, self._storage, self._pulse, self._past.entries, self._about, self._counting
@@ -184,6 +198,7 @@ class Agent:
         self._reader.close()
         self._counting.close()
         self._resent.close()
+        self._breaking.close()
         if self._timer is not None:
             self._timer.cancel()
         self._probes.close()
@@ -305,6 +320,8 @@ class Agent:
                     self._carry_out(now, self._engine.handle(now, self._counting.read()))
                 case ReadSockets():
                     self._resent.read(effect)
+                case DestroySockets():
+                    self._breaking.carry_out(effect)
                 case Answer(id=number):
                     self._asked.pop(number).set_result(effect)
                 case Notice():

@@ -29,6 +29,10 @@ from failover.export.storage import Storage
 from failover.model import Answer, Command, ControlError
 from failover.picture import Snapshot
 
+HELD, HELD_STEP = 1.0, 0.02
+"""Seconds in which an address that we served at may still be in use, and between two looks: a child that is about to
+begin, as nft, holds what we had open until it does."""
+
 Ask = Callable[[Command], Awaitable[Answer]]
 """Has the engine obey a command."""
 About = Callable[[], Mapping[str, object]]
@@ -104,15 +108,18 @@ class Desk:
         if before is not None:  # another address may lie on the same port
             await before.stop()
             self._scrape = None
-        complaint = await self._serve(listen) if listen is not None else ""
+        patience = HELD if before is not None else 0.0
+        complaint = await self._serve(listen, patience) if listen is not None else ""
         if complaint and before is not None:
-            await self._serve(before.listen)
+            await self._serve(before.listen, patience)
         return complaint
 
-    async def _serve(self, listen: str) -> str:
-        scrape = Scrape(listen, self._picture, self._from.pulse.fault)
+    async def _serve(self, listen: str, patience: float) -> str:
+        """`patience`: seconds in which the address may be in use."""
+        scrape, until = Scrape(listen, self._picture, self._from.pulse.fault), time.monotonic() + patience
         try:
-            await scrape.start()
+            while not await scrape.start(busy=time.monotonic() < until):
+                await asyncio.sleep(HELD_STEP)
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)  # asyncio's words repeat the address
             self._say("warning", complaint := f"no metrics at {listen}: {why}")

@@ -265,12 +265,23 @@ class Answer:
     hint: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Flows of this box that the agent never breaks."""
+
+    ports: frozenset[int] = frozenset()
+    """TCP and UDP, at either end."""
+    uids: frozenset[int] = frozenset()
+    """Of the sockets' owners."""
+
+
 class NoticeKind(enum.StrEnum):
     """What a log line is about; `log.py` has the priority of each."""
 
     SWITCH = "switch"
     VERDICT = "verdict"
     UPLINK = "uplink"
+    FLOWS = "flows"
     KERNEL = "kernel"
     OPERATOR = "operator"
     READY = "ready"

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from failover.config import Keep
 from failover.facts import Counts, Facts, Operation, OperationResult, Segments, Tap
-from failover.model import Answer, Command, Family, Notice, SendProbe
+from failover.model import Answer, Command, Family, Keep, Notice, SendProbe
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +135,7 @@ class DestroySockets:
     """Only what was never answered: TCP that is still connecting, and questions to name servers (UDP, port 53)."""
 
 
-Effect = SendProbe | Apply | ReadKernel | CountFlows | ReadCounters | ReadSockets | Answer | Notice
+Effect = SendProbe | Apply | ReadKernel | CountFlows | ReadCounters | ReadSockets | DestroySockets | Answer | Notice
+
+Told = KernelRead | Applied | Counted | SocketsRead | SocketsDestroyed | Resumed | WallClock | Asked
+"""The events of this file."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from failover.model import FailoverError, Family, ProbeKind, Target
+from failover.model import FailoverError, Family, Keep, ProbeKind, Target
 
 CONFIG_PATH: Final = "/etc/failover/failover.yaml"
 
@@ -105,13 +105,10 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """Flows of this box that the agent never breaks."""
+class Flows:
+    """What becomes of flows that are open when their uplink is lost."""
 
-    ports: frozenset[int] = frozenset()
-    """TCP and UDP, at either end."""
-    uids: frozenset[int] = frozenset()
-    """Of the sockets' owners."""
+    keep: Keep = field(default_factory=Keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +146,7 @@ class Config:
     targets: tuple[Target, ...] = DEFAULT_TARGETS
     detection: Detection = field(default_factory=Detection)
     policy: Policy = field(default_factory=Policy)
+    flows: Flows = field(default_factory=Flows)
     metrics: Metrics = field(default_factory=Metrics)
     fwmark_mask: int = 0x3F000000
 

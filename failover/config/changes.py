@@ -6,7 +6,7 @@ table and its rules go, and what still has its address leaves by another uplink,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from failover.config import SECONDS, Config, Uplink
 from failover.config.values import format_duration
@@ -58,6 +58,12 @@ def _written(config: Config) -> dict[str, str]:
         "detection.rtt_factor": f"{detection.rtt_factor:g}",
         "policy.failback_after": format_duration(policy.failback_after),
         "policy.failback_moves_flows": str(policy.failback_moves_flows).lower(),
+        "flows.keep.ports": _listed(config.flows.keep.ports),
+        "flows.keep.uids": _listed(config.flows.keep.uids),
         "metrics.listen": config.metrics.listen or "none",
         "kernel.fwmark_mask": f"{config.fwmark_mask:#010x}",
     }
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(numbers))) or "none"

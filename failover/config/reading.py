@@ -11,7 +11,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from failover.config import PROFILES, Config, ConfigError, Detection, Metered, Metrics, Policy, Problem, Uplink
+from failover.config import (
+    PROFILES,
+    Config,
+    ConfigError,
+    Detection,
+    Flows,
+    Metered,
+    Metrics,
+    Policy,
+    Problem,
+    Uplink,
+)
 from failover.config.targets import parse_target
 from failover.config.values import (
     DURATION_UNITS,
@@ -28,6 +39,8 @@ from failover.config.values import (
     parse_mask,
     parse_name,
     parse_number,
+    parse_port,
+    parse_uid,
     parse_whole,
 )
 from failover.config.yaml_reading import (
@@ -43,14 +56,18 @@ from failover.config.yaml_reading import (
     find,
     items,
     label,
+    numbers,
     read_keys,
     text,
+    unique,
 )
 from failover.config.yaml_tree import Entries, Opener, Scalar, compose, read_text
 from failover.facts import SLOTS_MAX
-from failover.model import FAMILIES, Target, clean
+from failover.model import FAMILIES, Keep, Target, clean
 
 TARGETS_MAX: Final = 32
+KEPT_MAX: Final = 64
+"""Ports, and users, whose flows are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +139,14 @@ def _policy(place: Place) -> Policy:
     return Policy(**_read(place, "policy"))
 
 
+def _flows(place: Place) -> Flows:
+    return Flows(**_read(place, "flows"))
+
+
+def _keep(place: Place) -> Keep:
+    return Keep(**_read(place, "flows.keep"))
+
+
 def _metrics(place: Place) -> Metrics:
     return Metrics(**_read(place, "metrics"))
 
@@ -132,7 +157,7 @@ def _metrics(place: Place) -> Metrics:
 def _uplinks(place: Place) -> tuple[Uplink, ...]:
     places = items(place, SLOTS_MAX)
     for key in ("name", "interface"):
-        _unique(key, (child for item in places if (child := find(item, key)) is not None))
+        unique(key, (child for item in places if (child := find(item, key)) is not None))
     return tuple(uplink for item in places for uplink in attempt(_uplink, item))
 
 
@@ -171,18 +196,6 @@ def _budgets(place: Place) -> Metered:
         message = f"standby ({format_size(standby)}/month) is above budget ({format_size(budget)}/month)"
         (find(place, "standby") or place).problem(message, "a standby may cost as much as an active one, not more")
     return Metered(budget, standby)
-
-
-def _unique(what: str, places: Iterable[Place]) -> None:
-    """Notes each scalar that was there before."""
-    first: dict[str, Place] = {}
-    for place in places:
-        if isinstance(place.value, Scalar) and place.value.kind != "null":
-            before = first.setdefault(place.value.text, place)
-            if before is not place:
-                place.problem(
-                    f"the same {what} as {before.path} in line {before.value.line}", f"each {what} is there once"
-                )
 
 
 # --- targets ---------------------------------------------------------------------------------------------------------
@@ -284,6 +297,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             "how soon silence counts: `fast`, `balanced` or `frugal`, or the keys below",
         ),
         "policy": Key(_policy, "mapping", "", "when traffic comes back"),
+        "flows": Key(_flows, "mapping", "", "what becomes of open flows when their uplink is lost"),
         "metrics": Key(_metrics, "mapping", "", "what Prometheus reads"),
         "kernel": Key(_kernel, "mapping", "", "what is ours in the kernel"),
     },
@@ -376,7 +390,29 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         ),
         "failback_moves_flows": _switch(
             _DEFAULT.policy.failback_moves_flows,
-            "a failback takes forwarded traffic (containers, the LAN) along, and breaks its open flows",
+            "a failback takes open flows along, which breaks them: forwarded traffic (containers, the LAN) at once, "
+            "this box's own after 10 s",
+        ),
+    },
+    "flows": {
+        "keep": Key(
+            _keep, "mapping", "", "open flows of this box that are never broken: they wait for their uplink to return"
+        ),
+    },
+    "flows.keep": {
+        "ports": Key(
+            numbers("a port", "22", parse_port, KEPT_MAX),
+            "list of ports",
+            "none",
+            "TCP and UDP, at either end",
+            f"at most {KEPT_MAX}; 1 to 65535",
+        ),
+        "uids": Key(
+            numbers("a user id", "1000", parse_uid, KEPT_MAX),
+            "list of user ids",
+            "none",
+            "numbers, as `id -u NAME` tells them",
+            f"at most {KEPT_MAX}; 0 to 4294967294",
         ),
     },
     "metrics": {

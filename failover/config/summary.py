@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from failover.config import PROFILES, SECONDS, Config, Detection, Metered, Policy
+from failover.config import PROFILES, SECONDS, Config, Detection, Flows, Metered, Policy
 from failover.config.values import format_duration, format_size
 from failover.model import FAMILIES, Target
 
@@ -34,6 +34,7 @@ def summary(config: Config) -> dict[str, Any]:
         "targets": urls(config.targets),
         "detection": _detection(config.detection),
         "policy": _policy(config.policy),
+        "flows": _flows(config.flows),
         "metrics": config.metrics.listen,
         "fwmark_mask": f"{config.fwmark_mask:#010x}",
     }
@@ -66,6 +67,10 @@ def _policy(policy: Policy) -> dict[str, Any]:
     return {"failback_after_seconds": policy.failback_after, "failback_moves_flows": policy.failback_moves_flows}
 
 
+def _flows(flows: Flows) -> dict[str, Any]:
+    return {"keep": {"ports": sorted(flows.keep.ports), "uids": sorted(flows.keep.uids)}}
+
+
 # --- in words --------------------------------------------------------------------------------------------------------
 
 
@@ -87,6 +92,7 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"{family} targets: {', '.join(common) or 'none'}"
     yield _detection_line(document["detection"])
     yield _policy_line(document["policy"])
+    yield _flows_line(document["flows"]["keep"])
     yield f"metrics: {document['metrics'] or 'not served'}"
     if document["kernel_error"] is not None:
         yield f"caution: the kernel cannot be read, so nothing is said of interfaces: {document['kernel_error']}"
@@ -140,6 +146,11 @@ def _key(name: str) -> str:
 def _shown(name: str, numbers: Mapping[str, float]) -> str:
     number = numbers[_key(name)]
     return format_duration(number) if name in SECONDS else f"{number:g}"
+
+
+def _flows_line(keep: Mapping[str, Sequence[int]]) -> str:
+    kept = [f"{what} {', '.join(map(str, numbers))}" for what, numbers in keep.items() if numbers]
+    return f"flows: broken when their uplink is lost, but for {' and '.join(kept) or 'none'}"
 
 
 def _policy_line(policy: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ SIZE_UNITS: Final = tuple(_BYTES)
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _MASK: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
+_UID: Final = re.compile(r"0|[1-9][0-9]{0,9}")
+_UID_MAX: Final = 2**32 - 2
 _INTERFACE_BYTES: Final = 15
 """IFNAMSIZ - 1, linux/if.h."""
 _CARRIER_LENGTH: Final = 64
@@ -160,6 +162,13 @@ def parse_port(text: str) -> int:
     """1 to 65535."""
     if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
         raise WrongValueError(f"{quoted(text)} is not a port", "a port is a number from 1 to 65535")
+    return int(text)
+
+
+def parse_uid(text: str) -> int:
+    """0 to 4294967294; the one above means nobody (chown(2))."""
+    if not _UID.fullmatch(text) or int(text) > _UID_MAX:
+        raise WrongValueError(f"{quoted(text)} is not a user id", "a number, as `id -u NAME` tells it")
     return int(text)
 
 

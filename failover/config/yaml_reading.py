@@ -5,7 +5,7 @@ Knows no key of any file; those are in the module that names them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -197,3 +197,27 @@ def duration(low: str, high: str) -> Reader[float]:
     """Seconds, written with a unit; the bounds are written so too."""
     least, most = parse_duration(low), parse_duration(high)
     return bounded("a duration", partial(parse_duration, low=least, high=most), least, most, format_duration)
+
+
+def numbers(what: str, example: str, parse: Callable[[str], int], limit: int) -> Reader[frozenset[int]]:
+    """A list of numbers; one that comes twice makes no difference."""
+
+    def number(place: Place) -> int:
+        return parse(text(what, example)(place))
+
+    def read(place: Place) -> frozenset[int]:
+        return frozenset(found for item in items(place, limit) for found in attempt(number, item))
+
+    return read
+
+
+def unique(what: str, places: Iterable[Place]) -> None:
+    """Notes each scalar that was there before."""
+    first: dict[str, Place] = {}
+    for place in places:
+        if isinstance(place.value, Scalar) and place.value.kind != "null":
+            before = first.setdefault(place.value.text, place)
+            if before is not place:
+                place.problem(
+                    f"the same {what} as {before.path} in line {before.value.line}", f"each {what} is there once"
+                )

@@ -12,6 +12,7 @@ from typing import assert_never
 from failover.config import Config, Reconfigured
 from failover.core import notices
 from failover.core.choices import Choices
+from failover.core.eviction import Evictions
 from failover.core.fleet import Fleet
 from failover.core.lane import Lane
 from failover.core.prober import Prober
@@ -25,16 +26,19 @@ from failover.seam import (
     Applied,
     Asked,
     Counted,
+    DestroySockets,
     Effect,
     KernelRead,
     ReadCounters,
     ReadKernel,
     Resumed,
+    SocketsDestroyed,
     SocketsRead,
+    Told,
     WallClock,
 )
 
-Event = KernelRead | Applied | ProbeResult | Counted | SocketsRead | Resumed | WallClock | Asked | Reconfigured
+Event = Told | ProbeResult | Reconfigured
 
 
 class Engine:
@@ -47,7 +51,7 @@ class Engine:
         self._fleet = Fleet(config, random)
         self._kernel = Reconciler()
         self._choices = Choices(self._fleet, self._kernel)
-        self._sampler, self._prober = Sampler(), Prober()
+        self._sampler, self._prober, self._evictions = Sampler(), Prober(), Evictions()
         self._warned: tuple[str, ...] = ()
         """What stands in the way now."""
         self._failures, self._warnings, self._ready = notices.Once(), notices.Once(), notices.Once()
@@ -65,6 +69,8 @@ class Engine:
                 self._fleet.segments(event)
                 self._sampler.resent(now, event)
                 return []  # it is judged with the next packet
+            case SocketsDestroyed():
+                return [*notices.broken(event)]
             case KernelRead(facts):
                 self._kernel.read(now, facts)
                 return self._follow(now) + self._readiness(now)
@@ -104,7 +110,7 @@ class Engine:
 
     def deadline(self) -> float:
         """Monotonic time of the next `wake`; inf when nothing is under way."""
-        there, here = self._fleet.deadline(), self._sampler.deadline()
+        there, here = self._fleet.deadline(), min(self._sampler.deadline(), self._evictions.deadline)
         return min(there, here, self._choices.deadline(), self._kernel.deadline())
 
     def snapshot(self) -> Snapshot:
@@ -132,6 +138,7 @@ class Engine:
         facts, fleet, choices = self._kernel.facts, self._fleet, self._choices
         effects: list[Effect] = [*fleet.follow(now, facts)]
         effects += self._sampler.follow(now, fleet.uplinks, facts, self.config.fwmark_mask)
+        self._evictions.follow(fleet.uplinks, facts)
         self._prober.prune(fleet, self.config.fwmark_mask)
         choices.rename()
         if not choices:
@@ -159,6 +166,10 @@ class Engine:
         said = [] if self._choices.will == before else [notices.operator(answer.text)]
         return [answer, *said, *self._turn(now, named, willed=True)]
 
+    def _evict(self, now: float) -> list[DestroySockets]:
+        lanes, decisions, settled = self._fleet.by_family, self._choices.by_family, self._kernel.settled(now)
+        return self._evictions.due(now, lanes, decisions, self.config, settled=settled)
+
     # --- the turn ----------------------------------------------------------------------------------------------------
 
     def _turn(self, now: float, touched: Iterable[Lane], *, facts: bool = False, willed: bool = False) -> list[Effect]:
@@ -174,6 +185,8 @@ class Engine:
             effects += self._choices.decide(now, families, self.config, facts=facts)
             others = (lane for lane in lanes if lane.family not in families)
             lanes = [*(lane for lane in self._fleet if lane.family in families), *others]
+        if families or now >= self._evictions.deadline:
+            effects += self._evict(now)
         for lane in lanes:
             rivals, decision = self._fleet.by_family[lane.family], self._choices.by_family[lane.family]
             lane.pace(now, decision, left=self._fleet.left(lane, decision))

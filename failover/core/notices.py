@@ -14,7 +14,7 @@ from failover.core.lane import Lane
 from failover.core.policy import Will
 from failover.core.stalls import BUFFERED
 from failover.model import Decision, Notice, NoticeKind
-from failover.seam import Applied
+from failover.seam import Applied, SocketsDestroyed
 from failover.wording import describe
 
 REPEATED: Final = 60.0
@@ -72,6 +72,27 @@ def settled(lane: Lane) -> Notice:
     return Notice(
         NoticeKind.UPLINK, f"{name} {family}: {text}", {"uplink": name, "family": str(family), "silence": what}
     )
+
+
+def broken(event: SocketsDestroyed) -> list[Notice]:
+    """Open flows of this box were broken, or could not be."""
+    order = event.order
+    lane = f"{order.uplink} {order.family}"
+    fields: dict[str, object] = {
+        "uplink": order.uplink,
+        "family": str(order.family),
+        "tcp": event.tcp,
+        "udp": event.udp,
+        "unanswered": order.unanswered,
+    }
+    found = []
+    if event.tcp or event.udp:
+        what = "unanswered ones" if order.unanswered else "open flows"
+        text = f"{lane}: {what} of this box broken, to connect anew: {event.tcp} TCP, {event.udp} UDP"
+        found.append(Notice(NoticeKind.FLOWS, text, fields))
+    if event.error:
+        found.append(Notice(NoticeKind.KERNEL, f"{lane}: open flows cannot be broken: {event.error}", fields))
+    return found
 
 
 def ready(decisions: Iterable[Decision], uplinks: int) -> Notice:

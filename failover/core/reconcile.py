@@ -117,6 +117,10 @@ class Reconciler:
         self._tried_at = now
         return self._send(now, operations)
 
+    def settled(self, now: float) -> bool:
+        """Whether the kernel has been read since it was changed last."""
+        return now >= self._awaited_until and not self._owing
+
     def due(self, now: float) -> bool:
         """Whether the kernel should be read again; asks once."""
         if now < self.deadline():

@@ -7,14 +7,12 @@ by now: a lane whose silence falls due has them read once more, right before the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address, ip_network
 from math import inf
 from typing import Final
 
 from failover.core.lane import Lane
-from failover.core.uplinks import Path, Uplink
+from failover.core.uplinks import Uplink, own_networks
 from failover.facts import Facts, Tap
-from failover.model import Family
 from failover.seam import Counted, CountFlows, Effect, ReadCounters, ReadSockets, SocketsRead
 
 BUSY_INTERVAL: Final = 0.05
@@ -43,7 +41,7 @@ class Sampler:
     def follow(self, now: float, uplinks: Iterable[Uplink], facts: Facts, mask: int) -> list[Effect]:
         """The uplinks and the kernel's facts: what is to be counted, if that has changed."""
         present = [uplink for uplink in uplinks if uplink.index is not None]
-        taps = tuple(_tap(uplink, facts) for uplink in present)
+        taps = tuple(Tap(uplink.interface, own_networks(uplink, facts)) for uplink in present)
         addresses = {address for uplink in present for path in uplink.paths.values() for address in path.addresses}
         local = {network for tap in taps for network in tap.local}
         self._sockets = ReadSockets(tuple(sorted(addresses)), tuple(sorted(local)), mask)
@@ -92,23 +90,3 @@ def _undecided(now: float, lane: Lane) -> bool:
     """Whether it may be judged silent now, and the counters may know better."""
     health = lane.health
     return health.silence.since is not None and health.passive.stale(now)
-
-
-def _tap(uplink: Uplink, facts: Facts) -> Tap:
-    networks = {
-        network
-        for address in facts.addresses
-        if address.index == uplink.index
-        for network in [str(ip_network(f"{address.address}/{address.prefix_length}", strict=False))]
-        if _has_router(network, uplink.paths[address.family])
-    }
-    return Tap(uplink.interface, tuple(sorted(networks)))
-
-
-def _has_router(network: str, path: Path) -> bool:
-    """A network that lies between us and the router. Without a router on it, it may be the carrier's whole one."""
-    gateway = path.route.gateway if path.route else None
-    if gateway is None:
-        return False
-    linklocal = Family.of(gateway) is Family.IPV6 and ip_address(gateway).is_link_local
-    return (linklocal and ":" in network) or ip_address(gateway) in ip_network(network)

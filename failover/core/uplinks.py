@@ -6,12 +6,24 @@ is kept as long as the uplink is known and is found again in the kernel after a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from failover import config as will
-from failover.facts import PROTOCOL, SLOTS_MAX, TABLE_MAIN, TABLE_SETTLED, TABLE_UPLINK, Facts, Link, Route, RouteKind
+from failover.facts import (
+    PROTOCOL,
+    SLOTS_MAX,
+    TABLE_MAIN,
+    TABLE_SETTLED,
+    TABLE_UPLINK,
+    Address,
+    Facts,
+    Link,
+    Route,
+    RouteKind,
+)
 from failover.model import FAMILIES, Family, Target
 
 SLOT_LIMIT: Final = min(SLOTS_MAX, TABLE_SETTLED - TABLE_UPLINK)
@@ -136,3 +148,34 @@ def _path(facts: Facts, defaults: Iterable[Route], link: Link | None, family: Fa
     else:
         fault = "" if link.carrier else "no carrier"
     return Path(route, tuple(a.address for a in held), fault, certain=fault == "no carrier")
+
+
+def own_networks(uplink: Uplink, facts: Facts) -> tuple[str, ...]:
+    """The networks that lie between an uplink and its routers, as `192.168.8.0/24`. Without a router on it, a network
+    may be the carrier's whole one."""
+    networks = {
+        network
+        for address in facts.addresses
+        if address.index == uplink.index
+        for network in [_network(address)]
+        if _has_router(network, uplink.paths[address.family])
+    }
+    return tuple(sorted(networks))
+
+
+def lan_networks(uplinks: Sequence[Uplink], facts: Facts) -> tuple[str, ...]:
+    """The networks of what is no uplink."""
+    indexes = {uplink.index for uplink in uplinks}
+    return tuple(sorted({_network(address) for address in facts.addresses if address.index not in indexes}))
+
+
+def _network(address: Address) -> str:
+    return str(ip_network(f"{address.address}/{address.prefix_length}", strict=False))
+
+
+def _has_router(network: str, path: Path) -> bool:
+    gateway = path.route.gateway if path.route else None
+    if gateway is None:
+        return False
+    linklocal = Family.of(gateway) is Family.IPV6 and ip_address(gateway).is_link_local
+    return (linklocal and ":" in network) or ip_address(gateway) in ip_network(network)

@@ -30,7 +30,9 @@ LANES: Final = 64
 _WRITE_MAX: Final = PAGE + 2 * PENDING + LINE_MAX + LANES * 512
 RATE: Final = (DAY_BYTES - BURST - _WRITE_MAX) / 86400
 """Bytes a second."""
-_PATIENT: Final = frozenset((NoticeKind.VERDICT, NoticeKind.UPLINK, NoticeKind.KERNEL, NoticeKind.WARNING))
+_PATIENT: Final = frozenset(
+    (NoticeKind.VERDICT, NoticeKind.UPLINK, NoticeKind.FLOWS, NoticeKind.KERNEL, NoticeKind.WARNING)
+)
 
 Lane = tuple[str, str]
 """Uplink and family; empty: everything that concerns none, or no longer fits in LANES."""
@@ -103,6 +105,8 @@ class Batch:
                 return self._doubt(lane, entry)
             case NoticeKind.UPLINK if "silence" in entry.fields:
                 return str(entry.fields["silence"])
+            case NoticeKind.FLOWS if entry.fields.get("unanswered"):
+                return "unanswered_flows"
             case _:
                 return None
 
@@ -176,7 +180,7 @@ def _lane(entry: Entry) -> Lane:
     return str(name or ""), str(entry.fields.get("family") or "")
 
 
-_WORDS: Final = ("doubts", "acquittals", "buffered", "lost", "diverts", "returns", "others")
+_WORDS: Final = ("doubts", "acquittals", "buffered", "lost", "diverts", "returns", "unanswered_flows", "others")
 """In the order in which they are told."""
 
 

@@ -41,6 +41,7 @@ NAMES_MAX: Final = 128
 """Uplink names that get series of their own between two scrapes: twice what there can be at a time (SLOTS_MAX)."""
 WAYS_MAX: Final = 512
 """Kinds of switches (family, from, to, reason) that get series of their own."""
+PROTOCOLS: Final = ("tcp", "udp")
 OTHER: Final = "other"
 """In place of an uplink's name beyond those."""
 
@@ -196,6 +197,9 @@ class Metrics:
         self._convictions = _counter(
             own, "uplink_convictions", "Times that the uplink was judged down", "uplink", "family"
         )
+        self._broken = _counter(
+            own, "flows_broken", "Flows of this box that were broken, to connect anew", "uplink", "family", "protocol"
+        )
         self._switches = _counter(own, "switches", "Changes of the active uplink", "family", "from", "to", "reason")
         self._apply = _times(own, "switch_apply", "From decision to the kernel's word for its replace", APPLY_BUCKETS)
         self._operations = _counter(own, "reconcile_operations", "Changes made in the kernel", "operation", "result")
@@ -219,13 +223,18 @@ class Metrics:
                 self._rtt.labels(name, probe.family.value).observe(result.rtt)
 
     def noticed(self, notice: Notice) -> None:
-        """Counts a conviction, and a switch of the active uplink; open flows that follow one are not another."""
+        """Counts a conviction, flows that were broken, and a switch of the active uplink, not what follows one."""
         fields = notice.fields
         if notice.kind is NoticeKind.SWITCH and fields["from"] != fields["to"]:
             self._switched(str(fields["family"]), fields["from"], fields["to"], str(fields["reason"]))
         if notice.kind is NoticeKind.VERDICT and fields["verdict"] == Verdict.DOWN:
             with self._lock:
                 self._convictions.labels(self._known(fields["uplink"]), fields["family"]).inc()
+        if notice.kind is NoticeKind.FLOWS:
+            with self._lock:
+                for protocol in PROTOCOLS:
+                    lane = self._known(fields["uplink"]), fields["family"]
+                    self._broken.labels(*lane, protocol).inc(int(str(fields[protocol])))
 
     def _switched(self, family: str, before: object, after: object, reason: str) -> None:
         with self._lock:
@@ -265,6 +274,8 @@ class Metrics:
                 for family in FAMILIES:
                     self._rtt.remove(name, family.value)
                     self._convictions.remove(name, family.value)
+                    for protocol in PROTOCOLS:
+                        self._broken.remove(name, family.value, protocol)
             ends = {"", OTHER, *present}
             for way in [way for way in self._ways if not (way[1] in ends and way[2] in ends)]:
                 self._ways.remove(way)
@@ -273,6 +284,8 @@ class Metrics:
             for name in present:
                 for family in FAMILIES:
                     self._convictions.labels(self._known(name), family.value)
+                    for protocol in PROTOCOLS:
+                        self._broken.labels(self._known(name), family.value, protocol)
 
     def _known(self, name: object) -> str:
         """An uplink's name as a label; empty for none."""

@@ -7,6 +7,7 @@ comes meanwhile shares it. It is packed for clients that take that: over a meter
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import re
 from collections.abc import Callable
@@ -54,13 +55,19 @@ class Scrape:
         self._server: asyncio.Server | None = None
         self._clients = Clients(CLIENTS_MAX)
 
-    async def start(self) -> None:
-        """Listen; OSError when the address cannot be had."""
+    async def start(self, *, busy: bool = False) -> bool:
+        """Listen; OSError when the address cannot be had, but False when it is in use and may be (`busy`)."""
         host, _, port = self.listen.rpartition(":")
-        # as for the control socket, the backlog is also how often a failure to accept is reported
-        self._server = await asyncio.start_server(
-            self._connected, host.strip("[]"), int(port), limit=HEAD_LIMIT, backlog=CLIENTS_MAX
-        )
+        try:
+            # as for the control socket, the backlog is also how often a failure to accept is reported
+            self._server = await asyncio.start_server(
+                self._connected, host.strip("[]"), int(port), limit=HEAD_LIMIT, backlog=CLIENTS_MAX
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and busy:
+                return False
+            raise
+        return True
 
     @property
     def port(self) -> int:

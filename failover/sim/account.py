@@ -32,8 +32,6 @@ class Account:
     requests: Mapping[Family, Requests | Drawn] = field(default_factory=dict)
     loads: Mapping[Family, Sequence[Load]] = field(default_factory=dict)
     """What else the user does."""
-    moves_flows: bool = False
-    """Open flows come along at a failback."""
     active: dict[Family, int | None] = field(default_factory=dict)
     """The kernel's way of new flows."""
     switches: dict[Family, Counter[Reason]] = field(default_factory=dict)
@@ -87,13 +85,11 @@ class Account:
             return
         if old.active != new.active:
             self.switches[family][new.reason] += self.counting
-        if self.moves_flows and new.reason is Reason.FAILBACK and old.settled in self.uplinks:
-            self._broke(family, self.uplinks.index(old.settled or ""))
 
-    def _broke(self, family: Family, place: int) -> None:
-        self.meters[family].broke(place)
-        for load in self.loads.get(family, ()):
-            load.broke(place)
+    def broke(self, family: Family, place: int) -> int:
+        """The open flows of an uplink are broken, and reconnect by the way of new flows; returns how many."""
+        extra = sum(load.broke(place) for load in self.loads.get(family, ()))
+        return self.meters[family].broke(place) + extra
 
     def _turned(self, now: float, family: Family, uplink: str, verdict: Verdict, was: Verdict | None) -> None:
         if verdict is was or uplink not in self.uplinks:
@@ -102,8 +98,6 @@ class Account:
         if verdict is Verdict.DOWN and self.counting:
             self.downs[uplink] += 1
             self.meters[family].convicted(place, now)
-        if verdict in (Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL):
-            self._broke(family, place)
 
 
 def _turns(family: Family, before: Snapshot, after: Snapshot) -> Iterable[tuple[str, Verdict, Verdict | None]]:

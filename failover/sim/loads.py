@@ -65,10 +65,12 @@ class Load(ABC):
         """The machine sleeps until then."""
         self._count = max(self._count, math.ceil((until - self._start) / self._every))
 
-    def broke(self, uplink: int) -> None:
-        """The flows of an uplink are gone; they begin again by the way of new flows."""
-        if self._on == uplink:
-            self._on = None
+    def broke(self, uplink: int) -> bool:
+        """The flow of an uplink, if it has one, is gone; it begins again by the way of new flows."""
+        if self._on != uplink:
+            return False
+        self._on = None
+        return True
 
     @abstractmethod
     def _packet(self, at: float, active: int | None) -> None: ...
@@ -99,9 +101,9 @@ class _Connection(Load):
     _again = -math.inf
     """When an unanswered one is tried again."""
 
-    def broke(self, uplink: int) -> None:
-        super().broke(uplink)
+    def broke(self, uplink: int) -> bool:
         self._again = -math.inf
+        return super().broke(uplink)
 
     def _packet(self, at: float, active: int | None) -> None:
         if self._on is None:

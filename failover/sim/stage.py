@@ -67,7 +67,7 @@ def play_script(
     lanes = _scripted_lanes(course, seed)
     chatter = {actor.name: actor.chatter for actor in script.actors if actor.chatter is not None}
     flows = Flows(names, script.families, script.counted, chatter)
-    account = _script_account(script, names, lanes, flows, config)
+    account = _script_account(script, names, lanes, flows)
     journal = Journal()
     start = -script.settle - Random(f"{seed}/phase").random() if script.settle else 0.0
     world = _world(config, script.families, lanes, flows, account, journal, seed, start, brain, script.trusted_clock)
@@ -96,7 +96,7 @@ def play_trace(
     config = for_uplinks(config, trace.names, primary, dict.fromkeys(trace.names, metered), by_config=True)
     names = tuple(uplink.name for uplink in config.uplinks)
     columns = [trace.names.index(name) for name in names]
-    account = Account(names, {Family.IPV4: Meter(len(names))}, moves_flows=config.policy.failback_moves_flows)
+    account = Account(names, {Family.IPV4: Meter(len(names))})
     journal = Journal()
     replay = _Replay(config, account, journal, columns, seed, brain, Random(f"{seed}/user") if dither else None)
     for step in trace.steps():
@@ -215,7 +215,6 @@ def _script_account(
     names: Sequence[str],
     lanes: Mapping[tuple[str, Family], ScriptedLane],
     flows: Flows,
-    config: Config,
 ) -> Account:
     meters: dict[Family, Meter] = {}
     requests: dict[Family, Requests] = {}
@@ -228,7 +227,7 @@ def _script_account(
         meters[family] = Meter(len(names), wires, user.requests, user.open)
         requests[family] = Requests(meters[family], ways, script.requests_every, start, 0.0)
         extra[family] = loads(user, ways, wires, start) if counted else ()
-    return Account(names, meters, requests, extra, moves_flows=config.policy.failback_moves_flows)
+    return Account(names, meters, requests, extra)
 
 
 def _world(

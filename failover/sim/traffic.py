@@ -1,9 +1,9 @@
 """The user's traffic, and what the agent's choices did to it, against never switching and against knowing everything.
 
 Here live the measures and nothing that decides. Per family a request (a flow of one packet) leaves at every tick by
-the way of new flows, and one open flow sends a packet at every tick on its own uplink until that uplink is convicted;
-then it reconnects by the way of new flows. What these packets show of the uplinks is told to `flows.py`. Times are
-virtual seconds.
+the way of new flows, and one open flow sends a packet at every tick on its own uplink until the agent breaks it; then
+it reconnects by the way of new flows. What these packets show of the uplinks is told to `flows.py`. Times are virtual
+seconds.
 """
 
 from __future__ import annotations
@@ -111,17 +111,18 @@ class Meter:
         return self._flow_on
 
     def convicted(self, uplink: int, at: float) -> None:
-        """An uplink was convicted: its open flow breaks, and reconnects at its next packet."""
+        """An uplink was convicted."""
         if self._flow_on == uplink:
             self.convictions += 1
             self._judged.append((uplink, at))
-            self.broke(uplink)
 
-    def broke(self, uplink: int) -> None:
-        """The open flow of an uplink is gone: it waits on, and finds a new way at its next packet."""
-        if self._flow_on == uplink:
-            self._flow_on = None
-            self._flow = OpenFlow(self._flow.since)
+    def broke(self, uplink: int) -> bool:
+        """The open flow of an uplink, if it has one, is gone: it waits on, and finds a new way at its next packet."""
+        if self._flow_on != uplink:
+            return False
+        self._flow_on = None
+        self._flow = OpenFlow(self._flow.since)
+        return True
 
     def warm(self, at: float, packets: Packets, active: int | None) -> None:
         """Play packets that are not measured."""

@@ -23,12 +23,14 @@ from failover.seam import (
     Asked,
     Counted,
     CountFlows,
+    DestroySockets,
     Effect,
     KernelRead,
     ReadCounters,
     ReadKernel,
     ReadSockets,
     Resumed,
+    SocketsDestroyed,
     SocketsRead,
     WallClock,
 )
@@ -224,6 +226,7 @@ class World:
     def _carry_out(self, effects: list[Effect]) -> None:
         """Effects in their order; afterwards the decisions are looked at if anything but probing went on."""
         stirred = counting = False
+        orders: list[DestroySockets] = []
         for effect in effects:
             if isinstance(effect, SendProbe):
                 self._send(effect)
@@ -242,6 +245,8 @@ class World:
                     self._flows.count([tap.interface for tap in taps])
                 case ReadSockets():
                     self._ready.append(SocketsRead(self._segments()))
+                case DestroySockets():
+                    orders.append(effect)
                 case Notice():
                     self._journal.note(self.now, effect)
                 case Answer():
@@ -251,6 +256,8 @@ class World:
         if stirred:
             self._stirred = True
             self._observe()
+        for order in orders:  # a conviction comes before what it breaks
+            self._destroy(order)
         if counting:
             self._count()
 
@@ -310,6 +317,12 @@ class World:
             segments = wire.segments(self.now)
             told |= dict.fromkeys(self._ground.addresses(interface, family), segments)
         return told
+
+    def _destroy(self, order: DestroySockets) -> None:
+        """Of what is open, everything is answered."""
+        place = self._places[order.uplink]
+        broken = 0 if order.unanswered else self.account.broke(order.family, place)
+        self._ready.append(SocketsDestroyed(order, tcp=broken))
 
     def _apply(self, operations: tuple[Operation, ...]) -> None:
         """One operation at a time, each of them looked at."""

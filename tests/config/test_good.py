@@ -12,6 +12,7 @@ from failover.config import (
     PROFILES,
     Config,
     Detection,
+    Flows,
     Metered,
     Metrics,
     Policy,
@@ -19,7 +20,7 @@ from failover.config import (
 )
 from failover.config.reading import load, load_with_warnings
 from failover.config.targets import parse_target
-from failover.model import Family, ProbeKind, Target
+from failover.model import Family, Keep, ProbeKind, Target
 
 GOOD = Path(__file__).parent / "good"
 
@@ -33,6 +34,7 @@ ONE_HOST = "a dead target cannot be told from a dead link; name a second host"
 APN = (icmp("10.1.1.1"), icmp("10.1.1.2"))
 
 TREES: dict[str, Config] = {
+    "flows-keep": Config(flows=Flows(Keep(frozenset((22, 5060)), frozenset((0, 2**32 - 2))))),
     "aliases": Config(
         uplinks=(
             Uplink("au", "wwan0", metered=Metered(10_000_000), targets=APN),

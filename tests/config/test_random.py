@@ -18,6 +18,7 @@ from failover.config import (
     Config,
     ConfigError,
     Detection,
+    Flows,
     Metered,
     Metrics,
     Policy,
@@ -34,7 +35,7 @@ from failover.config.values import (
     parse_size,
 )
 from failover.config.yaml_tree import decode
-from failover.model import Target
+from failover.model import Keep, Target
 
 unhurried = settings(deadline=None)
 """Time is not the matter here, and this machine may be busy."""
@@ -46,6 +47,10 @@ CORPUS = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.ya
 def seconds(low: int, high: int) -> st.SearchStrategy[float]:
     """Milliseconds from `low` to `high`, as seconds."""
     return st.integers(low, high).map(lambda ms: ms / 1000)
+
+
+def few(low: int, high: int) -> st.SearchStrategy[frozenset[int]]:
+    return st.frozensets(st.integers(low, high), max_size=8)
 
 
 WORD = string.ascii_letters + string.digits
@@ -110,6 +115,7 @@ def configs(draw: st.DrawFn) -> Config:
         draw(TARGET_LISTS),
         draw(detections()),
         Policy(draw(seconds(1000, 3_600_000)), draw(st.booleans())),
+        Flows(Keep(draw(few(1, 65535)), draw(few(0, 2**32 - 2)))),
         Metrics(draw(listen)),
         mask,
     )
@@ -130,6 +136,7 @@ def written(config: Config) -> dict[str, Any]:
             "failback_after": format_duration(config.policy.failback_after),
             "failback_moves_flows": config.policy.failback_moves_flows,
         },
+        "flows": {"keep": {key: sorted(numbers) for key, numbers in asdict(config.flows.keep).items()}},
         "metrics": {"listen": config.metrics.listen or "none"},
         "kernel": {"fwmark_mask": f"{config.fwmark_mask:#x}"},
     }

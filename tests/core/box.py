@@ -29,7 +29,18 @@ from failover.model import (
     Target,
     Verdict,
 )
-from failover.seam import Applied, Apply, Asked, Counted, Effect, KernelRead, ReadCounters, ReadKernel
+from failover.seam import (
+    Applied,
+    Apply,
+    Asked,
+    Counted,
+    DestroySockets,
+    Effect,
+    KernelRead,
+    ReadCounters,
+    ReadKernel,
+    SocketsDestroyed,
+)
 
 from .worlds import KERNEL_RULES, V4, V6, step, way
 
@@ -104,6 +115,7 @@ class Box:
         self.notices: list[tuple[float, Notice]] = []
         self.answers: list[Answer] = []
         self.applied: list[tuple[float, Apply]] = []
+        self.broken: list[tuple[float, DestroySockets]] = []
         self.read: list[float] = []
         self.errors = 0
         self.counts: Callable[[float], dict[tuple[str, Family], Counts]] = lambda _: {}
@@ -113,8 +125,8 @@ class Box:
         self._queue: list[tuple[float, int, Event | Callable[[], None]]] = []
         self._count = 0
         self._ids: set[int] = set()
-        self._told: set[str] = set()
-        """Interfaces that the engine knows of."""
+        self._known = Facts()
+        """What the engine was told of the kernel last."""
         self.stir()
 
     # --- what a test does --------------------------------------------------------------------------------------------
@@ -127,7 +139,7 @@ class Box:
                     event()
                 else:
                     if isinstance(event, KernelRead):
-                        self._told = {link.name for link in event.facts.links}
+                        self._known = event.facts
                     self._carry_out(self.engine.handle(self.now, event))
             else:
                 self.now = max(self.now, self.engine.deadline())
@@ -251,6 +263,8 @@ class Box:
                     self.stir()
                 case ReadCounters():
                     self._carry_out(self.engine.handle(self.now, Counted(self.counts(self.now), self.weak)))
+                case DestroySockets():
+                    self._destroy(effect)
                 case Answer():
                     self.answers.append(effect)
                 case Notice():
@@ -260,6 +274,14 @@ class Box:
                         assert effect.text.rstrip(": ").count(":") >= 1, effect.text
         if any(isinstance(effect, Notice | Apply) for effect in effects):
             self._hold()
+
+    def _destroy(self, order: DestroySockets) -> None:
+        """Only when the kernel is known to lead new flows elsewhere, or the address not to be held."""
+        held = {address.address: address.index for address in self._known.addresses}
+        leads = {route.interface for route in self._known.routes if route.leads and route.family is order.family}
+        assert leads.isdisjoint(held.get(address) for address in order.addresses)
+        self.broken.append((self.now, order))
+        self.tell(SocketsDestroyed(order, tcp=1))
 
     def _hold(self) -> None:
         snapshot = self.engine.snapshot()
@@ -272,7 +294,7 @@ class Box:
     def _send(self, send: SendProbe) -> None:
         assert send.id not in self._ids
         self._ids.add(send.id)
-        assert send.interface in self._told
+        assert send.interface in {link.name for link in self._known.links}
         assert send.target.family in (None, send.family)
         self.sent.append((self.now, send))
         match self.weather.get(send.uplink, fair)(self.now, send.target):

@@ -54,6 +54,15 @@ def test_the_rest_waits_for_a_minute_and_goes_out_together(kind: NoticeKind) -> 
     assert taken(batch, 5.0 + PERIOD) == entries
 
 
+def test_flows_broken_in_a_doubt_are_counted() -> None:
+    happened, batch = Happenings(), Batch()
+    for unanswered in (True, True, False):
+        batch.note(1.0, happened.happen(NoticeKind.FLOWS, uplink="au", family="ipv4", unanswered=unanswered))
+    kept, counted = taken(batch, 1.0 + PERIOD)
+    assert (kept.kind, kept.fields["unanswered"]) == (NoticeKind.FLOWS, False)
+    assert "unanswered_flows 2" in counted.text
+
+
 def test_what_waits_goes_along_with_what_does_not() -> None:
     happened, batch = Happenings(), Batch()
     entries = [happened.verdict("au", "down"), happened.switch("au", "docomo", "conviction")]

@@ -21,7 +21,7 @@ FOLDER: Final = Path(__file__).parent / "golden"
 SEED: Final = 1
 LONG: Final = 400
 """Lines."""
-FREQUENT: Final = ("verdict", "uplink")
+FREQUENT: Final = ("verdict", "uplink", "flows")
 """Kinds of lines that are counted in a long log."""
 DRIVE_SECONDS: Final = 3600.0
 """Of the drive one hour: its figures are held by test_figures."""

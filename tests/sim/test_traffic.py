@@ -60,6 +60,7 @@ def test_a_conviction_moves_the_open_flow_and_its_wait_goes_on() -> None:
     play(meter, [bright] + [dark] * 8)
     assert meter.flow_on == 0
     meter.convicted(0, 1.7)
+    assert [meter.broke(place) for place in (1, 0, 0)] == [False, True, False]
     for place in range(9, 30):
         meter.tick(place * STEP, STEP, dark, 1)
     assert meter.flow_on == 1

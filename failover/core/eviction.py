@@ -1,0 +1,202 @@
+"""Which open flows of this box are broken, and when, so that their programs connect anew by a way that works.
+
+Pure. A flow keeps its source address, and with it its uplink, for life. It is broken when that uplink is lost and the
+kernel sends new flows by another one that is proven; when its address is gone; when a failback is to take it along.
+What was never answered is no open flow, and is broken on a doubt already. How that is done is the kernel room's
+business, and what it leaves alone is said in `DestroySockets`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from math import inf
+from typing import Final
+
+from failover.config import Config
+from failover.core.lane import Lane
+from failover.core.plan import ours, shared_addresses
+from failover.core.uplinks import Uplink, lan_networks, own_networks
+from failover.core.verdicts import LOST
+from failover.facts import Facts
+from failover.model import RECEIVING, Decision, Family, Reason, Verdict
+from failover.seam import DestroySockets
+
+SWEEPS: Final = (0.0, 2.0, 5.0)
+"""Seconds after the first one at which a lost uplink's flows are looked for: a program that is quick to connect anew
+may have chosen the old source address just before the routes changed."""
+LOOK_AGAIN: Final = 0.1
+"""Seconds between two looks at a way that has yet to prove itself while flows wait for it."""
+GRACE: Final = 10.0
+"""Seconds after a failback until flows are taken along: what is about to end, ends by itself."""
+GONE_MAX: Final = 64
+"""Addresses of one uplink and family that are gone while nothing leads anywhere; what older ones carried ends by its
+own timeouts."""
+
+
+@dataclass(slots=True)
+class _Case:
+    """What is known of one uplink's flows in one family."""
+
+    held: tuple[str, ...] = ()
+    """Its addresses."""
+    gone: dict[str, None] = field(default_factory=dict)
+    """Those that it held and nobody holds any more, in the order in which they went."""
+    alive: bool = False
+    """It was no lost one since this agent knows it: what is there when it starts is not ours to break."""
+    doubted: bool = False
+    """What was never answered is broken."""
+    swept: int = 0
+    began: float = 0.0
+    """How often it was swept since it was lost, and when first."""
+    along: float = inf
+    """When a failback takes its flows along."""
+    due: float = inf
+    """When to look again, whatever else happens."""
+
+    def follow(self, addresses: tuple[str, ...], everybodys: frozenset[str]) -> None:
+        """It holds these now. `everybodys`: all that the box holds."""
+        self.gone |= dict.fromkeys(address for address in self.held if address not in addresses)
+        for address in everybodys & self.gone.keys():
+            del self.gone[address]
+        while len(self.gone) > GONE_MAX:
+            del self.gone[next(iter(self.gone))]
+        self.held = addresses
+
+    def take_gone(self) -> tuple[str, ...]:
+        """Those addresses, once."""
+        gone = tuple(self.gone)
+        self.gone.clear()
+        return gone
+
+    def sweep(self, now: float) -> bool:
+        """Whether the flows of a lost uplink are to be looked for now."""
+        if not self.swept:
+            self.began = now
+        before, self.swept = self.swept, sum(now >= self.began + after for after in SWEEPS)
+        self.due = min([self.due, *(self.began + after for after in SWEEPS[self.swept :])])
+        return self.swept > before
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How new flows of one family leave by now."""
+
+    lane: Lane | None
+    """As it was decided, and as the kernel has it."""
+    proven: bool
+
+    def spares(self, lane: Lane) -> bool:
+        """Whether they have left this one for another that is proven."""
+        return self.proven and self.lane is not lane
+
+
+class Evictions:
+    """`follow` for new facts, `due` after each decision and at `deadline`. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.deadline = inf
+        """When to look again whatever else happens; inf: not before news."""
+        self._cases: dict[tuple[str, Family], _Case] = {}
+        """By interface, which outlives a name."""
+        self._departed: list[tuple[str, Family, tuple[str, ...]]] = []
+        """Interfaces that are no uplinks any more, and their addresses: no rule sends these flows where they belong."""
+        self._active: dict[Family, str | None] = {}
+        """As decided when that was looked at last."""
+        self._leads: dict[Family, int | None] = {}
+        """Index of the interface by which the kernel sends new flows."""
+        self._shared: frozenset[str] = frozenset()
+        self._own: dict[str, tuple[str, ...]] = {}
+        """By interface: the networks between it and its router; it keeps the last ones when that is gone."""
+        self._near: tuple[str, ...] = ()
+        """Those, and all others of the box that no uplink leads to."""
+
+    def follow(self, uplinks: Sequence[Uplink], facts: Facts) -> None:
+        """The uplinks, and what the kernel has of them now."""
+        self._leads = {route.family: route.interface for route in facts.routes if route.leads and ours(route)}
+        own = ((uplink.interface, own_networks(uplink, facts)) for uplink in uplinks)
+        self._own = {interface: networks or self._own.get(interface, ()) for interface, networks in own}
+        self._near = tuple(sorted({*lan_networks(uplinks, facts), *chain.from_iterable(self._own.values())}))
+        paths = {(uplink.interface, family): path for uplink in uplinks for family, path in uplink.paths.items()}
+        self._shared = frozenset(a for family in Family for a in shared_addresses(uplinks, family))
+        everybodys = frozenset(address.address for address in facts.addresses)
+        self._departed += [(*key, case.held) for key, case in self._cases.items() if key not in paths]
+        used = {address for path in paths.values() for address in path.addresses}
+        self._departed = [(at, f, tuple(a for a in held if a not in used)) for at, f, held in self._departed]
+        self._cases = {key: self._cases.get(key) or _Case() for key in paths}
+        for key, case in self._cases.items():
+            case.follow(paths[key].addresses, everybodys)
+
+    def due(
+        self,
+        now: float,
+        lanes: Mapping[Family, Sequence[Lane]],
+        decisions: Mapping[Family, Decision],
+        config: Config,
+        *,
+        settled: bool,
+    ) -> list[DestroySockets]:
+        """What is to be broken now. `settled`: nothing is under way to the kernel, whose routes are as wanted."""
+        found: list[tuple[str, Family, tuple[str, ...], bool]] = []
+        for family, decision in decisions.items():
+            way = self._way(now, lanes[family], decision)
+            self._failback(now, lanes[family], decision, config)
+            if settled and way.lane is not None:
+                found += [(*gone, False) for gone in self._departed if gone[1] is family]
+                self._departed = [gone for gone in self._departed if gone[1] is not family]
+            for lane in lanes[family]:
+                case = self._cases[lane.uplink.interface, family]
+                looked = self._look(now, lane, case, way, settled=settled)
+                found += [(lane.uplink.name, family, *broken) for broken in looked]
+        orders = [
+            DestroySockets(name, family, held, self._near, config.fwmark_mask, config.flows.keep, unanswered)
+            for name, family, addresses, unanswered in found
+            if (held := tuple(address for address in addresses if address not in self._shared))
+        ]
+        self.deadline = min([case.due for case in self._cases.values()], default=inf)
+        return orders
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _way(self, now: float, lanes: Sequence[Lane], decision: Decision) -> _Way:
+        lane = next((lane for lane in lanes if lane.uplink.name == decision.active), None)
+        if lane is None or lane.uplink.index != self._leads.get(decision.family):
+            return _Way(None, proven=False)
+        return _Way(lane, proven=lane.verdict in RECEIVING and lane.proven(now))
+
+    def _failback(self, now: float, lanes: Sequence[Lane], decision: Decision, config: Config) -> None:
+        """With `failback_moves_flows`, what is left is drained; what is returned to, not (any more)."""
+        before = self._active.get(decision.family)
+        self._active[decision.family] = decision.active
+        if before == decision.active:
+            return
+        brings = config.policy.failback_moves_flows and decision.reason is Reason.FAILBACK
+        for lane in lanes:
+            case, name = self._cases[lane.uplink.interface, decision.family], lane.uplink.name
+            if name == decision.active:
+                case.along = inf
+            elif name == before and brings:
+                case.along = now + GRACE
+
+    def _look(
+        self, now: float, lane: Lane, case: _Case, way: _Way, *, settled: bool
+    ) -> list[tuple[tuple[str, ...], bool]]:
+        """Addresses whose flows are to be broken, and whether only those that were never answered."""
+        case.due = case.along if now < case.along else inf
+        lost, doubtful = lane.verdict in LOST, lane.verdict is Verdict.DOUBTFUL
+        case.alive = case.alive or not lost
+        case.swept = case.swept if lost else 0
+        case.doubted = case.doubted and doubtful
+        found = [(case.take_gone(), False)] if settled and way.lane is not None else []
+        waits = (lost and case.alive) or now >= case.along
+        if way.spares(lane):
+            if doubtful and not case.doubted:
+                case.doubted = True
+                found.append((case.held, True))
+            if waits and (now >= case.along or case.sweep(now)):
+                case.along = inf
+                found.append((case.held, False))
+        elif waits and way.lane not in (None, lane):
+            case.due = now + LOOK_AGAIN
+        return found
