@@ -71,9 +71,9 @@ class _Plan:
 class Resolved:
     """Tells systemd-resolved. What was changed is noted in `record`, so that another process can put it back."""
 
-    def __init__(self, record: Path, bus: Bus | None = None) -> None:
-        """To be made in the running loop."""
-        self._record = Record(record)
+    def __init__(self, record: Path, bus: Bus | None = None, links: Path = networkd.LINKS) -> None:
+        """To be made in the running loop. `links`: where systemd-networkd tells of its links."""
+        self._record, self._links = Record(record), links
         self._bus = bus or Bus()
 
     async def told(self, interfaces: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
@@ -163,7 +163,7 @@ class Resolved:
 
     async def _set(self, plan: _Plan) -> None:
         """What systemd-networkd was told itself is best known there: an old value set anew would outlive its lease."""
-        managed = networkd.is_managed(plan.index)
+        managed = networkd.is_managed(plan.index, self._links)
         current = plan.current
         if plan.hushes:  # with its last server go the questions under way, which whoever waits asks anew
             await self._change(plan.index, managed, current, plan.hushed)

@@ -22,6 +22,7 @@ from failover.resolvers import Way
 from tests.allowed import or_skip
 from tests.names.box import PATIENCE, USERS, Box, require, shipped_rule
 from tests.names.carriers import Carriers
+from tests.names.standin import CONFIG
 
 NOTED = f"run/failover/{RECORD}"
 REFUSED = ("org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired")
@@ -170,3 +171,16 @@ def asker(one_asker: Asker, box: Box, carriers: Carriers) -> Asker:
     """It has changed nothing yet."""
     (box.root / NOTED).unlink(missing_ok=True)
     return one_asker
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A bus on which anybody may be anybody."""
+    config = tmp_path / "bus.conf"
+    config.write_text(CONFIG.format(path=tmp_path / "bus"))
+    argv = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as daemon:
+        assert daemon.stdout is not None
+        assert daemon.stdout.readline()
+        yield f"unix:path={tmp_path / 'bus'}"
+        daemon.terminate()

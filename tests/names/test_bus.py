@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dbus_fast import BusType, Message, MessageType, Variant
-from dbus_fast.aio import MessageBus
+from dbus_fast import Message, Variant
 
 from failover.bus import Bus
 from failover.names.backend import NamesError
 from failover.names.resolved import Resolved
 from failover.resolvers import Resolvers
+from tests.names.standin import Answers, in_its_place, nothing, value
 
 SECONDS = 0.3
 OK = b"OK 0123456789abcdef0123456789abcdef\r\n"
@@ -93,43 +91,14 @@ def test_without_a_bus_the_mend_is_said(tmp_path: Path) -> None:
 
 # --- a real bus, and somebody else in systemd-resolved's place -------------------------------------------------------
 
-CONFIG = """<busconfig><type>custom</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
-<policy context="default">
-<allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/>
-</policy></busconfig>"""
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """A bus on which anybody may be anybody."""
-    config = tmp_path / "bus.conf"
-    config.write_text(CONFIG.format(path=tmp_path / "bus"))
-    argv = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as daemon:
-        assert daemon.stdout is not None
-        assert daemon.stdout.readline()
-        yield f"unix:path={tmp_path / 'bus'}"
-        daemon.terminate()
-
-
-Answers = dict[str, Callable[[Message], Message | None]]
-
-
-def value(signature: str, *body: object) -> Callable[[Message], Message]:
-    return lambda asked: Message.new_method_return(asked, signature, list(body))
-
 
 def error(name: str, words: str) -> Callable[[Message], Message]:
     return lambda asked: Message.new_error(asked, name, words)
 
 
-def nothing(asked: Message) -> None:
-    return None
-
-
 def properties(**changed: Variant) -> Callable[[Message], Message]:
     good = {"DNSEx": Variant("a(iayqs)", []), "Domains": Variant("a(sb)", []), "DefaultRoute": Variant("b", False)}
-    return value("a{sv}", {key: found for key, found in {**good, **changed}.items() if found.value is not ...})
+    return value("a{sv}", good | changed)
 
 
 def server(family: int, address: bytes) -> Variant:
@@ -142,25 +111,6 @@ GOOD: Answers = {
     "SetLinkDNSEx": value(""),
     "SetLinkDefaultRoute": value(""),
 }
-
-
-@asynccontextmanager
-async def in_its_place(address: str, answers: Answers) -> AsyncIterator[list[str]]:
-    """Gives the methods that were called."""
-    bus = await MessageBus(address, BusType.SYSTEM).connect()
-    called: list[str] = []
-
-    def handle(asked: Message) -> Message | bool | None:
-        if asked.message_type is not MessageType.METHOD_CALL:
-            return None
-        called.append(str(asked.member))
-        return answers[str(asked.member)](asked) or True  # True: answered, by nobody
-
-    bus.add_message_handler(handle)
-    await bus.request_name("org.freedesktop.resolve1")
-    yield called
-    bus.disconnect()
-    await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
 
 STRANGE: dict[str, tuple[Answers, str]] = {
@@ -219,6 +169,24 @@ def test_after_a_silence_all_is_tried_anew(address: str, tmp_path: Path) -> None
             return called
 
     assert asyncio.run(play()) == ["GetLink", "GetAll", "SetLinkDNSEx", "SetLinkDefaultRoute"]
+
+
+def test_who_did_not_answer_has_lost_the_connection(address: str, tmp_path: Path) -> None:
+    senders = []
+
+    def hang(asked: Message) -> None:
+        senders.append(asked.sender)
+
+    async def play() -> None:
+        backend = Resolved(tmp_path / "names.json", Bus(address, SECONDS))
+        async with in_its_place(address, GOOD | {"GetLink": hang}):
+            for _ in range(2):
+                with pytest.raises(NamesError):
+                    await backend.follow(WANTED)
+            await backend.close()
+
+    asyncio.run(play())
+    assert len(set(senders)) == 2
 
 
 def test_what_is_so_is_only_read(address: str, tmp_path: Path) -> None:

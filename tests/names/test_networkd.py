@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,10 @@ def box(home: Namespace, carriers: Carriers) -> Iterator[Box]:
         yield made
 
 
+def tells(box: Box, index: int, server: str) -> bool:
+    return networkd.told(index, box.root / LINKS) == (server,)
+
+
 def test_it_is_asked_and_puts_back_what_it_knows_itself(box: Box, carriers: Carriers) -> None:
     root, one, two = Administrator(box), carriers[1], carriers[2]
     before = [root.link(carrier.here.index) for carrier in carriers.all]
@@ -59,9 +64,19 @@ def test_it_is_asked_and_puts_back_what_it_knows_itself(box: Box, carriers: Carr
         assert asker.ask(do="told", interfaces=["up1", "up2"])["done"] == told
         asker.follow(("up1", [], False), ("up2", [], True))  # SHARED is not to stay where a lease may be renewed
         assert "DNS=" + SHARED not in (box.root / LINKS / str(two.here.index)).read_text()
+        for _ in range(10):
+            asker.follow(("up2", [SHARED], True))
+            asker.follow(("up2", [], True))
+        assert asker.ask(do="told", interfaces=["up2"])["done"] == {"up2": [two.own]}
         asker.ask(do="restore")
     assert [root.link(carrier.here.index) for carrier in carriers.all] == before
     assert not (box.root / NOTED).exists()
+    file = box.root / "etc/systemd/network/up2.network"
+    text = file.read_text()
+    for server in (SHARED, two.own):  # as by a new lease
+        file.write_text(text.replace(f"DNS={two.own}", f"DNS={server}"))
+        assert box.run("networkctl", "reload").returncode == 0
+        until(partial(tells, box, two.here.index, server))
 
 
 def test_a_question_under_way_is_answered_over_the_new_uplink(box: Box, carriers: Carriers) -> None:
