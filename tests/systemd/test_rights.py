@@ -21,12 +21,14 @@ NOBODY = 65534
 LINKDOWN = "ipv4/conf/{}/ignore_routes_with_linkdown"
 
 INSIDE = """
-import ctypes, errno, json, mmap, os, socket, sys
+import asyncio, ctypes, errno, json, mmap, os, socket, sys
+from failover.bus import Bus, BusError
 from failover.facts import Tap
 from failover.kernel import nft
 from failover.kernel.clock import wall_clock_trusted
 from failover.kernel.counters import Counters
 from failover.model import KernelError
+from failover.names import children
 from failover.seam import CountFlows
 
 def outcome(step, *arguments):
@@ -52,6 +54,15 @@ def flows_counted():
     except KernelError as error:
         return str(error)
 
+async def bus():
+    try:
+        await Bus().call("org.freedesktop.DBus", "/", "org.freedesktop.DBus.Peer.Ping")
+    except BusError as error:
+        return str(error)
+
+async def child():
+    return (await children.run(("cat",), "heard")).said
+
 print(json.dumps({
     "packet socket": outcome(socket.socket, socket.AF_PACKET, socket.SOCK_RAW),
     "raw socket": outcome(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
@@ -67,6 +78,8 @@ print(json.dumps({
     "asking for the clock": outcome(called, "adjtimex", bytes(1024)),
     "clock": wall_clock_trusted(),
     "flows counted": flows_counted(),
+    "system bus": asyncio.run(bus()),
+    "child": asyncio.run(child()),
 }), file=sys.stderr)
 """
 """What somebody in the service's place can do."""
@@ -116,6 +129,8 @@ def test_what_the_sandbox_leaves(service: Machine) -> None:
         "asking for the clock": "EPERM",
         "clock": False,
         "flows counted": True,
+        "system bus": "the system bus is lost: No such file or directory",  # and not: not allowed
+        "child": "heard",
     }
 
 
