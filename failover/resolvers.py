@@ -30,6 +30,7 @@ class Resolvers:
 
     interface: str
     servers: tuple[str, ...] = ()
-    """Addresses, best first. None: those that its network told, left as they are, or put back."""
+    """Addresses, best first. None: those that its network told, which only systemd-resolved knows: left as they are, or
+    put back."""
     default: bool = False
     """Whether names in general are asked there, and not just those of the link's own domains."""

@@ -271,7 +271,7 @@ def _explained(error: BusError) -> NamesError:
     if error.name in REFUSED:
         return NamesError(
             "systemd-resolved does not let the agent set name servers",
-            "install systemd/failover.rules as systemd/README.md says",
+            "install polkit, and systemd/failover.rules as systemd/README.md says",
         )
     if error.name in NOT_THERE:
         return NamesError(

@@ -7,6 +7,7 @@ folder=$1 package=$2
 shift 2
 mount -t sysfs -o ro sysfs /sys # systemd-networkd waits for udev else
 mount -t overlay -o "lowerdir=$package/usr:/usr" overlay /usr
+mount -t tmpfs tmpfs /usr/share/dbus-1/system-services # nobody is there who was not started
 mount --bind "$folder/run" /run
 [ ! -d /var/lib/NetworkManager ] || mount -t tmpfs tmpfs /var/lib/NetworkManager
 mount --bind "$folder/etc" /etc

@@ -224,14 +224,15 @@ def test_the_rule_allows_nobody_else(carriers: Carriers, box: Box) -> None:
         assert another.ask(do="call", call=order)["name"] in REFUSED
 
 
-@pytest.fixture(scope="module")
-def unruled(van: Namespace, all_carriers: Carriers) -> Iterator[Box]:
-    """Another box in the same network, where the rule was not installed."""
-    with started(van, rule="") as made:
+@pytest.fixture(params=["without the rule", "without polkit"])
+def unruled(van: Namespace, all_carriers: Carriers, request: pytest.FixtureRequest) -> Iterator[Box]:
+    """Another box in the same network."""
+    polkit = request.param == "without the rule"
+    with started(van, "" if polkit else None, polkit) as made:
         yield made
 
 
-def test_without_the_rule_the_mend_is_said(unruled: Box, carriers: Carriers) -> None:
+def test_what_is_not_allowed_is_said_with_the_mend(unruled: Box, carriers: Carriers) -> None:
     with Asker(unruled) as asker:
         answer = asker.ask(do="follow", wanted=[("up1", [SHARED], True)])
     assert answer["error"] == "systemd-resolved does not let the agent set name servers"
