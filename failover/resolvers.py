@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from failover.model import Family
+
 
 class Way(enum.StrEnum):
     """How the box's resolver is told: `dns:` of the config."""
@@ -32,5 +34,6 @@ class Resolvers:
     servers: tuple[str, ...] = ()
     """Addresses, best first. None: those that its network told, which only systemd-resolved knows: left as they are, or
     put back."""
-    default: bool = False
-    """Whether names in general are asked there, and not just those of the link's own domains."""
+    families: tuple[Family, ...] = ()
+    """In which new flows leave by this link. With any, names in general are asked there, and not just those of the
+    link's own domains; by a flat file, of its servers in these families."""

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from failover.model import FailoverError
+from failover.model import FailoverError, Family
 from failover.resolvers import Resolvers
 
 SERVERS_MAX: Final = 3
@@ -57,8 +57,11 @@ def _address(text: str) -> str:
 
 
 def lines(wanted: Sequence[Resolvers]) -> tuple[str, ...]:
-    """The servers of a flat resolv.conf(5): those of the default links, as they are written there."""
-    found = (_zoned(server, one.interface) for one in wanted if one.default for server in usable(one.servers))
+    """The servers of a flat resolv.conf(5), as they are written there: of each link those that are asked by way of it;
+    where nobody has such ones, any of theirs."""
+    active = [(one, server) for one in wanted if one.families for server in usable(one.servers)]
+    by_their_link = [(one, server) for one, server in active if Family.of(server) in one.families]
+    found = (_zoned(server, one.interface) for one, server in by_their_link or active)
     return tuple(dict.fromkeys(found))[:SERVERS_MAX]
 
 

@@ -50,7 +50,7 @@ class Resolvconf:
         if not servers:
             raise NamesError("no name servers are known for the active uplink", "set `dns:` servers in the config")
         records = await self._records()
-        search = [word for one in wanted if one.default for word in _of(records, one.interface, "search", "domain")]
+        search = [word for one in wanted if one.families for word in _of(records, one.interface, "search", "domain")]
         text = "".join(f"nameserver {server}\n" for server in servers)
         if search:
             text += f"search {' '.join(dict.fromkeys(search))}\n"

@@ -87,7 +87,7 @@ class Resolved:
         notes = await asyncio.to_thread(self._record.read)
         known = {one.interface for one in wanted}
         left = [name for index in notes if (name := _name(index)) is not None and name not in known]
-        plans = await self._plans(sorted(wanted, key=lambda one: not one.default), notes)
+        plans = await self._plans(sorted(wanted, key=lambda one: not one.families), notes)
         given_back = await self._plans([Resolvers(name) for name in left], notes)
         plans += [replace(plan, target=plan.own) for plan in given_back]
         return await self._carry_out(plans, notes)
@@ -193,8 +193,8 @@ class Resolved:
 def _target(wanted: Resolvers, own: State) -> State:
     asked = tuple(Server(address) for address in usable(wanted.servers))
     servers = own.servers if asked == () or asked == tuple(Server(server.address) for server in own.servers) else asked
-    domains = own.domains if wanted.default else tuple(one for one in own.domains if one != EVERY_NAME)
-    return State(servers, domains, wanted.default)
+    domains = own.domains if wanted.families else tuple(one for one in own.domains if one != EVERY_NAME)
+    return State(servers, domains, bool(wanted.families))
 
 
 def _goes_back(current: State, plan: _Plan) -> bool:

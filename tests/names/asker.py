@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from failover.bus import Bus
-from failover.model import FailoverError
+from failover.model import FAMILIES, FailoverError
 from failover.names import resolvconf
 from failover.names.backend import Backend
 from failover.names.choose import choose
@@ -41,7 +41,9 @@ def made(way: Way) -> Backend:
 async def answer(backend: Backend, order: dict[str, Any]) -> object:
     match order["do"]:
         case "follow":
-            return await backend.follow([Resolvers(name, tuple(servers), on) for name, servers, on in order["wanted"]])
+            return await backend.follow(
+                [Resolvers(name, tuple(servers), FAMILIES if on else ()) for name, servers, on in order["wanted"]]
+            )
         case "told":
             return dict(await backend.told(order["interfaces"]))
         case "sources":

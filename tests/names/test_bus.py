@@ -12,6 +12,7 @@ import pytest
 from dbus_fast import Message, Variant
 
 from failover.bus import Bus
+from failover.model import FAMILIES
 from failover.names.backend import NamesError
 from failover.names.resolved import Resolved
 from failover.resolvers import Resolvers
@@ -19,7 +20,7 @@ from tests.names.standin import Answers, in_its_place, nothing, value
 
 SECONDS = 0.3
 OK = b"OK 0123456789abcdef0123456789abcdef\r\n"
-WANTED = (Resolvers("lo", ("192.0.2.1",), True),)
+WANTED = (Resolvers("lo", ("192.0.2.1",), FAMILIES),)
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 HUGE = struct.pack("<BBBBIII", ord("l"), 2, 0, 1, 0x7FFFFFF0, 1, 0)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from failover.model import FAMILIES, Family
 from failover.names.backend import NamesError
 from failover.names.file import MADE, MARKER, REPLACED, File
 from failover.resolvers import Resolvers
 
-ONE = (Resolvers("up1", ("10.1.0.53", "fe80::1", "10.1.0.53"), True), Resolvers("up2", ("10.2.0.53",)))
-TWO = (Resolvers("up1", ("10.1.0.53",)), Resolvers("up2", ("10.2.0.53",), True))
+FOUR, SIX = (Family.IPV4,), (Family.IPV6,)
+ONE = (Resolvers("up1", ("10.1.0.53", "fe80::1", "10.1.0.53"), FAMILIES), Resolvers("up2", ("10.2.0.53",)))
+TWO = (Resolvers("up1", ("10.1.0.53",)), Resolvers("up2", ("10.2.0.53",), FAMILIES))
 HANDED_OVER = f"""{MARKER}
 # written by hand
 search example.org
@@ -65,6 +67,29 @@ def test_a_file_that_was_handed_over_keeps_all_else_and_gets_its_servers_back(pa
     restore(path)
     assert path.read_text() == HANDED_OVER
     assert restore(path) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "written"),
+    [
+        ((("up1", FOUR),), ["10.1.0.53"]),
+        ((("up1", SIX),), ["2001:db8:1::53", "fe80::1%up1"]),
+        ((("up1", FOUR), ("up2", SIX)), ["10.1.0.53", "2001:db8:2::53", "fe80::1%up2"]),
+        ((("up1", FAMILIES), ("up2", ())), ["10.1.0.53", "2001:db8:1::53", "fe80::1%up1"]),
+        ((("up1", FAMILIES), ("up2", FAMILIES)), ["10.1.0.53", "2001:db8:1::53", "fe80::1%up1"]),  # three are asked
+    ],
+)
+def test_a_server_is_asked_by_its_own_carrier(
+    path: Path, wanted: tuple[tuple[str, tuple[Family, ...]], ...], written: list[str]
+) -> None:
+    told = {name: (f"10.{name[2]}.0.53", f"2001:db8:{name[2]}::53", "fe80::1") for name, _ in wanted}
+    follow(path, tuple(Resolvers(name, told[name], families) for name, families in wanted))
+    assert servers(path) == written
+
+
+def test_where_nobody_has_a_server_in_its_family_any_is_better_than_none(path: Path) -> None:
+    follow(path, (Resolvers("up1", ("2001:db8:1::53",), FOUR), Resolvers("up2", ("10.2.0.53",))))
+    assert servers(path) == ["2001:db8:1::53"]
 
 
 def test_what_is_so_is_not_written_again(path: Path) -> None:
@@ -144,7 +169,7 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_without_any_servers_it_stays_as_it_is(path: Path) -> None:
     follow(path, ONE)
     with pytest.raises(NamesError, match="no name servers are known"):
-        follow(path, (Resolvers("up1", ("127.0.0.1", "0.0.0.0", "no address", "ff02::1"), True),))
+        follow(path, (Resolvers("up1", ("127.0.0.1", "0.0.0.0", "no address", "ff02::1"), FAMILIES),))
     assert servers(path) == ["10.1.0.53", "fe80::1%up1"]
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from failover.model import FAMILIES
 from failover.names import following
 from failover.names.backend import NamesError
 from failover.names.following import Following, Heard
 from failover.resolvers import Resolvers
 
-ONE, TWO, THREE = ((Resolvers(name, (), True),) for name in ("up1", "up2", "up3"))
+ONE, TWO, THREE = ((Resolvers(name, (), FAMILIES),) for name in ("up1", "up2", "up3"))
 Said = list[tuple[str, str]]
 
 

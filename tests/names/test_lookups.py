@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from failover.lab.namespaces import Namespace
+from failover.model import FAMILIES
 from failover.names.file import File
 from failover.resolvers import Resolvers, Way
 from tests.names.box import Box, require
@@ -35,13 +36,19 @@ def box(van: Namespace, carriers: Carriers) -> Iterator[Box]:
         yield made
 
 
+def wish(wanted: Wanted) -> list[Resolvers]:
+    return [Resolvers(name, tuple(servers), FAMILIES if on else ()) for name, servers, on in wanted]
+
+
 @contextmanager
 def mover(box: Box, way: Way) -> Iterator[Callable[[Wanted], object]]:
     """Gives what makes it so."""
     if way is Way.FILE:
         (box.root / "etc/resolv.conf").symlink_to(f"/{OWN}")
         file = File(box.root / OWN)
-        yield lambda wanted: asyncio.run(file.follow([Resolvers(name, tuple(of), on) for name, of, on in wanted]))
+        yield lambda wanted: asyncio.run(
+            file.follow([Resolvers(name, tuple(of), FAMILIES if on else ()) for name, of, on in wanted])
+        )
     else:
         with Asker(box, "root", way) as asker:
             yield lambda wanted: asker.follow(*wanted)

@@ -13,6 +13,7 @@ from dbus_fast import Message
 
 from failover.bus import Bus
 from failover.lab.namespaces import Namespace
+from failover.model import FAMILIES
 from failover.names.backend import NamesError
 from failover.names.record import BOOT_ID, RECORD, Domain, Note, Record, Server, State
 from failover.names.resolved import Resolved
@@ -28,11 +29,11 @@ BEFORE = {
     "told": {UP1: Link((ONE,)), UP2: Link((TWO,), (("two.example", False),))},
     "every name on one": {UP1: Link((ONE,), (EVERY_NAME,), True), UP2: Link((TWO,), (), False)},
 }
-FIRST = (Resolvers("up1", (), True), Resolvers("up2", ("192.0.2.9",), False))
+FIRST = (Resolvers("up1", (), FAMILIES), Resolvers("up2", ("192.0.2.9",)))
 WISHES = {
-    "a switch": (Resolvers("up1", (), False), Resolvers("up2", (), True)),
-    "other servers": (Resolvers("up1", ("192.0.2.7", "2001:db8::7"), True), Resolvers("up2", (), False)),
-    "one uplink less": (Resolvers("up2", ("192.0.2.9",), True),),
+    "a switch": (Resolvers("up1", ()), Resolvers("up2", (), FAMILIES)),
+    "other servers": (Resolvers("up1", ("192.0.2.7", "2001:db8::7"), FAMILIES), Resolvers("up2", ())),
+    "one uplink less": (Resolvers("up2", ("192.0.2.9",), FAMILIES),),
 }
 
 
@@ -96,8 +97,8 @@ def test_a_new_way_is_opened_before_the_old_one_is_closed(van: Namespace, addres
     async def play() -> list[tuple[str, int]]:
         settings = Settings(copy.deepcopy(BEFORE["told"]))
         async with in_its_place(address, settings.answers):
-            await followed(address, tmp_path, (Resolvers("up1", (), True), Resolvers("up2", (), False)))
-            await followed(address, tmp_path, (Resolvers("up1", (), False), Resolvers("up2", ("192.0.2.9",), True)))
+            await followed(address, tmp_path, (Resolvers("up1", (), FAMILIES), Resolvers("up2", ())))
+            await followed(address, tmp_path, (Resolvers("up1", ()), Resolvers("up2", ("192.0.2.9",), FAMILIES)))
         return settings.log
 
     with van.entered():
@@ -118,11 +119,11 @@ def test_servers_with_a_port_or_a_name_come_back_as_they_were(van: Namespace, ad
     async def play() -> tuple[object, ...]:
         settings = Settings(copy.deepcopy(BEFORE["told"]))
         async with in_its_place(address, settings.answers):
-            await followed(address, tmp_path, (Resolvers("up2", ("10.2.0.53",), True),))
+            await followed(address, tmp_path, (Resolvers("up2", ("10.2.0.53",), FAMILIES),))
             assert settings.links[UP2].servers == (TWO,)  # the same address: left as it is
-            await followed(address, tmp_path, (Resolvers("up2", ("192.0.2.9",), True),))
+            await followed(address, tmp_path, (Resolvers("up2", ("192.0.2.9",), FAMILIES),))
             assert settings.links[UP2].servers != (TWO,)
-            await followed(address, tmp_path, (Resolvers("up2", (), False),))
+            await followed(address, tmp_path, (Resolvers("up2", ()),))
         return settings.links[UP2].servers
 
     with van.entered():
@@ -135,7 +136,7 @@ def test_what_cannot_be_read_back_is_not_said_again(van: Namespace, address: str
         settings = Settings(copy.deepcopy(BEFORE["nothing"]))
         async with in_its_place(address, settings.answers):
             for _ in range(2):
-                await followed(address, tmp_path, (Resolvers("up1", (), False),))
+                await followed(address, tmp_path, (Resolvers("up1", ()),))
         return settings.log
 
     with van.entered():
@@ -155,7 +156,7 @@ def test_what_one_link_is_refused_keeps_no_other_from_it(van: Namespace, address
         settings.answers["SetLinkDNSEx"] = refuse
         async with in_its_place(address, settings.answers):
             await followed(
-                address, tmp_path, (Resolvers("up1", ("192.0.2.1",), True), Resolvers("up2", ("192.0.2.2",)))
+                address, tmp_path, (Resolvers("up1", ("192.0.2.1",), FAMILIES), Resolvers("up2", ("192.0.2.2",)))
             )
 
     with van.entered(), pytest.raises(NamesError, match="not there"):
@@ -175,7 +176,7 @@ def test_what_systemd_networkd_passes_on_later_is_not_taken_for_somebody_elses(
         backend = Resolved(tmp_path / RECORD, Bus(address), tmp_path)
         async with in_its_place(address, settings.answers):
             for servers in (("192.0.2.9",), (), ("192.0.2.8",)):
-                await backend.follow((Resolvers("up1", servers, False), Resolvers("up2", servers, True)))
+                await backend.follow((Resolvers("up1", servers), Resolvers("up2", servers, FAMILIES)))
             assert settings.links[UP1].servers != (ONE,)
             await backend.restore()
             await backend.close()

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from failover.lab.namespaces import Namespace
+from failover.model import FAMILIES
 from failover.names import children
 from failover.names.backend import NamesError
 from failover.names.file import File
@@ -157,7 +158,7 @@ def test_what_the_agent_writes_without_root_is_handed_on_and_taken_back(box: Box
     before = resolv_conf(box)
     file = File(box.root / watched[1:])
     for server in ("10.2.0.53", "10.1.0.53"):
-        asyncio.run(file.follow((Resolvers("up1", (server,), True),)))
+        asyncio.run(file.follow((Resolvers("up1", (server,), FAMILIES),)))
         assert box.run("sh", "-c", command).returncode == 0
         assert [line for line in resolv_conf(box) if line and line[0] != "#"] == [f"nameserver {server}"]
     asyncio.run(file.restore())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from failover.model import FAMILIES
 from failover.names.backend import NamesError
 from failover.names.choose import Choice
 from failover.names.file import MARKER, File
@@ -16,7 +17,7 @@ from failover.names.resolved import Resolved
 from failover.names.ways import OWN, opened, put_back
 from failover.resolvers import Resolvers, Way
 
-WANTED = (Resolvers("up1", ("192.0.2.1",), True),)
+WANTED = (Resolvers("up1", ("192.0.2.1",), FAMILIES),)
 HANDED_OVER = f"{MARKER}\nnameserver 192.0.2.9\n"
 
 
