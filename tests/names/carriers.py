@@ -19,6 +19,7 @@ from failover.lab.wire import End, cable
 
 ON_LINK = "fe80::53"
 """A resolver of every carrier, as a router advertisement may name it."""
+PATIENCE = 5.0
 SHARED = "100.64.0.53"
 """A resolver that every carrier has, each its own: what asks it without a device asks the carrier of the route."""
 
@@ -98,15 +99,20 @@ class Carriers:
             carrier.asked.clear()
             carrier.silent = False
 
-    def look_up(self, name: str, server: str = "127.0.0.53", patience: float = 5.0) -> str:
-        """The address that the box's programs get; empty: an answer without one, or none in time."""
+    def look_up(
+        self, name: str, server: str = "127.0.0.53", of: Namespace | None = None, patience: float = PATIENCE
+    ) -> str:
+        """The address that programs get, of the box or of another; empty: an answer without one, or none in time."""
         question = dns.message.make_query(name, "A")
         deadline = time.monotonic() + patience
-        with self.box.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        with (of or self.box).socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.connect((server, 53))
             asking.send(question.to_wire())
             while select.select([asking], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                reply = dns.message.from_wire(asking.recv(4096))
+                try:
+                    reply = dns.message.from_wire(asking.recv(4096))
+                except ConnectionRefusedError:  # nobody is there yet
+                    return ""
                 if reply.id == question.id:
                     return next((str(record) for answer in reply.answer for record in answer), "")
         return ""

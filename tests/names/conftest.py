@@ -127,11 +127,13 @@ def all_carriers(van: Namespace) -> Iterator[Carriers]:
 
 
 @contextmanager
-def started(van: Namespace, rule: str | None = None, polkit: bool = True) -> Iterator[Box]:
-    """A box with systemd-resolved, polkitd, and the shipped rule or another one."""
+def started(van: Namespace, rule: str | None = None, polkit: bool = True, settings: str = "") -> Iterator[Box]:
+    """A box with systemd-resolved, polkitd, and the shipped rule or another one. `settings`: more of resolved.conf."""
     package = require("systemd-resolved")
     with tempfile.TemporaryDirectory() as folder, Box(van, Path(folder), package) as made:
         shipped_rule(made.root, rule)
+        with (made.root / "etc/systemd/resolved.conf").open("a") as file:
+            file.write(settings)
         if polkit:
             made.popen("/usr/lib/polkit-1/polkitd", "--no-debug", stdout=subprocess.DEVNULL)
             Administrator(made).await_name("org.freedesktop.PolicyKit1")

@@ -21,6 +21,7 @@ from tests.names.conftest import Asker
 
 OWN = "run/failover/resolv.conf"
 Wanted = tuple[tuple[str, list[str], bool], ...]
+Mover = Callable[[Wanted], object]
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def wish(wanted: Wanted) -> list[Resolvers]:
 
 
 @contextmanager
-def mover(box: Box, way: Way) -> Iterator[Callable[[Wanted], object]]:
+def mover(box: Box, way: Way) -> Iterator[Mover]:
     """Gives what makes it so."""
     if way is Way.FILE:
         (box.root / "etc/resolv.conf").symlink_to(f"/{OWN}")
