@@ -23,8 +23,8 @@ TABLE_SETTLED: Final = 15590
 TABLES_OWNED: Final = range(15500, 15600)
 PREFS_OWNED: Final = range(15500, 15600)
 TABLE_MAIN: Final = 254
-SLOTS_MAX: Final = 63
-"""Six bits of fwmark: slot s carries mark value s + 1."""
+SLOTS_MAX: Final = 62
+"""Six bits of fwmark: slot s carries mark value s + 1; all six are for the connections of probes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -429,7 +429,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             lambda place: parse_mask(text("a mask", "0x3f000000")(place)),
             "hexadecimal",
             f"`{_DEFAULT.fwmark_mask:#010x}`",
-            "the mark bits that are ours; n bits hold 2^n - 1 uplinks",
+            "the mark bits that are ours; n bits hold 2^n - 2 uplinks",
             f"one run of {MASK_BITS_MIN} to 32 bits",
         ),
     },

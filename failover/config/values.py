@@ -207,5 +207,5 @@ def parse_mask(text: str) -> int:
 
 
 def mask_room(mask: int) -> int:
-    """How many uplinks a mask can tell apart (zero means: unmarked)."""
-    return (1 << mask.bit_count()) - 1
+    """How many uplinks a mask can tell apart (no bit means: unmarked; all of them: a probe's connection)."""
+    return (1 << mask.bit_count()) - 2

@@ -3,8 +3,10 @@
 What lives here: which packets are counted, and by which counter. The counters are read in counters.py.
 
     postrouting     what leaves, after every filter and wherever others routed it anew: `sent` where the flow has been
-                    answered, `fresh` where it has not. A packet of the box with bits of our mask is a probe's: they are
-                    set in the mark of its connection, after whatever others write there, and it is not counted
+                    answered, `fresh` where it has not. A packet of the box with bits of our mask is a probe's: all of
+                    them are set in the mark of its connection, after whatever others write there, and it is not
+                    counted. No uplink has them all, so no flow of an uplink is taken for a probe's, nor a probe's for
+                    one that may be forgotten
     input, forward  what comes in, `received`: replies, but no ICMP errors (their state is `related`), nor to probes
 
 A flow that somebody beyond began is counted once it is `assured`: it has gone both ways and on. In TCP the far end has
@@ -169,7 +171,7 @@ def _rules(taps: Mapping[str, Tap], mask: int) -> Iterator[Object]:
     """With nothing to count there is nothing to tell apart."""
     if not taps:
         return
-    yield _rule("input", _match(_masked("ct", mask), 0), {"jump": {"target": RECEIVED}})
+    yield _rule("input", _match(_masked("ct", mask), mask, "!="), {"jump": {"target": RECEIVED}})
     yield _rule("forward", {"jump": {"target": RECEIVED}})
     yield from _passed_over(RECEIVED, "iifname", "saddr", taps)
     yield _rule(RECEIVED, *_flow("established", "reply"), _count(RECEIVED, "iifname", taps))
@@ -178,9 +180,8 @@ def _rules(taps: Mapping[str, Tap], mask: int) -> Iterator[Object]:
     local = _match(_meta("iif"), 0)
     yield _rule("postrouting", local, _match(_masked("meta", mask), 0, "!="), {"jump": {"target": "probe"}})
     yield _rule("probe", {"counter": MARKER})
-    for bit in (1 << number for number in range(32) if mask >> number & 1):
-        yield _rule("probe", _match(_masked("meta", bit), 0, "!="), _set_in_connection(bit))
-    yield _rule("postrouting", local, _match(_masked("ct", mask), 0, "!="), {"return": None})
+    yield _rule("probe", _set_in_connection(mask))
+    yield _rule("postrouting", local, _match(_masked("ct", mask), mask), {"return": None})
     yield from _passed_over("postrouting", "oifname", "daddr", taps)
     yield _rule("postrouting", *_flow("established", "original"), _count(SENT, "oifname", taps))
     yield _rule("postrouting", *_flow("new", "original"), _count(FRESH, "oifname", taps))
@@ -248,9 +249,9 @@ def _masked(whose: str, mask: int) -> Object:
     return {"&": [{whose: {"key": "mark"}}, mask]}
 
 
-def _set_in_connection(bit: int) -> Object:
-    """One bit a rule: nft 1.0.6 cannot copy those of a mask and leave the others alone."""
-    return {"mangle": {"key": _ct("mark"), "value": {"|": [_ct("mark"), bit]}}}
+def _set_in_connection(bits: int) -> Object:
+    """In the connection's mark, whose other bits stay."""
+    return {"mangle": {"key": _ct("mark"), "value": {"|": [_ct("mark"), bits]}}}
 
 
 def _within(field: str, network: str) -> Object:

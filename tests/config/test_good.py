@@ -72,7 +72,7 @@ TREES: dict[str, Config] = {
         )
     ),
     "json": Config(uplinks=(Uplink("au", "wwan0", metered=Metered(5_000_000_000)),), metrics=Metrics(None)),
-    "mask-full": Config(uplinks=tuple(Uplink(f"u{i}", f"eth{i}") for i in range(1, 8)), fwmark_mask=0x700000),
+    "mask-full": Config(uplinks=tuple(Uplink(f"u{i}", f"eth{i}") for i in range(1, 7)), fwmark_mask=0x700000),
     "mask-wide": Config(fwmark_mask=0xFFFFFFFF),
     "metrics-ipv6": Config(metrics=Metrics("[::1]:9110")),
     "odd-names": Config(

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from failover.kernel import nft
+from failover.kernel import conntrack, nft
 from failover.kernel.counters import Counters, Standing
 from failover.model import FAMILIES, Family, Outcome, ProbeKind, ProbeResult, SendProbe, Target
 from failover.probes import Probes
@@ -73,12 +73,24 @@ def test_bits_of_others_in_the_connections_mark_stay(road: Road, counted: Counte
     """Set before ours is, or after, and seen with ours in each answer."""
     early = chain("output", "-190", "ct mark set ct mark or 0x1")
     late = chain("output", "0", "ct mark set ct mark or 0xc0000000")
-    probes, flows = (f"ct mark {0xC0000001 | bits:#x} counter name" for bits in (MARK, 0))
+    probes, flows = (f"ct mark {0xC0000001 | bits:#x} counter name" for bits in (MASK, 0))
     seen = chain("input", "0", f"{probes} probes", f"{flows} flows")
     foreign(road, "inet theirs", "counter probes { }", "counter flows { }", early, late, seen)
     road.ping(family, 3, mark=MARK)
     road.ping(family, 2)
     assert foreign_counts(road, "theirs") == {"probes": 3, "flows": 2}
+
+
+@both
+def test_a_probe_is_not_forgotten_with_the_flows_of_its_uplink(road: Road, counted: Counted, family: Family) -> None:
+    road.ping(family, 1, mark=MARK)
+    with road.flow(family) as flow, road.van.entered():
+        road.ask(flow)
+        before = sum(map(len, conntrack.entries(0, 0)))
+        for mark in range(MASK & -MASK, MASK, MASK & -MASK):
+            conntrack.forget(mark, MASK)
+        assert conntrack.count(MASK, MASK) == 1
+        assert conntrack.count(0, 0) == before
 
 
 @both
