@@ -37,3 +37,6 @@ class Resolvers:
     families: tuple[Family, ...] = ()
     """In which new flows leave by this link. With any, names in general are asked there, and not just those of the
     link's own domains; by a flat file, of its servers in these families."""
+    lost: bool = False
+    """Questions under way there will not be answered: when names are asked elsewhere now, those end, and whoever waits
+    asks anew."""

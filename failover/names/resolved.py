@@ -47,6 +47,7 @@ class _Plan:
     own: State
     """As it would be but for us."""
     target: State
+    lost: bool = False
 
     @property
     def note(self) -> Note:
@@ -60,8 +61,8 @@ class _Plan:
 
     @property
     def hushes(self) -> bool:
-        """Names in general will be asked there no more."""
-        return _is_asked(self.current) and not _is_asked(self.target)
+        """Who is asking there now shall hear at once that nobody answers."""
+        return self.lost and _is_asked(self.current) and not _is_asked(self.target)
 
     @property
     def hushed(self) -> State:
@@ -116,11 +117,11 @@ class Resolved:
                 return None
             raise _explained(error) from error
         if index not in notes:
-            return _Plan(index, wanted.interface, current, current, _target(wanted, current))
+            return _Plan(index, wanted.interface, current, current, _target(wanted, current), wanted.lost)
         if current.default is None and notes[index].made[0].default is False:  # what we said is not to be seen
             current = current._replace(default=False)
         own = notes[index].without_ours(current)
-        return _Plan(index, wanted.interface, current, own, _target(wanted, own))
+        return _Plan(index, wanted.interface, current, own, _target(wanted, own), wanted.lost)
 
     async def _carry_out(self, plans: Sequence[_Plan], notes: Notes) -> tuple[str, ...]:
         """Note all of it, do it link by link, and note what came of it; the first error, when all is tried."""

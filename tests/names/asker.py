@@ -38,12 +38,14 @@ def made(way: Way) -> Backend:
     raise AssertionError(way)
 
 
+def wish(name: str, servers: list[str], on: bool, lost: bool = False) -> Resolvers:
+    return Resolvers(name, tuple(servers), FAMILIES if on else (), lost)
+
+
 async def answer(backend: Backend, order: dict[str, Any]) -> object:
     match order["do"]:
         case "follow":
-            return await backend.follow(
-                [Resolvers(name, tuple(servers), FAMILIES if on else ()) for name, servers, on in order["wanted"]]
-            )
+            return await backend.follow([wish(*words) for words in order["wanted"]])
         case "told":
             return dict(await backend.told(order["interfaces"]))
         case "sources":

@@ -33,7 +33,8 @@ class Carrier:
         self.own, self.own6 = f"10.{number}.0.53", f"2001:db8:{number}::53"
         self.asked: list[str] = []
         """Names, as they came."""
-        self.silent = False
+        self.silent = self.slow = False
+        self._held: list[tuple[socket.socket, bytes, tuple[str, int]]] = []
         self.beyond = Namespace(f"carrier{number}")
         self.here, self.there = End(box, self.name, 10 + number), End(self.beyond, f"gw{number}", 30 + number)
         cable(self.here, self.there)
@@ -58,17 +59,26 @@ class Carrier:
         box.rtnl.add_route(Route("default", self.here.index, self.own, metric=100 * self.number))
 
     def answer(self, to: socket.socket) -> None:
-        """One question."""
+        """One question; it is noted first, but when it is held back."""
         data, sender = to.recvfrom(4096)
         asked = dns.message.from_wire(data)
         question = asked.question[0]
-        self.asked.append(question.name.to_text(omit_final_dot=True))
-        if self.silent:
-            return
         reply = dns.message.make_response(asked, recursion_available=True)
         if question.rdtype == dns.rdatatype.A:
             reply.answer.append(dns.rrset.from_text(question.name, 60, "IN", "A", f"192.0.2.{self.number}"))
-        to.sendto(reply.to_wire(), sender)
+        slow = self.slow
+        if slow:
+            self._held.append((to, reply.to_wire(), sender))
+        self.asked.append(question.name.to_text(omit_final_dot=True))
+        if not slow and not self.silent:
+            to.sendto(reply.to_wire(), sender)
+
+    def hurry(self) -> None:
+        """Answer what was slow."""
+        self.slow = False
+        for to, reply, sender in self._held:
+            to.sendto(reply, sender)
+        self._held.clear()
 
     def close(self) -> None:
         for served in self.sockets:
@@ -97,7 +107,7 @@ class Carriers:
     def forget(self) -> None:
         for carrier in self.all:
             carrier.asked.clear()
-            carrier.silent = False
+            carrier.silent = carrier.slow = False
 
     def look_up(
         self, name: str, server: str = "127.0.0.53", of: Namespace | None = None, patience: float = PATIENCE

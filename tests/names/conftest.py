@@ -39,7 +39,7 @@ class Asker:
         argv = [sys.executable, script, str(USERS[user]), way]
         self._process = box.popen(*argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def follow(self, *wanted: tuple[str, list[str], bool]) -> list[str]:
+    def follow(self, *wanted: tuple[str, list[str], bool] | tuple[str, list[str], bool, bool]) -> list[str]:
         """What was changed."""
         answer = self.ask(do="follow", wanted=wanted)
         assert "done" in answer, (answer, self._box.log())

@@ -88,7 +88,7 @@ def test_a_question_under_way_is_answered_over_the_new_uplink(box: Box, carriers
         program.ask("under-way.example")
         until(lambda: "under-way.example" in one.asked)
         began = time.monotonic()
-        asker.follow(("up1", [], False), ("up2", [], True))
+        asker.follow(("up1", [], False, True), ("up2", [], True))
         assert program.answer() == "192.0.2.2"
         assert time.monotonic() - began < 1.0
         assert asker.ask(do="told", interfaces=["up1"])["done"] == {"up1": [one.own]}

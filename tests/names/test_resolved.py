@@ -61,9 +61,23 @@ def test_a_question_under_way_is_answered_over_the_new_uplink(asker: Asker, carr
         program.ask("under-way.example")
         until(lambda: one.asked)
         began = time.monotonic()
-        asker.follow(("up1", [one.own], False), ("up2", [two.own], True))
+        asker.follow(("up1", [one.own], False, True), ("up2", [two.own], True))
         assert program.answer() == "192.0.2.2"
         assert time.monotonic() - began < 1.0
+
+
+def test_a_question_under_way_on_a_link_in_good_health_is_left(asker: Asker, carriers: Carriers, box: Box) -> None:
+    one, two = carriers[1], carriers[2]
+    (box.root / "etc/resolv.conf").write_text("nameserver 127.0.0.53\n")
+    asker.follow(("up1", [one.own], True), ("up2", [two.own], False))
+    one.slow = True
+    with box.program() as program:
+        program.ask("left-alone.example")
+        until(lambda: one.asked)
+        asker.follow(("up1", [one.own], False), ("up2", [two.own], True))
+        one.hurry()
+        assert program.answer() == "192.0.2.1"
+    assert two.asked == []
 
 
 @pytest.mark.parametrize("server", ["2001:db8:2::53", ON_LINK])
