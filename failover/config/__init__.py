@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from failover.config.rules import TrafficRule
 from failover.model import FailoverError, Family, Keep, ProbeKind, Target
 
 CONFIG_PATH: Final = "/etc/failover/failover.yaml"
@@ -151,6 +152,8 @@ class Config:
     fwmark_mask: int = 0x3F000000
 
     def targets_of(self, uplink: Uplink) -> tuple[Target, ...]:
+    rules: tuple[TrafficRule, ...] = ()
+    """For certain traffic: the first that matches."""
         """Its own targets, or the common ones."""
         return self.targets if uplink.targets is None else uplink.targets
 

@@ -5,20 +5,21 @@ Pure. What a rule says is policy.py's business, how the kernel is changed reconc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from math import inf
 
 from failover.config import Config
 from failover.core import notices
 from failover.core.explain import explain
-from failover.core.fleet import Fleet, moved
+from failover.core.fleet import SHAKY, Fleet, moved
 from failover.core.lane import Lane
 from failover.core.operator import expire, obey
 from failover.core.policy import Will, decide, next_due
 from failover.core.reconcile import Reconciler
+from failover.core.steering import Steering
 from failover.facts import Facts
-from failover.model import FAMILIES, Answer, Decision, Family
+from failover.model import FAMILIES, RECEIVING, Answer, Decision, Family, Notice
 from failover.picture import Explanation
 from failover.seam import Apply, Asked, Effect
 
@@ -29,7 +30,7 @@ class Choices:
     def __init__(self, fleet: Fleet, kernel: Reconciler) -> None:
         self.will = Will()
         self.by_family: dict[Family, Decision] = {}
-        self._fleet, self._kernel = fleet, kernel
+        self._fleet, self._kernel, self._steering = fleet, kernel, Steering()
         self._due = dict.fromkeys(FAMILIES, inf)
         self._first_due = inf
 
@@ -39,6 +40,7 @@ class Choices:
     def rename(self) -> None:
         """The uplinks have their present names, to the operator too."""
         self.by_family = {family: self._fleet.rename(then) for family, then in self.by_family.items()}
+        self._steering.rename(self._fleet.renamed)
         name, will = self._fleet.renamed.get, self.will
         use = will.use and name(will.use, will.use)
         self.will = replace(will, use=use, drained=frozenset(name(drained, drained) for drained in will.drained))
@@ -74,9 +76,18 @@ class Choices:
             return set(FAMILIES)
         families = {lane.family for lane in turned}
         for lane in lanes:
-            if lane.family not in families and self._fleet.hang_on(now, lane, self.by_family[lane.family]):
+            if lane.family not in families and self._hangs_on(now, lane):
                 families.add(lane.family)
         return families
+
+    def _hangs_on(self, now: float, lane: Lane) -> bool:
+        """Whether traffic of any kind may wait for what this uplink has just proven."""
+        if self._fleet.hang_on(now, lane, self.by_family[lane.family]):
+            return True
+        if not self._steering.by_key or lane.verdict not in RECEIVING:
+            return False
+        shaky = [other.uplink.name for other in self._fleet.by_family[lane.family] if other.verdict in SHAKY]
+        return self._steering.waits(lane.family, lane.uplink.name, shaky)
 
     def decide(self, now: float, families: Collection[Family], config: Config, *, facts: bool) -> list[Effect]:
         """Policy for these families, then the kernel; `facts`: its state is news."""
@@ -92,25 +103,39 @@ class Choices:
                 effects.append(notices.switch(before, then))
             if then.active != before.active:
                 switched.append(then)
-        if changed:
-            self._fleet.roles(now, self.by_family.values())
+        steered = self._steer(now, families, config)
+        effects += steered
+        if changed or steered:
+            self._fleet.roles(now, [*self.by_family.values(), *self._steering.by_key.values()])
         if switch := self._kernel.switch(now, self._fleet.uplinks, switched):
             return [*switch, *effects]  # the rest follows when the kernel has been read again
-        return [*self._plan(now, config, changed), *effects] if changed or facts else effects
+        decided = bool(changed or steered)
+        return [*self._plan(now, config, decided=decided), *effects] if decided or facts else effects
+
+    def _steer(self, now: float, families: Collection[Family], config: Config) -> list[Notice]:
+        """Policy for the operator's rules; what is said of those that lead elsewhere now."""
+        if not (config.rules or self._steering.by_key):
+            return []
+        found = {family: self._fleet.candidates(now, family) for family in sorted(families)}
+        ground = self._fleet.uplinks, self.will, self._kernel.facts
+        said = self._steering.decide(now, config, found, *ground)
+        self._first_due = min(*self._due.values(), self._steering.due)
+        return said
 
     def _decided(self, now: float, family: Family, config: Config) -> tuple[Decision, Decision]:
         """The decision so far, and the one from now on."""
         candidates, before = self._fleet.candidates(now, family), self.by_family[family]
         then = decide(now, before, candidates, self.will, moves_flows=config.policy.failback_moves_flows)
         self._due[family] = next_due(now, then, candidates, self.will)
-        self._first_due = min(self._due.values())
+        self._first_due = min(*self._due.values(), self._steering.due)
         self._fleet.settle(now, then, self.will.drained)
         self.by_family[family] = then
         return before, then
 
-    def _plan(self, now: float, config: Config, changed: Sequence[Decision]) -> list[Apply]:
-        self._kernel.want(now, self._fleet.uplinks, self.by_family, config.fwmark_mask)
-        return self._kernel.apply(now, decided=bool(changed))
+    def _plan(self, now: float, config: Config, *, decided: bool) -> list[Apply]:
+        steered = self._steering.steered
+        self._kernel.want(now, self._fleet.uplinks, self.by_family, config.fwmark_mask, steered)
+        return self._kernel.apply(now, decided=decided)
 
     def _expire(self, now: float) -> list[Effect]:
         before, self.will = self.will, expire(now, self.will)

@@ -12,6 +12,17 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
+from failover.core.steering import (
+    FRA_GOTO,
+    FRA_UID_RANGE,
+    PREF_ACTIVE,
+    PREF_SOURCE_LATE,
+    PREFS_MATCH,
+    Steered,
+    aimed,
+    leading,
+    matching,
+)
 from failover.core.uplinks import Uplink
 from failover.facts import (
     METRIC_CHOSEN,
@@ -40,9 +51,7 @@ suppress_prefixlength 0"; without this selector ours is such a line, and the loo
 PREF_REPLY: Final = 15505
 PREF_SOURCE: Final = 15510
 PREF_MARK: Final = 15520
-PREFS_COPY: Final = range(15530, 15579)
-PREF_SOURCE_LATE: Final = 15579
-PREF_ACTIVE: Final = 15580
+PREFS_COPY: Final = range(15530, PREFS_MATCH.start)
 PREF_SETTLED: Final = 15590
 PREF_MAIN: Final = 32766
 """The kernel's own rule for table main."""
@@ -50,10 +59,8 @@ PREF_MAIN: Final = 32766
 METRIC_FALLBACK: Final = 101
 METRIC_FLOOR: Final = 0xFFFFFFFF
 TABLE_DEFAULT: Final = 253
-FRA_GOTO: Final = 4
-"""linux/fib_rules.h: the pref that a goto rule jumps to, in `Rule.extra`."""
 FRA_SUPPRESS_GROUP: Final = 13
-FRA_UID_RANGE: Final = 20
+"""linux/fib_rules.h, in `Rule.extra`."""
 AS_ROOT: Final = ((FRA_UID_RANGE, struct.pack("=II", 0, 0)),)
 """uidrange 0-0: so the kernel looks up the reverse path of what it receives (fib_frontend.c), and root's own flows."""
 
@@ -71,7 +78,13 @@ class Desired:
     """What could not be done truly, for people."""
 
 
-def plan(uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], facts: Facts, mask: int) -> Desired:
+def plan(
+    uplinks: Sequence[Uplink],
+    decisions: Mapping[Family, Decision],
+    facts: Facts,
+    mask: int,
+    steered: Steered | None = None,
+) -> Desired:
     """DESIGN section 5 for these uplinks. A family in which no uplink has a default route gets no route and no rule."""
     served = [family for family in FAMILIES if any(uplink.paths[family].route for uplink in uplinks)]
     routes: list[Route] = []
@@ -79,7 +92,7 @@ def plan(uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], facts:
     for family in served:
         members = [uplink for uplink in uplinks if _takes_part(uplink, family, facts)]
         routes += _routes(family, members, decisions.get(family))
-        rules += _rules(family, members, _addresses_once(uplinks, family), facts, mask)
+        rules += _rules(family, members, _addresses_once(uplinks, family), facts, mask, steered or Steered())
     return Desired(
         routes=tuple(routes),
         rules=tuple(rules),
@@ -189,17 +202,26 @@ def _addresses_once(uplinks: Iterable[Uplink], family: Family) -> list[tuple[str
 
 
 def _rules(
-    family: Family, members: Sequence[Uplink], addresses: Iterable[tuple[str, int]], facts: Facts, mask: int
+    family: Family,
+    members: Sequence[Uplink],
+    addresses: Iterable[tuple[str, int]],
+    facts: Facts,
+    mask: int,
+    steered: Steered,
 ) -> list[Rule]:
     slots = [uplink.slot for uplink in members]
-    copies = _copies(family, facts)
-    early, late = _source_rules(family, [(a, s) for a, s in addresses if s in slots], behind=bool(copies))
+    matches = matching(steered, family)
+    copies = _copies(family, facts, matches[0].priority if matches else PREF_ACTIVE)
+    behind = bool(copies or matches)
+    early, late = _source_rules(family, [(a, s) for a, s in addresses if s in slots], behind=behind)
     return [
         Rule(family, PREF_SPECIFIC, table=TABLE_MAIN, suppress_prefix_length=0, fwmark=MARK_ANY[0], fwmask=MARK_ANY[1]),
         *early,
         *(Rule(family, PREF_MARK, table=table_of(s), fwmark=mark_of(s, mask), fwmask=mask) for s in slots),
         *copies,
+        *matches,
         *late,
+        *(leading(steered, family, members, late) if matches else ()),
         Rule(family, PREF_ACTIVE, table=TABLE_ACTIVE, iif="lo"),
         Rule(family, PREF_SETTLED, table=TABLE_SETTLED),
     ]
@@ -210,9 +232,9 @@ def _source_rules(
 ) -> tuple[list[Rule], list[Rule]]:
     """`from <address>` for each (address, slot), so that open flows stay: those before and those `behind` the copies.
 
-    Where others have rules they come first: IPv6 answers a refused lookup by choosing a source address and asking
-    again, so every flow would slip past a kill switch by the address chosen. IPv4 keeps one in front for the kernel's
-    own lookups, or its reverse path filter would drop the replies to probes.
+    Where others or the operator have rules they come first: IPv6 answers a refused lookup by choosing a source address
+    and asking again, so every flow would slip past a kill switch by the address chosen. IPv4 keeps one in front for the
+    kernel's own lookups, or its reverse path filter would drop the replies to probes.
     """
     rules = [
         Rule(family, PREF_SOURCE, table=table_of(slot), source=f"{address}/{family.bits}")
@@ -240,31 +262,32 @@ def _foreign(family: Family, facts: Facts) -> list[Rule]:
     return found
 
 
-def _copies(family: Family, facts: Facts) -> list[Rule]:
+def _copies(family: Family, facts: Facts, usual: int) -> list[Rule]:
+    """`usual`: the pref at which what is ours to tell begins."""
     foreign = _foreign(family, facts)
     places = [PREFS_COPY[min(rank, len(PREFS_COPY) - 1)] for rank in range(len(foreign))]
     prefs = {rule.priority for rule in facts.rules if rule.family is family}
     return [
-        _adapted(replace(rule, priority=place, protocol=PROTOCOL), foreign, places, prefs)
+        _adapted(replace(rule, priority=place, protocol=PROTOCOL), foreign, places, prefs, usual)
         for rule, place in zip(foreign, places, strict=True)
     ]
 
 
-def _adapted(copy: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: set[int]) -> Rule:
+def _adapted(copy: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: set[int], usual: int) -> Rule:
     """A copy as it is, but for two that would leave us: a goto, and a lookup of main, which says "as usual".
 
     What is usual is ours to tell. Verbatim, a tunnel that a kill switch lets out by `fwmark 0xca6c lookup main` would
     stay on main's first default, however dead that is.
     """
     if copy.action is RuleAction.GOTO:
-        return _landing(copy, foreign, places, prefs)
+        return _landing(copy, foreign, places, prefs, usual)
     whole = copy.suppress_prefix_length is None and FRA_SUPPRESS_GROUP not in dict(copy.extra)
     if copy.action is RuleAction.LOOKUP and copy.table == TABLE_MAIN and whole:
-        return _aimed(replace(copy, action=RuleAction.GOTO, table=0), PREF_ACTIVE)
+        return aimed(copy, usual)
     return copy
 
 
-def _landing(goto: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: set[int]) -> Rule:
+def _landing(goto: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: set[int], usual: int) -> Rule:
     """The goto among the copies: it lands where its original does.
 
     It keeps its own target, and so goes on among the originals, where that lies behind main, is not there (the kernel
@@ -275,19 +298,14 @@ def _landing(goto: Rule, foreign: Sequence[Rule], places: Sequence[int], prefs: 
         return goto
     rank = next((rank for rank, rule in enumerate(foreign) if rule.priority >= target), None)
     if rank is None:
-        return _aimed(goto, PREF_ACTIVE)
-    return _aimed(goto, places[rank]) if places.index(places[rank]) == rank else goto
+        return aimed(goto, usual)
+    return aimed(goto, places[rank]) if places.index(places[rank]) == rank else goto
 
 
 def goto_target(goto: Rule) -> int | None:
     """The pref that a goto rule jumps to; None where it does not say."""
     payload = dict(goto.extra).get(FRA_GOTO, b"")
     return struct.unpack("=I", payload)[0] if len(payload) == 4 else None
-
-
-def _aimed(goto: Rule, target: int) -> Rule:
-    others = ((kind, payload) for kind, payload in goto.extra if kind != FRA_GOTO)
-    return replace(goto, extra=tuple(sorted((*others, (FRA_GOTO, struct.pack("=I", target))))))
 
 
 def inseparable(uplinks: Iterable[Uplink], family: Family) -> list[str]:

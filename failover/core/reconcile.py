@@ -14,6 +14,7 @@ from typing import Final
 
 from failover.core.diff import diff
 from failover.core.plan import Desired, ours, plan, way_of_new_flows
+from failover.core.steering import Steered
 from failover.core.uplinks import Uplink
 from failover.facts import Facts, Operation, OperationResult, Verb
 from failover.model import Decision, Family
@@ -89,9 +90,16 @@ class Reconciler:
         self._retry_at = self._awaited_until
         return [Apply(tuple(operations))]
 
-    def want(self, now: float, uplinks: Sequence[Uplink], decisions: Mapping[Family, Decision], mask: int) -> None:
+    def want(
+        self,
+        now: float,
+        uplinks: Sequence[Uplink],
+        decisions: Mapping[Family, Decision],
+        mask: int,
+        steered: Steered | None = None,
+    ) -> None:
         """Plan anew."""
-        self.desired = plan(uplinks, decisions, self.facts, mask)
+        self.desired = plan(uplinks, decisions, self.facts, mask, steered)
         if self.desired.refresh_after is not None:
             self._read_at = min(self._read_at, now + self.desired.refresh_after)
 

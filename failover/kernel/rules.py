@@ -5,8 +5,11 @@ A copy must be a true copy: what has no field in `Rule` travels verbatim in `ext
 
 from __future__ import annotations
 
+import os
+import re
 import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from failover.facts import Rule, RuleAction
@@ -42,6 +45,14 @@ FRA_FWMASK: Final = 16
 FRA_OIFNAME: Final = 17
 FRA_PAD: Final = 18
 FRA_PROTOCOL: Final = 21
+FRA_DSCP: Final = 25
+FRA_SPORT_MASK: Final = 28
+FRA_DPORT_MASK: Final = 29
+FRA_DSCP_MASK: Final = 30
+WHOLE: Final = {FRA_SPORT_MASK: b"\xff\xff", FRA_DPORT_MASK: b"\xff\xff", FRA_DSCP_MASK: b"\x3f"}
+"""Masks that leave nothing out: Linux 6.15 and later tell them of any single port and of any DSCP."""
+DSCP_SINCE: Final = (6, 13)
+"""An older Linux passes over FRA_DSCP without a word, and so would match everything."""
 FIB_RULE_INVERT: Final = 2
 NOT_SUPPRESSED: Final = 0xFFFFFFFF
 
@@ -76,6 +87,7 @@ def decode(body: bytes) -> Rule | None:
     found = dict(attributes(body, RULE.size))
     suppress = _number(found, FRA_SUPPRESS_PREFIXLEN)
     names = dict(_names(found))
+    others = {kind: data for kind, data in found.items() if kind not in FIELDS and WHOLE.get(kind) != data}
     return Rule(
         family,
         _number(found, FRA_PRIORITY) or 0,
@@ -90,7 +102,7 @@ def decode(body: bytes) -> Rule | None:
         fwmask=_number(found, FRA_FWMASK),
         suppress_prefix_length=None if suppress == NOT_SUPPRESSED else suppress,
         tos=tos,
-        extra=tuple(sorted((kind, data) for kind, data in found.items() if kind not in FIELDS and kind not in names)),
+        extra=tuple(sorted((kind, data) for kind, data in others.items() if kind not in names)),
         protocol=found[FRA_PROTOCOL][0] if found.get(FRA_PROTOCOL) else 0,
     )
 
@@ -111,7 +123,9 @@ def _prefix(family: Family, address: bytes | None, length: int) -> str | None:
 
 
 def encode(rule: Rule) -> bytes:
-    """The body of RTM_NEWRULE and of RTM_DELRULE alike; KernelError when a selector is none."""
+    """The body of RTM_NEWRULE and of RTM_DELRULE alike; KernelError when a selector is none, or none that Linux knows."""
+    if FRA_DSCP in dict(rule.extra) and _release() < DSCP_SINCE:
+        raise KernelError("this Linux cannot tell traffic by DSCP", "Linux 6.13 can")
     source, source_length = _network(rule.family, rule.source)
     destination, destination_length = _network(rule.family, rule.destination)
     head = RULE.pack(
@@ -139,6 +153,12 @@ def encode(rule: Rule) -> bytes:
     )
     chosen = [(kind, payload) for kind, payload in own if payload is not None]
     return head + b"".join(attribute(kind, payload) for kind, payload in (*chosen, *rule.extra))
+
+
+@cache
+def _release() -> tuple[int, ...]:
+    """Of the running kernel, as (6, 13)."""
+    return tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
 
 
 def _network(family: Family, prefix: str | None) -> tuple[bytes | None, int]:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failover.core.plan import FRA_GOTO, Desired, mark_of, ours, plan
+from failover.core.plan import Desired, mark_of, ours, plan
+from failover.core.steering import FRA_GOTO
 from failover.core.uplinks import Uplink
 from failover.facts import Facts, Route, RouteKind, Rule, RuleAction, Sysctl
 from failover.model import FAMILIES, Decision, Family
@@ -30,7 +31,7 @@ def table(desired: Desired, number: int, family: Family = V4) -> list[tuple[int,
 
 
 def copies(desired: Desired) -> list[Rule]:
-    return [rule for rule in desired.rules if 15530 <= rule.priority < 15579]
+    return [rule for rule in desired.rules if 15530 <= rule.priority < 15548]
 
 
 def foreign(priority: int, **fields: object) -> Rule:
@@ -203,7 +204,7 @@ def test_the_rules_of_others_come_before_those_for_open_flows(family: Family) ->
     both = uplink("a", 2, way(2), way(2, V6), addresses=["10.0.2.2", "2001:db8:2::2"])
     desired = wanted(both, rules=(foreign(30000, family=family, action=RuleAction.PROHIBIT),))
     found = [(r.priority, bool(r.extra)) for r in desired.rules if r.family is family and r.source]
-    assert found == ([(15505, True), (15579, False)] if family is V4 else [(15579, False)])
+    assert found == ([(15505, True), (15560, False)] if family is V4 else [(15560, False)])
     assert [r.priority for r in desired.rules if r.family is not family and r.source] == [15510]
     guard = next((r for r in desired.rules if r.extra), None)
     assert guard is None or guard.extra == ((20, b"\0" * 8),)
@@ -261,12 +262,12 @@ def test_more_foreign_rules_than_places_share_the_last_pref_in_order_and_are_tol
     desired = wanted(A, rules=(goto(19000, 20058), goto(19001, 20010), *rules))
     found = copies(desired)
     assert [r.table for r in found if r.table] == [1000 + i for i in range(60)]
-    assert [r.priority for r in found] == [*range(15530, 15578), *([15578] * 14)]
+    assert [r.priority for r in found] == [*range(15530, 15547), *([15547] * 45)]
     assert [target(r) for r in found[:2]] == [20058, 15542]
     assert desired.warnings == (
-        "62 ipv4 foreign rules between ours and main, 49 places for copies: the last share one pref",
+        "62 ipv4 foreign rules between ours and main, 18 places for copies: the last share one pref",
     )
-    assert wanted(A, rules=tuple(rules[:49])).warnings == ()
+    assert wanted(A, rules=tuple(rules[:18])).warnings == ()
 
 
 def test_a_foreign_route_or_rule_among_ours_is_told_and_the_plan_stays_the_same() -> None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from failover.core.plan import FRA_GOTO, ours
+from failover.core.plan import ours
+from failover.core.steering import FRA_GOTO
 from failover.core.uplinks import Path, Uplink
 from failover.facts import TABLE_MAIN, Facts, Operation, Route, RouteKind, Rule, RuleAction, Sysctl, Verb
 from failover.model import FAMILIES, Decision, Family

@@ -13,7 +13,8 @@ import pytest
 
 from failover.config import Config
 from failover.core.diff import diff, removal
-from failover.core.plan import FRA_GOTO, FRA_UID_RANGE, Desired, ours, plan
+from failover.core.plan import Desired, ours, plan
+from failover.core.steering import FRA_GOTO, FRA_UID_RANGE
 from failover.core.uplinks import resolve
 from failover.facts import TABLE_MAIN, Facts, Route, RouteKind, Rule, RuleAction
 from failover.lab.namespaces import gain_privileges
