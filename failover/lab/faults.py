@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from failover.lab.ground import WALLED_TABLE
+from failover.lab.places import DNS_PORT
 from failover.lab.reach import AF
 from failover.lab.rtnl import BLACKHOLE, RT_TABLE_MAIN, Rule
 from failover.model import Family
@@ -27,7 +28,7 @@ BEFORE_LOCAL = 10
 AFTER_LOCAL = 110
 """Priorities of a router's rules: what the router itself answers is decided at 100."""
 ICMP: dict[int, int] = {socket.AF_INET: socket.IPPROTO_ICMP, socket.AF_INET6: socket.IPPROTO_ICMPV6}
-DNS_PORT, HTTP_PORT = 53, 80
+HTTP_PORT = 80
 
 
 @dataclass(frozen=True, slots=True)

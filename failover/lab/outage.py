@@ -7,10 +7,14 @@ An exchange is one message of the user and its echo. All moments are monotonic s
 - Open flows: the same socket goes on, or reconnects. An exchange is served if its echo came at all (TCP repeats it).
   The outage is the moment of the first echo to a message sent from t0 on, if the RUN next messages got theirs too,
   minus t0. An undisturbed flow therefore shows up to one interval and one round trip.
+- A connection that only the kernel's keepalives use: the moment at which it, or the one in its place, is first known to
+  live after t0, minus t0. An undisturbed one shows up to one interval of them.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -46,6 +50,11 @@ def since(exchanges: Sequence[Exchange], moment: float) -> list[Exchange]:
     return recent
 
 
+def between(exchanges: Sequence[Exchange], start: float, end: float) -> list[Exchange]:
+    """Those sent from `start` to `end`, in order."""
+    return [exchange for exchange in since(exchanges, start) if exchange.sent <= end]
+
+
 def new_flow_outage(exchanges: Sequence[Exchange], t0: float) -> float | None:
     """Outage of new flows after t0, seconds; None when no lasting service is recorded (yet)."""
     lasting = _first_lasting(since(exchanges, t0), lambda exchange: exchange.served)
@@ -56,6 +65,23 @@ def open_flow_outage(exchanges: Sequence[Exchange], t0: float) -> float | None:
     """Outage of an open flow after t0, seconds; None when no lasting service is recorded (yet)."""
     lasting = _first_lasting(since(exchanges, t0), lambda exchange: exchange.answered is not None)
     return None if lasting is None or lasting.answered is None else lasting.answered - t0
+
+
+def first_answer(exchanges: Sequence[Exchange], t0: float) -> float | None:
+    """Seconds from t0 to the first answer to what was sent from then on; None when there is none (yet)."""
+    moments = (exchange.answered for exchange in since(exchanges, t0) if exchange.answered is not None)
+    return min((moment - t0 for moment in moments), default=None)
+
+
+def waits(exchanges: Iterable[Exchange]) -> list[float]:
+    """Seconds that each waited for its answer; infinite where there is none (yet)."""
+    return [math.inf if exchange.answered is None else exchange.answered - exchange.sent for exchange in exchanges]
+
+
+def longest_gap(exchanges: Iterable[Exchange], start: float, end: float) -> float:
+    """The longest time in seconds between two moments in which no answer came."""
+    came = sorted(moment for exchange in exchanges if (moment := exchange.answered) and start < moment < end)
+    return max(later - sooner for sooner, later in itertools.pairwise([start, *came, end]))
 
 
 def _first_lasting(exchanges: Iterable[Exchange], good: Callable[[Exchange], bool]) -> Exchange | None:

@@ -1,7 +1,10 @@
 """What the van's user does: which flows there are, and how often each sends. Constants and arithmetic only.
 
 The kinds: "new", a new UDP socket for each message; "udp", one connected UDP socket; "tcp", one TCP connection;
-"connect", a new TCP connection that is closed as soon as it is made. Families are the same.
+"connect", a new TCP connection that is closed as soon as it is made; "begun", the same, but tried again upon an error;
+"lookup", a DNS question that is asked until it is answered; "keepalive", one TCP connection of which only the kernel
+asks whether it lives, and the interval is how often the program looks; "mptcp", one MPTCP connection. Families are the
+same.
 """
 
 from __future__ import annotations

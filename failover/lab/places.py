@@ -12,6 +12,9 @@ from typing import Final
 from failover.model import Family
 
 ECHO_PORT: Final = 7777
+DNS_PORT: Final = 53
+MULTIPATH_PORT: Final = 7778
+"""MPTCP echo, where the kernel has that."""
 DISCARD_PORT: Final = 9
 """UDP and TCP: takes everything, says nothing (RFC 863)."""
 SOURCE_PORT: Final = 19

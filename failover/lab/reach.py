@@ -11,6 +11,17 @@ from failover.lab.places import APP, ECHO_PORT
 from failover.model import Family
 
 AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+IPPROTO_MPTCP = 262
+"""Python has no name for it (socket.IPPROTO_MPTCP) on all systems."""
+
+
+def speaks_multipath(namespace: Namespace) -> bool:
+    """Whether the kernel has MPTCP, and it is switched on there."""
+    try:
+        namespace.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP).close()
+    except OSError:
+        return False
+    return True
 
 
 def bound_socket(namespace: Namespace, family: Family, kind: int, interface: str, protocol: int = 0) -> socket.socket:

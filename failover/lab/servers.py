@@ -16,7 +16,17 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from failover.lab.control import Channel
-from failover.lab.places import APP, DISCARD_PORT, ECHO_PORT, NAMES, SOURCE_PORT, internet_addresses
+from failover.lab.places import (
+    APP,
+    DISCARD_PORT,
+    DNS_PORT,
+    ECHO_PORT,
+    MULTIPATH_PORT,
+    NAMES,
+    SOURCE_PORT,
+    internet_addresses,
+)
+from failover.lab.reach import IPPROTO_MPTCP
 from failover.model import Family
 
 REQUEST_LIMIT = 8192
@@ -169,17 +179,36 @@ async def _listen(handler: Handler, port: int) -> None:
         await asyncio.start_server(_closing(handler), host, port, limit=REQUEST_LIMIT)
 
 
+async def _listen_multipath() -> None:
+    """Echo by MPTCP, where the kernel has it."""
+    for number, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        try:
+            opened = socket.socket(number, socket.SOCK_STREAM, IPPROTO_MPTCP)
+        except OSError:
+            return
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if number == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind((host, MULTIPATH_PORT))
+        await asyncio.start_server(_closing(echo), sock=opened, limit=REQUEST_LIMIT)
+
+
 async def _internet(manners: Manners) -> None:
     loop = asyncio.get_running_loop()
+
+    def resolver() -> Datagrams:
+        return Datagrams(lambda data: dns_answer(data, manners))
+
     for address in internet_addresses():
         await loop.create_datagram_endpoint(lambda: Datagrams(lambda data: data), (address, ECHO_PORT))
-        await loop.create_datagram_endpoint(lambda: Datagrams(lambda data: dns_answer(data, manners)), (address, 53))
+        await loop.create_datagram_endpoint(resolver, (address, DNS_PORT))
     for address in APP.values():
         await loop.create_datagram_endpoint(lambda: Datagrams(lambda _: None), (address, DISCARD_PORT))
     await _listen(echo, ECHO_PORT)
+    await _listen_multipath()
     await _listen(discard, DISCARD_PORT)
     await _listen(source, SOURCE_PORT)
-    await _listen(dns_over_tcp(manners), 53)
+    await _listen(dns_over_tcp(manners), DNS_PORT)
     await _listen(http(manners, portal=False), 80)
 
 

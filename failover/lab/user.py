@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from failover.lab.control import Helper
 from failover.lab.namespaces import Namespace
+from failover.lab.outage import Exchange
 from failover.lab.pattern import DENSE, Pattern
 from failover.model import FAMILIES, Family
 
@@ -40,13 +41,25 @@ class User:
 
     def change(self, pattern: Pattern) -> float:
         """End all flows and begin those of the pattern; the monotonic moment. What was seen until then is forgotten."""
-        return float(self.helper.ask({"do": "pattern", "intervals": dict(pattern.intervals)})["at"])
+        moment = float(self.helper.ask({"do": "pattern", "intervals": dict(pattern.intervals)})["at"])
+        self._kinds = tuple(pattern.intervals)
+        return moment
 
     def seen(self, since: float, until: float | None = None) -> dict[tuple[Family, str], Seen]:
         """By family and kind, what it saw from `since` (a fault, monotonic seconds) until then or now."""
         answer = self.helper.ask({"do": "report", "since": since, "until": until})
         flows = [Seen(**{**flow, "family": Family(flow["family"])}) for flow in answer["flows"]]
         return {(flow.family, flow.kind): flow for flow in flows}
+
+    def record(
+        self, since: float, until: float | None = None, kinds: Collection[str] = ()
+    ) -> dict[tuple[Family, str], list[Exchange]]:
+        """What was sent in these flows (all of them if none is named) between two moments, oldest first."""
+        request = {"do": "record", "since": since, "until": until, "kinds": list(kinds or self._kinds)}
+        return {
+            (Family(flow["family"]), flow["kind"]): [Exchange(*moments) for moments in flow["exchanges"]]
+            for flow in self.helper.ask(request)["flows"]
+        }
 
     def ask_wait(
         self, since: float, timeout: float, families: Collection[Family] = (), kinds: Collection[str] = ()

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from failover.lab.outage import PATIENCE, RUN, Exchange, median_rtt, new_flow_outage, open_flow_outage, since
+from failover.lab.outage import (
+    PATIENCE,
+    RUN,
+    Exchange,
+    first_answer,
+    longest_gap,
+    median_rtt,
+    new_flow_outage,
+    open_flow_outage,
+    since,
+    waits,
+)
 
 RTT = 0.03
 Measure = Callable[[Sequence[Exchange], float], float | None]
@@ -67,3 +79,20 @@ def test_since_keeps_order_and_the_boundary() -> None:
 
 def test_median_rtt_ignores_what_was_lost() -> None:
     assert median_rtt([Exchange(0.0, 0.1), Exchange(1.0), Exchange(2.0, 2.2), Exchange(3.0, 3.9)]) == pytest.approx(0.2)
+
+
+def test_a_first_answer_need_not_last_nor_be_to_the_first_question() -> None:
+    record = [Exchange(99.0, 100.5), Exchange(100.0), Exchange(100.2, 101.0), Exchange(100.4, 100.9)]
+    assert first_answer(record, 100.0) == pytest.approx(0.9)
+    assert first_answer(record, 100.5) is None
+
+
+def test_who_got_no_answer_waits_for_ever() -> None:
+    assert waits([Exchange(1.0, 1.5), Exchange(2.0)]) == [0.5, math.inf]
+
+
+def test_the_longest_gap_is_between_answers_and_the_ends_count() -> None:
+    record = [Exchange(100.0, 100.1), Exchange(100.1, 100.6), Exchange(100.2, 100.5), Exchange(100.7)]
+    assert longest_gap(record, 100.0, 100.7) == pytest.approx(0.4)
+    assert longest_gap(record, 100.0, 102.0) == pytest.approx(1.4)
+    assert longest_gap([], 100.0, 102.0) == pytest.approx(2.0)
