@@ -161,6 +161,20 @@ class Tap:
     interface: str
     local: tuple[str, ...] = ()
     """Networks of its own, as `192.168.8.0/24`: what comes from there says nothing of what lies beyond."""
+    mark: int = 0
+    """Of the uplink's flows where the box is a gateway, inside the mask and not all of it; 0: they get none."""
+    delegated: tuple[str, ...] = ()
+    """Prefixes that the uplink gave the LAN, as `2001:db8:1::/64`: their addresses leave by it as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The box forwards for others, and each of their flows keeps its uplink."""
+
+    lan: tuple[str, ...]
+    """Interfaces behind which the clients are."""
+    masquerade: bool = True
+    """They leave with the uplink's address; False: as they are, or somebody else translates."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from failover.facts import Counts, Facts, Operation, OperationResult, Segments, Tap
+from failover.facts import Counts, Facts, Gateway, Operation, OperationResult, Segments, Tap
 from failover.model import Answer, Command, Family, Keep, Notice, SendProbe
 
 
@@ -94,10 +94,14 @@ class ReadKernel:
 
 @dataclass(frozen=True, slots=True)
 class CountFlows:
-    """Effect: count the flows of exactly these interfaces from now on. `mask`: bits of the mark that probes bear."""
+    """Effect: count the flows of exactly these interfaces from now on. `mask`: bits of the mark that probes bear.
+
+    With a `gateway`, what it forwards is marked, translated and kept on its uplink from then on, too.
+    """
 
     taps: tuple[Tap, ...]
     mask: int
+    gateway: Gateway | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Our table of nftables, as one JSON transaction (libnftables-json(5)), and nft(8) as the child that carries it out.
 
-What lives here: which packets are counted, and by which counter. The counters are read in counters.py.
+What lives here: which packets are counted, and by which counter. The counters are read in counters.py; what a gateway
+needs besides is in gateway.py.
 
     postrouting     what leaves, after every filter and wherever others routed it anew: `sent` where the flow has been
                     answered, `fresh` where it has not. A packet of the box with bits of our mask is a probe's: all of
@@ -27,14 +28,32 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
-from typing import Any, Final
+from typing import Final
 
-from failover.facts import Table, Tap
+from failover.facts import Tap
+from failover.kernel import gateway, statements
+from failover.kernel.statements import (
+    ASSURED,
+    Object,
+    base_chain,
+    chain,
+    ct,
+    jump,
+    mangle,
+    masked,
+    match,
+    meta,
+    of_ours,
+    rule,
+    table,
+    within,
+)
 from failover.model import FAMILIES, Family, KernelError, clean
 from failover.seam import CountFlows
 
-TABLE: Final = Table("inet", "failover")
+TABLE: Final = statements.TABLE
 MARKER: Final = "probes"
 """The counter by which the table is known to be ours: its comment says so. Out of JSON, nft 1.0.6 gives a table no
 comment of its own."""
@@ -54,7 +73,6 @@ NEARBY: Final[Mapping[Family, tuple[str, ...]]] = {
 EPHEMERAL: Final = 32768
 """From here on Linux gives ports to those who ask for none (ip_local_port_range); others begin higher (RFC 6335). Who
 asks a UDP server again from one port is assured 2 s later, even if no answer has reached him."""
-PROTOCOLS: Final = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 PATH: Final = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 SECONDS: Final = 5.0
@@ -65,7 +83,6 @@ NEEDS: Final = "the kernel must have nf_tables and nf_conntrack, and nft be of i
 
 Names = Mapping[tuple[str, Family], tuple[str, str, str]]
 """Interface and family -> the counters of each of KINDS."""
-Object = dict[str, Any]
 
 
 def find() -> str | None:
@@ -104,14 +121,14 @@ def load(wanted: CountFlows) -> None:
 
 def remove() -> None:
     """Remove the table. Waits for the child; KernelError as for load()."""
-    _run({"nftables": [{"delete": _table()}]})
+    _run({"nftables": [{"delete": table()}]})
 
 
 def transaction(wanted: CountFlows) -> Object:
     """The whole table, in the place of the one that may be there."""
     taps = {tap.interface: tap for tap in wanted.taps if countable(tap.interface)}
-    objects = [_table(), *_counters(taps), *_chains(), *_rules(taps, wanted.mask)]
-    return {"nftables": [{"add": _table()}, {"delete": _table()}, *({"add": item} for item in objects)]}
+    objects = [table(), *_counters(taps), *_chains(), *_rules(taps, wanted.mask), *_gateway(wanted, taps)]
+    return {"nftables": [{"add": table()}, {"delete": table()}, *({"add": item} for item in objects)]}
 
 
 def _run(document: Object) -> None:
@@ -144,10 +161,6 @@ def _refusal(said: str) -> KernelError:
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
-def _table() -> Object:
-    return {"table": {"family": TABLE.family, "name": TABLE.name}}
-
-
 def _counter(kind: str, family: Family, interface: str) -> str:
     """The name of one, as the text form of nft takes it, too; a slash is in no interface's name."""
     plain = re.sub(r"[^A-Za-z0-9._-]", lambda found: "".join(f"/{byte:02x}" for byte in found[0].encode()), interface)
@@ -155,57 +168,63 @@ def _counter(kind: str, family: Family, interface: str) -> str:
 
 
 def _counters(interfaces: Iterable[str]) -> Iterator[Object]:
-    yield _of_ours("counter", name=MARKER, comment=COMMENT)
+    yield of_ours("counter", name=MARKER, comment=COMMENT)
     for kind, family, interface in product(KINDS, FAMILIES, interfaces):
-        yield _of_ours("counter", name=_counter(kind, family, interface))
+        yield of_ours("counter", name=_counter(kind, family, interface))
 
 
 def _chains() -> Iterator[Object]:
-    for name in ("probe", RECEIVED):
-        yield _of_ours("chain", name=name)
+    yield from map(chain, ("probe", RECEIVED))
     for hook, priority in (("postrouting", LATE), ("input", EARLY), ("forward", EARLY)):
-        yield _of_ours("chain", name=hook, type="filter", hook=hook, prio=priority, policy="accept")
+        yield base_chain(hook, hook, priority)
 
 
 def _rules(taps: Mapping[str, Tap], mask: int) -> Iterator[Object]:
     """With nothing to count there is nothing to tell apart."""
     if not taps:
         return
-    yield _rule("input", _match(_masked("ct", mask), mask, "!="), {"jump": {"target": RECEIVED}})
-    yield _rule("forward", {"jump": {"target": RECEIVED}})
+    yield rule("input", match(masked("ct", mask), mask, "!="), jump(RECEIVED))
+    yield rule("forward", jump(RECEIVED))
     yield from _passed_over(RECEIVED, "iifname", "saddr", taps)
-    yield _rule(RECEIVED, *_flow("established", "reply"), _count(RECEIVED, "iifname", taps))
-    yield _rule(RECEIVED, *_asked_of_a_server(), {"return": None})
-    yield _rule(RECEIVED, *_flow("established", "original"), _ASSURED, _count(RECEIVED, "iifname", taps))
-    local = _match(_meta("iif"), 0)
-    yield _rule("postrouting", local, _match(_masked("meta", mask), 0, "!="), {"jump": {"target": "probe"}})
-    yield _rule("probe", {"counter": MARKER})
-    yield _rule("probe", _set_in_connection(mask))
-    yield _rule("postrouting", local, _match(_masked("ct", mask), mask), {"return": None})
+    yield rule(RECEIVED, *_flow("established", "reply"), _count(RECEIVED, "iifname", taps))
+    yield rule(RECEIVED, *_asked_of_a_server(), {"return": None})
+    yield rule(RECEIVED, *_flow("established", "original"), ASSURED, _count(RECEIVED, "iifname", taps))
+    local = match(meta("iif"), 0)
+    yield rule("postrouting", local, match(masked("meta", mask), 0, "!="), jump("probe"))
+    yield rule("probe", {"counter": MARKER})
+    yield rule("probe", mangle(ct("mark"), {"|": [ct("mark"), mask]}))
+    yield rule("postrouting", local, match(masked("ct", mask), mask), {"return": None})
     yield from _passed_over("postrouting", "oifname", "daddr", taps)
-    yield _rule("postrouting", *_flow("established", "original"), _count(SENT, "oifname", taps))
-    yield _rule("postrouting", *_flow("new", "original"), _count(FRESH, "oifname", taps))
-    yield _rule("postrouting", *_asked_of_a_server(), {"return": None})
-    yield _rule("postrouting", *_flow("established", "reply"), _ASSURED, _count(SENT, "oifname", taps))
+    yield rule("postrouting", *_flow("established", "original"), _count(SENT, "oifname", taps))
+    yield rule("postrouting", *_flow("new", "original"), _count(FRESH, "oifname", taps))
+    yield rule("postrouting", *_asked_of_a_server(), {"return": None})
+    yield rule("postrouting", *_flow("established", "reply"), ASSURED, _count(SENT, "oifname", taps))
 
 
-def _passed_over(chain: str, device: str, field: str, taps: Mapping[str, Tap]) -> Iterator[Object]:
+def _gateway(wanted: CountFlows, taps: Mapping[str, Tap]) -> Iterator[Object]:
+    """Nothing where there is no LAN, or no uplink with a mark."""
+    lan = tuple(filter(countable, wanted.gateway.lan)) if wanted.gateway else ()
+    if wanted.gateway and lan and any(tap.mark for tap in taps.values()):
+        yield from gateway.described(replace(wanted.gateway, lan=lan), taps.values(), wanted.mask)
+
+
+def _passed_over(where: str, device: str, field: str, taps: Mapping[str, Tap]) -> Iterator[Object]:
     """What says nothing of what lies beyond."""
     for networks in NEARBY.values():
-        yield from (_rule(chain, _within(field, network), {"return": None}) for network in networks)
+        yield from (rule(where, within(field, network), {"return": None}) for network in networks)
     for interface, tap in taps.items():
-        here = _match(_meta(device), interface)
-        yield from (_rule(chain, here, _within(field, network), {"return": None}) for network in tap.local)
+        here = match(meta(device), interface)
+        yield from (rule(where, here, within(field, network), {"return": None}) for network in tap.local)
 
 
 def _flow(state: str, direction: str) -> tuple[Object, Object]:
-    return _match(_ct("state"), state, "in"), _match(_ct("direction"), direction)
+    return match(ct("state"), state, "in"), match(ct("direction"), direction)
 
 
 def _asked_of_a_server() -> tuple[Object, Object]:
     """UDP to a port below EPHEMERAL, as it was asked: both directions, and both sides of a NAT, tell the same one."""
     port = {"ct": {"key": "proto-dst", "dir": "original"}}
-    return _match(_meta("l4proto"), "udp"), _match(port, EPHEMERAL, "<")
+    return match(meta("l4proto"), "udp"), match(port, EPHEMERAL, "<")
 
 
 def _count(kind: str, device: str, interfaces: Iterable[str]) -> Object:
@@ -214,48 +233,5 @@ def _count(kind: str, device: str, interfaces: Iterable[str]) -> Object:
         [{"concat": [family.value, interface]}, _counter(kind, family, interface)]
         for family, interface in product(FAMILIES, interfaces)
     ]
-    key = {"concat": [_meta("nfproto"), _meta(device)]}
+    key = {"concat": [meta("nfproto"), meta(device)]}
     return {"counter": {"map": {"key": key, "data": {"set": counters}}}}
-
-
-# --- its parts, as JSON ----------------------------------------------------------------------------------------------
-
-
-def _of_ours(kind: str, **what: object) -> Object:
-    return {kind: {"family": TABLE.family, "table": TABLE.name, **what}}
-
-
-def _rule(chain: str, *statements: Object) -> Object:
-    return _of_ours("rule", chain=chain, expr=list(statements))
-
-
-def _match(left: Object, right: object, operator: str = "==") -> Object:
-    return {"match": {"op": operator, "left": left, "right": right}}
-
-
-def _meta(key: str) -> Object:
-    return {"meta": {"key": key}}
-
-
-def _ct(key: str) -> Object:
-    return {"ct": {"key": key}}
-
-
-_ASSURED: Final = _match(_ct("status"), "assured", "in")
-
-
-def _masked(whose: str, mask: int) -> Object:
-    """Bits of the mark of the packet (`meta`) or its connection (`ct`)."""
-    return {"&": [{whose: {"key": "mark"}}, mask]}
-
-
-def _set_in_connection(bits: int) -> Object:
-    """In the connection's mark, whose other bits stay."""
-    return {"mangle": {"key": _ct("mark"), "value": {"|": [_ct("mark"), bits]}}}
-
-
-def _within(field: str, network: str) -> Object:
-    address, _, length = network.partition("/")
-    family = Family.of(address)
-    right = {"prefix": {"addr": address, "len": int(length or family.bits)}}
-    return _match({"payload": {"protocol": PROTOCOLS[family], "field": field}}, right)
