@@ -150,10 +150,10 @@ class Config:
     flows: Flows = field(default_factory=Flows)
     metrics: Metrics = field(default_factory=Metrics)
     fwmark_mask: int = 0x3F000000
-
-    def targets_of(self, uplink: Uplink) -> tuple[Target, ...]:
     rules: tuple[TrafficRule, ...] = ()
     """For certain traffic: the first that matches."""
+
+    def targets_of(self, uplink: Uplink) -> tuple[Target, ...]:
         """Its own targets, or the common ones."""
         return self.targets if uplink.targets is None else uplink.targets
 

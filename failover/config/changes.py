@@ -18,6 +18,9 @@ def changes(before: Config, after: Config) -> Iterator[str]:
     if before.targets != after.targets:
         added = sum(target not in before.targets for target in after.targets)
         yield f"probes.targets: {len(after.targets)}, {added} of them new; were {len(before.targets)}"
+    if before.rules != after.rules:
+        named = ", ".join(rule.name for rule in after.rules)
+        yield f"rules: {named or 'none'}; what they forbid is refused now"
     old, new = _written(before), _written(after)
     yield from (f"{path}: {value}, was {old[path]}" for path, value in new.items() if value != old[path])
 

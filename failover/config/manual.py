@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from failover.config import PROFILES, Detection
-from failover.config.reading import SECTIONS, Key
+from failover.config.keys import Key
+from failover.config.reading import SECTIONS
 from failover.config.values import format_duration
 
 _COLUMNS: Final = ("key", "type", "unit", "bounds", "default", "meaning")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from failover.config import (
@@ -23,6 +23,9 @@ from failover.config import (
     Problem,
     Uplink,
 )
+from failover.config.keys import Key, Keys
+from failover.config.rule_reading import RULE_KEYS, check_rules, read_rules
+from failover.config.rules import RULES_MAX, TrafficRule
 from failover.config.targets import parse_target
 from failover.config.values import (
     DURATION_UNITS,
@@ -46,7 +49,6 @@ from failover.config.values import (
 from failover.config.yaml_reading import (
     Notes,
     Place,
-    Reader,
     attempt,
     boolean,
     bounded,
@@ -68,22 +70,6 @@ from failover.model import FAMILIES, Keep, Target, clean
 TARGETS_MAX: Final = 32
 KEPT_MAX: Final = 64
 """Ports, and users, whose flows are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of the file: how it is read, and what people need to know of it."""
-
-    read: Reader[Any]
-    kind: str
-    default: str
-    """In Markdown; empty: there is none."""
-    meaning: str
-    bounds: str = ""
-    unit: str = ""
-
-
-Keys = Mapping[str, Key]
 
 
 def load(path: str | os.PathLike[str]) -> Config:
@@ -119,6 +105,9 @@ def _config(place: Place) -> Config:
     if uplinks is not None and len(config.uplinks) > room:
         message = f"{len(config.uplinks)} uplinks, and fwmark mask {config.fwmark_mask:#010x} tells {room} apart"
         uplinks.problem(message, "widen kernel.fwmark_mask")
+    rules = find(place, "rules")
+    if rules is not None and not place.notes.problems:
+        check_rules(rules, config)
     return config
 
 
@@ -145,6 +134,10 @@ def _flows(place: Place) -> Flows:
 
 def _keep(place: Place) -> Keep:
     return Keep(**_read(place, "flows.keep"))
+
+
+def _rules(place: Place) -> tuple[TrafficRule, ...]:
+    return read_rules(place, lambda item: _read(item, "rules[]"))
 
 
 def _metrics(place: Place) -> Metrics:
@@ -298,6 +291,13 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         ),
         "policy": Key(_policy, "mapping", "", "when traffic comes back"),
         "flows": Key(_flows, "mapping", "", "what becomes of open flows when their uplink is lost"),
+        "rules": Key(
+            _rules,
+            "list",
+            "none",
+            "which uplinks certain traffic takes: the first that matches",
+            f"at most {RULES_MAX}",
+        ),
         "metrics": Key(_metrics, "mapping", "", "what Prometheus reads"),
         "kernel": Key(_kernel, "mapping", "", "what is ours in the kernel"),
     },
@@ -415,6 +415,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             f"at most {KEPT_MAX}; 0 to 4294967294",
         ),
     },
+    "rules[]": RULE_KEYS,
     "metrics": {
         "listen": Key(
             lambda place: parse_listen(text("ADDRESS:PORT", "127.0.0.1:9109")(place)),

@@ -104,6 +104,29 @@ class TrafficRule:
     aim: Aim = field(default_factory=Aim)
 
 
+def describe_match(match: Match) -> str:
+    """For people, as `to 198.51.100.0/24, tcp, port 443`."""
+    ports, uids = ((f"{a}" if a == b else f"{a}-{b}" for a, b in ranges) for ranges in (match.ports, match.uids))
+    traits = (
+        ("to", match.to),
+        ("from", match.sources),
+        ("in by", match.lan),
+        ("protocol", match.protocols),
+        ("port", ports),
+        ("uid", uids),
+        ("DSCP", () if match.dscp is None else (str(match.dscp),)),
+    )
+    said = [f"{word} {' or '.join(values)}" for word, found in traits if (values := tuple(found))]
+    return ", ".join(said) or "everything"
+
+
+def describe_aim(aim: Aim) -> str:
+    """For people, as `only depot, else refused`."""
+    named = (("only", aim.only), ("never", aim.never), ("prefers", aim.prefer))
+    said = [f"{word} {' or '.join(sorted(names))}" for word, names in named if names]
+    return ", ".join([*said, *(["else held" if aim.hold else "else refused"] if aim.restricts else [])])
+
+
 def aims(rules: Collection[TrafficRule]) -> tuple[Aim, ...]:
     """The different aims, in the order in which they are first named."""
     return tuple(dict.fromkeys(rule.aim for rule in rules))

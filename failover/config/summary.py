@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from failover.config import PROFILES, SECONDS, Config, Detection, Flows, Metered, Policy
+from failover.config.rules import describe_aim, describe_match
 from failover.config.values import format_duration, format_size
 from failover.model import FAMILIES, Target
 
@@ -35,6 +36,10 @@ def summary(config: Config) -> dict[str, Any]:
         "detection": _detection(config.detection),
         "policy": _policy(config.policy),
         "flows": _flows(config.flows),
+        "rules": [
+            {"name": rule.name, "match": describe_match(rule.match), "uplinks": describe_aim(rule.aim)}
+            for rule in config.rules
+        ],
         "metrics": config.metrics.listen,
         "fwmark_mask": f"{config.fwmark_mask:#010x}",
     }
@@ -93,6 +98,8 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield _detection_line(document["detection"])
     yield _policy_line(document["policy"])
     yield _flows_line(document["flows"]["keep"])
+    for number, rule in enumerate(document["rules"], 1):
+        yield f"rule {number}: {rule['name']}: {rule['match']}: {rule['uplinks']}"
     yield f"metrics: {document['metrics'] or 'not served'}"
     if document["kernel_error"] is not None:
         yield f"caution: the kernel cannot be read, so nothing is said of interfaces: {document['kernel_error']}"

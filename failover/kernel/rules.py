@@ -123,7 +123,7 @@ def _prefix(family: Family, address: bytes | None, length: int) -> str | None:
 
 
 def encode(rule: Rule) -> bytes:
-    """The body of RTM_NEWRULE and of RTM_DELRULE alike; KernelError when a selector is none, or none that Linux knows."""
+    """The body of RTM_NEWRULE and of RTM_DELRULE alike; KernelError when a selector is none, or Linux knows it not."""
     if FRA_DSCP in dict(rule.extra) and _release() < DSCP_SINCE:
         raise KernelError("this Linux cannot tell traffic by DSCP", "Linux 6.13 can")
     source, source_length = _network(rule.family, rule.source)

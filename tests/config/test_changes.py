@@ -10,6 +10,7 @@ import pytest
 
 from failover.config import DEFAULT_TARGETS, PROFILES, Config, Detection, Metered, Metrics, Policy, Uplink
 from failover.config.changes import changes
+from failover.config.rules import Aim, TrafficRule
 from failover.export.client import call
 from failover.lab.places import CARRIERS
 from failover.lab.stage import Stage
@@ -39,6 +40,10 @@ CHANGES: dict[str, tuple[Config, list[str]]] = {
             "metrics.listen: none, was 127.0.0.1:9109",
             "kernel.fwmark_mask: 0x00ff0000, was 0x3f000000",
         ],
+    ),
+    "rules": (
+        replace(BASE, rules=(TrafficRule("video", aim=Aim(never=frozenset(("au",)))), TrafficRule("rest"))),
+        ["rules: video, rest; what they forbid is refused now"],
     ),
     "one more": (replace(BASE, uplinks=(AU, DEPOT, DOCOMO)), ["uplinks: depot on wlan0 is new"]),
     "one less": (replace(BASE, uplinks=(DOCOMO,)), ["uplinks: au on wwan0 is gone; its open flows end"]),

@@ -14,6 +14,7 @@ from failover.cli import main
 from failover.config import Config, ConfigError, Metered, Uplink
 from failover.config.manual import TABLES, rewritten
 from failover.config.reading import SECTIONS, load_with_warnings, parse
+from failover.config.rules import describe_aim, describe_match
 from failover.config.targets import parse_target
 
 HERE = Path(__file__).resolve().parents[2] / "config"
@@ -25,11 +26,12 @@ BOUNDED = [name for name, key in KEYS.items() if re.fullmatch(r"\S+ to \S+", key
 
 
 def with_uplinks() -> str:
-    """The reference with its uplinks in force."""
+    """The reference with its uplinks and its rules in force."""
     text = REFERENCE.read_text()
-    first = text.index("# uplinks:")
-    block = text[first:].split("\n\n")[0]
-    return text.replace(block, re.sub("^# ", "", block, flags=re.MULTILINE))
+    for key in ("# uplinks:", "# rules:"):
+        block = text[text.index(key) :].split("\n\n")[0]
+        text = text.replace(block, re.sub("^# ", "", block, flags=re.MULTILINE))
+    return text
 
 
 def paths(tree: Any, path: str = "") -> Iterator[str]:
@@ -51,8 +53,8 @@ def test_the_reference_is_the_default() -> None:
 
 
 def test_the_reference_names_every_key_that_has_a_default_in_force_and_every_other_in_a_comment() -> None:
-    uplinks = {name for name in KEYS if name.startswith("uplinks")}
-    assert set(paths(yaml.safe_load(REFERENCE.read_text()))) == set(KEYS) - uplinks
+    named = {name for name in KEYS if name.startswith(("uplinks", "rules"))}
+    assert set(paths(yaml.safe_load(REFERENCE.read_text()))) == set(KEYS) - named
     assert set(paths(yaml.safe_load(with_uplinks()))) == set(KEYS) - {"uplinks[].modem"}
 
 
@@ -76,6 +78,11 @@ def test_the_reference_s_uplinks_load() -> None:
         Uplink("depot", "wlan0"),
     )
     assert [w.message for w in warnings] == ["no IPv6 target"]
+    assert [(rule.name, describe_match(rule.match), describe_aim(rule.aim)) for rule in config.rules] == [
+        ("terminal", "to 198.51.100.0/24, protocol tcp, port 443 or 5000-5100", "prefers docomo"),
+        ("video", "uid 1000, DSCP 34", "only depot, else held"),
+        ("guests", "from 192.168.50.0/24, in by br-lan", "never metered, else refused"),
+    ]
 
 
 # --- the examples ----------------------------------------------------------------------------------------------------

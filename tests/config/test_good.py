@@ -19,6 +19,7 @@ from failover.config import (
     Uplink,
 )
 from failover.config.reading import load, load_with_warnings
+from failover.config.rules import Aim, Match, TrafficRule
 from failover.config.targets import parse_target
 from failover.model import Family, Keep, ProbeKind, Target
 
@@ -31,6 +32,8 @@ def icmp(address: str) -> Target:
 
 KERNEL_ONLY = "that family is judged by kernel facts only"
 ONE_HOST = "a dead target cannot be told from a dead link; name a second host"
+ONLY_A, ONLY_B = Aim(only=frozenset("a")), Aim(only=frozenset("b"))
+HOST = "198.51.100.7/32"
 APN = (icmp("10.1.1.1"), icmp("10.1.1.2"))
 
 TREES: dict[str, Config] = {
@@ -82,6 +85,53 @@ TREES: dict[str, Config] = {
         )
     ),
     "quoted-names": Config(uplinks=(Uplink("no", "1", "3"), Uplink("null", "on", "7"))),
+    "rules": Config(
+        uplinks=(Uplink("au", "wwan0", metered=Metered()), Uplink("docomo", "wwan1"), Uplink("depot", "wlan0")),
+        rules=(
+            TrafficRule(
+                "video",
+                Match(
+                    to=("198.51.100.0/24", "2001:db8:7::/48", "203.0.113.9/32", "2001:db8::1/128"),
+                    protocols=("tcp", "udp"),
+                    ports=((443, 443), (5000, 5100)),
+                ),
+                Aim(only=frozenset(("depot", "docomo")), hold=True),
+            ),
+            TrafficRule("telemetry", Match(uids=((0, 0), (1000, 1999)), dscp=0), Aim(never=frozenset(("metered",)))),
+            TrafficRule(
+                "terminal",
+                Match(sources=("192.168.50.0/24",), lan=("br-lan", "eth1")),
+                Aim(prefer=frozenset(("docomo",)), never=frozenset(("depot", "metered"))),
+            ),
+            TrafficRule("rest", Match(), Aim(prefer=frozenset(("depot",)))),
+        ),
+    ),
+    "rules-doubtful": Config(
+        uplinks=(Uplink("a", "eth0"), Uplink("b", "eth1")),
+        rules=(
+            TrafficRule(
+                "wide",
+                Match(to=("198.51.0.0/16", "203.0.113.0/24"), protocols=("tcp",), ports=((1, 1023),)),
+                ONLY_A,
+            ),
+            TrafficRule(
+                "narrow",
+                Match(to=(HOST,), protocols=("tcp",), ports=((80, 80), (443, 443)), uids=((1000, 1000),)),
+                ONLY_B,
+            ),
+            TrafficRule(
+                "another-port", Match(to=(HOST,), protocols=("tcp",), ports=((443, 443), (8443, 8443))), ONLY_B
+            ),
+            TrafficRule(
+                "another-family",
+                Match(to=(HOST, "2001:db8::1/128"), protocols=("tcp",), ports=((443, 443),)),
+                ONLY_B,
+            ),
+            TrafficRule("any-port", Match(to=(HOST,), protocols=("tcp",)), Aim(never=frozenset(("metered",)))),
+            TrafficRule("all", Match(), ONLY_A),
+            TrafficRule("none", Match(lan=("eth9",)), ONLY_B),
+        ),
+    ),
     "separator": Config(),
     "targets": Config(
         targets=(
@@ -130,6 +180,11 @@ TREES: dict[str, Config] = {
 }
 
 WARNINGS: dict[str, list[str]] = {
+    "rules-doubtful": [
+        "4: rules[1]: it is never asked: wide, before it, matches all of that; put it before that one",
+        "7: rules[4]: no uplink is metered; say which are, as 'metered: true'",
+        "9: rules[6]: it is never asked: all, before it, matches all of that; put it before that one",
+    ],
     "contract": [
         f"9: uplinks[1].targets: no IPv6 target; {KERNEL_ONLY}",
         f"9: uplinks[1].targets: one IPv4 host; {ONE_HOST}",
