@@ -58,7 +58,7 @@ def lay(stack: ExitStack) -> Ground:
     """Build it all; closing the stack lets go of it."""
 
     def namespace(name: str, resolv_conf: Path | None = None) -> Namespace:
-        return _quiet(stack.enter_context(Namespace(name, resolv_conf)))
+        return quiet(stack.enter_context(Namespace(name, resolv_conf)))
 
     routers = {carrier.name: namespace(carrier.name) for carrier in CARRIERS}
     van = namespace("van", Path(__file__).with_name("resolv.conf"))
@@ -74,7 +74,7 @@ def lay(stack: ExitStack) -> Ground:
     return ground
 
 
-def _quiet(namespace: Namespace) -> Namespace:
+def quiet(namespace: Namespace) -> Namespace:
     """The same defaults on every machine: nothing filtered, nothing learned, no wait for duplicate addresses."""
     for key in ("all", "default"):
         namespace.sysctl(f"ipv6/conf/{key}/accept_dad", 0)

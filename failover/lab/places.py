@@ -86,6 +86,17 @@ CARRIERS: Final = (
 )
 GATEWAY6: Final = "fe80::1"
 
+LAN: Final = "br-lan"
+"""The van's bridge, where there are clients behind it."""
+LAN_NETWORK: Final = {Family.IPV4: "192.168.50.0/24", Family.IPV6: "fd50::/64"}
+LAN_GATEWAY: Final = {Family.IPV4: "192.168.50.1", Family.IPV6: "fd50::1"}
+"""The van's addresses on it."""
+
+
+def client_address(number: int) -> dict[Family, str]:
+    """Of the client of that number, from 1 on."""
+    return {Family.IPV4: f"192.168.50.{10 + number}", Family.IPV6: f"fd50::{10 + number}"}
+
 
 def internet_addresses() -> list[str]:
     """Every address of the internet's servers."""

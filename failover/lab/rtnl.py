@@ -91,6 +91,14 @@ class Rtnl:
         information = {"attrs": [("IFLA_INFO_KIND", "veth"), veth]}
         self._ask("link", "add", index=one.index, linkinfo=information, attrs=_named(one))
 
+    def bridge(self, index: int, name: str) -> None:
+        """A bridge without ports, down; it learns, and has no spanning tree."""
+        self._ask("link", "add", index=index, ifname=name, kind="bridge")
+
+    def join(self, index: int, bridge: int) -> None:
+        """Make the link a port of the bridge."""
+        self._ask("link", "set", index=index, master=bridge)
+
     def remove_link(self, index: int) -> None:
         """Remove the link; the other end of a cable goes with it."""
         self._ask("link", "del", index=index)

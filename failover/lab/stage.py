@@ -23,6 +23,7 @@ from typing import Any
 
 from failover.export.client import call
 from failover.lab.faults import Fault
+from failover.lab.lan import Lan
 from failover.lab.meter import Hear, Meter
 from failover.lab.namespaces import LabError
 from failover.lab.pattern import DENSE, Pattern
@@ -97,15 +98,19 @@ class Stage:
         delay: float = DELAY,
         pattern: Pattern = DENSE,
         families: Collection[Family] = FAMILIES,
+        lan: Lan | None = None,
+        guest: Pattern = DENSE,
     ) -> None:
         """`config`: YAML text of the agent's config. `hear` gets the packets on the van's wires. `delay`: seconds per
-        direction. `pattern`, `families`: what the user does."""
+        direction. `pattern`, `families`: what the user does. `guest`: what somebody does at the first client of the
+        `lan`, if there is one."""
         self._tell = tell
         self._seed = seed
         self._config = config
         self._hear = hear
         self._delay = delay
         self._pattern, self._families = pattern, families
+        self._lan, self._guest = lan, guest
         self._dice = random.Random(seed)
         self._stack = ExitStack()
         self._agent: subprocess.Popen[bytes] | None = None
@@ -119,9 +124,13 @@ class Stage:
         try:
             self._directory = Path(self._stack.enter_context(TemporaryDirectory(prefix="failover-demo-")))
             self.config.write_text(self._config)
-            self.world = self._stack.enter_context(World(self._seed, self._delay))
+            self.world = self._stack.enter_context(World(self._seed, self._delay, lan=self._lan))
             self._meter = self._stack.enter_context(Meter(self.world.van, [c.interface for c in CARRIERS], self._hear))
             self.user = self._stack.enter_context(User(self.world.van, self._families, self._pattern))
+            self.users = [self.user]
+            """In the van, then at the first client."""
+            for client in self.world.clients[:1]:
+                self.users.append(self._stack.enter_context(User(client, self._families, self._guest)))
             self._stack.callback(self.kill_agent)
         except BaseException:
             self._stack.close()
@@ -207,7 +216,7 @@ class Stage:
         wrong = "the van's traffic does not flow"
         for _ in range(LOOKS):
             started = time.monotonic()
-            if self.settle(started, 10.0):
+            if all(self.settle(started, 10.0, user=user) for user in self.users):
                 wrong = self._wrong_delay(started)
                 if not wrong:
                     return
@@ -215,8 +224,8 @@ class Stage:
 
     def _wrong_delay(self, since: float) -> str:
         low, high = 2 * self._delay, 2 * self._delay + ON_THE_WAY
-        for flow in self.user.seen(since).values():
-            if flow.rtt_seconds is None or not low <= flow.rtt_seconds <= high:
+        for flow in (flow for user in self.users for flow in user.seen(since).values()):
+            if flow.rtt_seconds is not None and not low <= flow.rtt_seconds <= high:
                 return f"{flow.family} {flow.kind}: round trip {flow.rtt_seconds} s, not {low} to {high} s"
         return ""
 
@@ -238,15 +247,23 @@ class Stage:
         self._tell("play", text)
 
     def settle(
-        self, since: float, timeout: float, families: Collection[Family] = FAMILIES, kinds: Collection[str] = ()
+        self,
+        since: float,
+        timeout: float,
+        families: Collection[Family] = FAMILIES,
+        kinds: Collection[str] = (),
+        user: User | None = None,
     ) -> bool:
-        """Wait until service lasts again for messages sent from `since` on, and hear the agent; False on timeout."""
-        self.user.ask_wait(since, timeout, families, kinds)
+        """Wait until service lasts again for messages sent from `since` on, and hear the agent; False on timeout.
+
+        The user is the van's unless another is named."""
+        user = user or self.user
+        user.ask_wait(since, timeout, families, kinds)
         try:
-            while not select.select([self.user.helper], [], [], 0.0)[0]:
-                self._listen([self.user.helper.fileno()], 1.0)
+            while not select.select([user.helper], [], [], 0.0)[0]:
+                self._listen([user.helper.fileno()], 1.0)
         finally:
-            over = self.user.take_wait(timeout + 1.0)
+            over = user.take_wait(timeout + 1.0)
         return over
 
     def hear(self, kind: str, beginning: str, timeout: float = 0.0, since: float | None = None) -> Said | None:

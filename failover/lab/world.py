@@ -10,13 +10,15 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
+from failover.lab import lan as lans
 from failover.lab.control import Helper
 from failover.lab.ground import Ground, lay
 from failover.lab.lane import Shape
 from failover.lab.namespaces import LabError, Namespace, gain_privileges
-from failover.lab.places import CARRIERS
+from failover.lab.places import CARRIERS, LAN
 from failover.lab.reach import udp_echo
 from failover.model import FAMILIES
 
@@ -26,11 +28,17 @@ READY_SECONDS = 5.0
 class World:
     """Everything, while entered. Same seed, same losses."""
 
-    def __init__(self, seed: int = 1, delay: float = 0.015, rp_filter: int = 1) -> None:
-        """Delay: seconds per direction of every carrier's link. rp_filter: the van's (1 = strict)."""
+    def __init__(
+        self, seed: int = 1, delay: float = 0.015, rp_filter: int = 1, lan: lans.Lan | None = None
+    ) -> None:
+        """Delay: seconds per direction of every carrier's link. rp_filter: the van's (1 = strict). lan: what is behind
+        the van."""
         self._seed = seed
         self.shape_of_health = asdict(Shape(delay=delay))
         self._rp_filter = rp_filter
+        self._lan = lan
+        self.clients: tuple[Namespace, ...] = ()
+        """Behind the van, in order."""
         self._stack = ExitStack()
 
     def __enter__(self) -> World:
@@ -47,10 +55,12 @@ class World:
 
     def _build(self) -> None:
         self.ground: Ground = lay(self._stack)
+        if self._lan is not None:
+            self.clients = lans.lay(self._stack, self.van, self._lan)
         self._start()
         self._wait_until_whole()
-        for carrier in CARRIERS:
-            self.van.sysctl(f"ipv4/conf/{carrier.interface}/rp_filter", self._rp_filter)
+        for name in [carrier.interface for carrier in CARRIERS] + ([LAN] if self.clients else []):
+            self.van.sysctl(f"ipv4/conf/{name}/rp_filter", self._rp_filter)
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -90,11 +100,14 @@ class World:
         return helper
 
     def _wait_until_whole(self) -> None:
-        """Every family of every carrier carries an echo; LabError when one does not within READY_SECONDS."""
+        """Every family of every carrier carries an echo, and of every client where the lab is its gateway; LabError
+        when one does not within READY_SECONDS."""
         deadline = time.monotonic() + READY_SECONDS
         patience = 0.1 + 4 * self.shape_of_health["delay"]
-        for carrier in CARRIERS:
-            for family in FAMILIES:
-                while udp_echo(self.van, family, carrier.interface, timeout=patience) is None:
-                    if time.monotonic() > deadline:
-                        raise LabError(f"the lab's {carrier.name} does not carry {family}")
+        ways = [(self.van, carrier.interface, carrier.name) for carrier in CARRIERS]
+        if self._lan is not None and self._lan.gateway:
+            ways += [(client, lans.CLIENT_INTERFACE, client.name) for client in self.clients]
+        for (namespace, interface, name), family in product(ways, FAMILIES):
+            while udp_echo(namespace, family, interface, timeout=patience) is None:
+                if time.monotonic() > deadline:
+                    raise LabError(f"the lab's {name} does not carry {family}")

@@ -140,7 +140,7 @@ def test_a_long_line_of_the_story_is_told_to_its_end(monkeypatch: pytest.MonkeyP
 
 def test_nothing_is_played_on_a_link_that_delays_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = World(delay=0.025)
-    monkeypatch.setattr("failover.lab.stage.World", lambda seed, delay: slow)
+    monkeypatch.setattr("failover.lab.stage.World", lambda *_, **__: slow)
     with Stage(silent) as stage, pytest.raises(LabError, match=r"round trip 0\.05"):
         stage.check_traffic()
 

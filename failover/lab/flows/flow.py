@@ -26,6 +26,8 @@ class Flow(ABC):
     kind: str
     port: int
     """Of the app server."""
+    timed = True
+    """An answer tells how long the way there and back takes."""
     measure: Callable[[Sequence[Exchange], float], float | None] = staticmethod(outage.open_flow_outage)
 
     def __init__(self, family: Family, interval: float, selector: selectors.BaseSelector) -> None:
@@ -64,7 +66,7 @@ class Flow(ABC):
             "family": self.family,
             "kind": self.kind,
             "outage_seconds": type(self).measure(chosen, since),
-            "rtt_seconds": outage.median_rtt(chosen),
+            "rtt_seconds": outage.median_rtt(chosen) if self.timed else None,
             "sent": len(chosen),
             "answered": sum(exchange.answered is not None for exchange in chosen),
             "reconnects": sum(since <= moment <= until for moment in self.reconnects),

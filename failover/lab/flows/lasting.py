@@ -193,6 +193,7 @@ class Keepalive(OpenTcp):
     """
 
     kind = "keepalive"
+    timed = False
     measure = staticmethod(outage.first_answer)
 
     def _set_up(self, opened: socket.socket) -> None:
