@@ -9,22 +9,29 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from failover.config import PROFILES
-from tests.bench import calm, detection, expense, people, road, scraping, virtual
+from tests.bench import calm, detection, expense, flows, people, road, scraping, virtual
 from tests.bench.peers import bench as peers
 from tests.bench.report import Figure, draw
 
 Play = Callable[[argparse.Namespace], list[Figure]]
 
 CALM, EXPENSE = "calm", "expense"
+DETECTION: Final = (*detection.CASES, EXPENSE, CALM)
 
 
 def _detection(arguments: argparse.Namespace) -> list[Figure]:
     """The cases that are asked for, all of them if none is."""
-    names = arguments.case or [*detection.CASES, EXPENSE, CALM]
+    names = arguments.case or DETECTION
     cases = detection.chosen([name for name in names if name in detection.CASES], arguments.profile, arguments.rtt)
     figures = detection.play(arguments.runs, cases)
     figures += expense.figures(arguments.seconds) if EXPENSE in names else []
     return figures + (calm.figures(60 * arguments.minutes, arguments.profile or "balanced") if CALM in names else [])
+
+
+def _flows(arguments: argparse.Namespace) -> list[Figure]:
+    """The cases that are asked for, the usual ones if none is."""
+    names = [name for name in arguments.case or flows.USUAL if name in flows.CASES]
+    return flows.play(arguments.runs, flows.chosen(names, arguments.profile, arguments.rtt))
 
 
 PLAYS: Final[Mapping[str, Play]] = {
@@ -38,10 +45,11 @@ PLAYS: Final[Mapping[str, Play]] = {
     "scrape": lambda arguments: scraping.scrape(times=5 * arguments.runs),
     "growth": lambda _: people.growth(),
     "detection": _detection,
+    "flows": _flows,
     "peers": lambda arguments: peers.bench(arguments.runs, arguments.seconds),
 }
-WHEN_ASKED: Final = ("detection", "peers")
-"""What takes an hour and more is played only when named."""
+WHEN_ASKED: Final = ("detection", "flows", "peers")
+"""What takes long is played only when named."""
 
 
 def main() -> int:
@@ -49,8 +57,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20, help="runs of each fault (20)")
     parser.add_argument("--seconds", type=float, default=310.0, help="how long to watch the agent at rest (310)")
     parser.add_argument("--only", action="append", choices=PLAYS)
-    asked = parser.add_argument_group("of detection")
-    asked.add_argument("--case", action="append", choices=[*detection.CASES, EXPENSE, CALM], help="these alone")
+    asked = parser.add_argument_group("of detection and flows")
+    asked.add_argument("--case", action="append", choices=[*DETECTION, *flows.CASES], help="these alone")
     asked.add_argument("--profile", choices=list(PROFILES), help="play every case under it")
     asked.add_argument("--rtt", type=float, help="round trip of every case, seconds")
     asked.add_argument("--minutes", type=float, default=20.0, help="how long nothing must happen (20)")

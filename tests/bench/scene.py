@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from failover.lab.ground import Ground
+from failover.lab.lan import Lan
 from failover.lab.namespaces import LabError
-from failover.lab.pattern import DENSE, Pattern
+from failover.lab.pattern import DENSE, IDLE, Pattern
 from failover.lab.places import CARRIERS, GATEWAY6
 from failover.lab.rtnl import Route
 from failover.lab.stage import Stage
@@ -52,6 +53,11 @@ class Setting:
     """With IPv4 alone, no uplink has a way out over IPv6."""
     phase: float = 1.0
     """A fault comes up to so much later, at random."""
+    lan: Lan | None = None
+    guest: Pattern = IDLE
+    """What somebody does at a client of the LAN, where there is one."""
+    extra: str = ""
+    """Whole lines of the agent's config that come on top."""
 
     @property
     def config(self) -> str:
@@ -60,7 +66,7 @@ class Setting:
             f"  - {{name: {carrier.name}, interface: {carrier.interface}, metered: {str(self.metered).lower()}}}\n"
             for carrier in UPLINKS
         ]
-        return f"uplinks:\n{''.join(rows)}detection: {self.profile}\n"
+        return f"uplinks:\n{''.join(rows)}detection: {self.profile}\n{self.extra}"
 
     def __str__(self) -> str:
         cost = "metered" if self.metered else "unmetered"
@@ -85,7 +91,16 @@ def scene(setting: Setting, seed: int) -> Iterator[Scene]:
     """Everything under way; a fault may come now."""
     families = list(setting.families)
     half = setting.round_trip / 2 if setting.round_trip > 0.001 else 0.0
-    with Stage(_nobody, seed, setting.config, delay=half, pattern=setting.pattern, families=families) as stage:
+    with Stage(
+        _nobody,
+        seed,
+        setting.config,
+        delay=half,
+        pattern=setting.pattern,
+        families=families,
+        lan=setting.lan,
+        guest=setting.guest,
+    ) as stage:
         if Family.IPV6 not in families:
             _without_ipv6(stage.world.ground)
         with Switches(stage.world.van) as switches:
