@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +24,10 @@ from failover.lab.namespaces import Namespace
 from failover.model import FAMILIES, Family
 from failover.seam import Counted, CountFlows
 from tests.agent.running import running
-from tests.kernel.box import INTERNET, OWN, V4, V6, WAN0
+from tests.kernel.box import INTERNET, OWN, V4, V6, WAN0, WAN1
 from tests.kernel.conftest import box, road
+from tests.kernel.forwarding import WANTED as GATEWAY
+from tests.kernel.forwarding import Forwarding
 from tests.kernel.road import MARK, MASK, TAPS, WANTED, Road, chain, foreign, in_van, need_nft
 from tests.kernel.test_privileges import become_ordinary, in_child
 
@@ -198,6 +202,24 @@ def test_whoever_removes_it_again_and_again_wins_for_a_while(road: Road, monkeyp
         await bench.loaded()
         assert bench.counting.warnings == ()
         assert bench.said[2:] == [("kernel", "flows are counted by nftables again")]
+
+    play(road, scene)
+
+
+def test_a_gateway_that_somebody_removed_forwards_again(road: Road) -> None:
+    """Its open flows are where they were, and nobody is reset."""
+
+    async def scene(bench: Bench) -> None:
+        with ExitStack() as stack:
+            van = Forwarding(road, stack)
+            bench.counting.follow(GATEWAY)
+            await bench.loaded()
+            talks = [van.open(V4, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
+            van.switch(V4)
+            in_van(road, "nft", "flush", "ruleset")
+            await bench.until(lambda _: "masquerade" in in_van(road, "nft", "list", "ruleset"))
+            assert [talk.ask() for talk in (*talks, van.open(V4))] == [OWN[WAN0][V4]] * 2 + [OWN[WAN1][V4]]
+            assert bench.said == [("kernel", f"{LOST}; loading it again")]
 
     play(road, scene)
 

@@ -85,6 +85,11 @@ class Forwarding:
             return Talk(flow, accepted)
         return Talk(flow, server)
 
+    def asked(self, flow: socket.socket) -> str:
+        """One packet that is not answered; the address that its server saw."""
+        flow.send(b"?")
+        return str(self._server[Family.of(flow.getpeername()[0]), UDP].recvfrom(100)[1][0])
+
 
 class Talk:
     """A client's flow, and its server."""

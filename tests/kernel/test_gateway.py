@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import pytest
@@ -16,10 +16,12 @@ from failover.model import FAMILIES, Family
 from failover.seam import CountFlows
 
 from .box import AF, INTERNET, OWN, V4, V6, WAN0, WAN1
-from .forwarding import GATEWAY, MARKED, MARKS, TCP, UDP, WANTED, Forwarding, forwarding, listed, strangers
+from .forwarding import GATEWAY, MARKED, MARKS, SEEN, TCP, UDP, WANTED, Forwarding, forwarding, listed, strangers
 from .road import LAN, MARK, MASK, PATIENCE, TAPS, Counted, Road, chain, foreign, foreign_counts, in_van
 
 both = pytest.mark.parametrize("family", FAMILIES)
+SHORT = 0.1
+"""Seconds for an answer that is not expected."""
 MIDWAY = chain("forward", "filter", "ct state new tcp flags & syn == 0 counter name midway")
 """What comes through that began before anybody knew."""
 
@@ -71,6 +73,47 @@ def test_what_is_adrift_never_leaves(van: Forwarding, family: Family) -> None:
         with pytest.raises(ConnectionResetError):
             talk.flow.recv(10)
     assert foreign_counts(van.road, "theirs") == {"left": 0}
+
+
+@both
+@pytest.mark.parametrize("tracked", [False, True], ids=["untracked", "translated by others"])
+def test_flows_that_are_older_than_the_table_go_on(road: Road, family: Family, tracked: bool) -> None:
+    """With or without a tracked past, as far as we do not translate what nobody did before."""
+    if tracked:
+        foreign(road, "inet theirs", chain("postrouting", "srcnat", 'oifname "wan*" masquerade', kind="nat"))
+    with ExitStack() as stack:
+        van = Forwarding(road, stack)
+        talks = [van.open(family, kind) for kind in (UDP, TCP)]
+        source = OWN[WAN0][family] if tracked else LAN[family]
+        nft.load(replace(WANTED, gateway=replace(GATEWAY, masquerade=tracked)))
+        assert [talk.ask() for talk in talks] == [source] * 2
+        van.switch(family)
+        assert [talk.ask() for talk in talks] == [source] * 2
+        assert [talk.mark for talk in talks] == [MARKS[WAN0]] * 2
+
+
+@both
+def test_a_flow_that_began_untranslated_is_translated_once_it_is_forgotten(road: Road, family: Family) -> None:
+    """As while the table was away, where somebody else has connections tracked."""
+    foreign(road, "inet theirs", chain("forward", "filter", "ct state invalid drop"))
+    with ExitStack() as stack:
+        van = Forwarding(road, stack)
+        flow = stack.enter_context(road.flow(family, port=SEEN, space=road.lan))
+        assert van.asked(flow) == LAN[family]
+        nft.load(WANTED)
+        assert van.asked(flow) == LAN[family]
+        assert conntrack.forget(MARKS[WAN0], MASK, unanswered=True) == 1
+        assert van.asked(flow) == OWN[WAN0][family]
+
+
+def test_a_strict_reverse_path_filter_must_heed_the_mark(van: Forwarding) -> None:
+    talk = van.open(V4)
+    van.switch(V4)
+    assert talk.ask() == OWN[WAN0][V4]
+    van.road.van.sysctl("ipv4/conf/all/src_valid_mark", 0)
+    talk.flow.settimeout(SHORT)
+    with pytest.raises(TimeoutError):
+        talk.ask()
 
 
 @both
