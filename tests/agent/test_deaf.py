@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from failover.core.plan import PREF_ACTIVE
+from failover.core.steering import PREF_ACTIVE
 from failover.facts import Operation, Verb
 from failover.kernel.kernel import Kernel
 from failover.lab.namespaces import Namespace

@@ -176,11 +176,11 @@ def test_a_renamed_uplink_is_the_same_one() -> None:
 
 
 def test_after_a_restart_flows_are_where_they_were() -> None:
-    made = box(aim(prefer="c"), until=200.0)
-    assert ends(made) == ("c", "c")
+    made = box(aim(only="ac"), until=99.0, a=dead(100.0, 110.0))
+    assert ends(made.run(260.0)) == ("a", "c")
     made.restart(None)
     for step in range(50):
-        assert ends(made.run(201.1 + step / 10)) == ("c", "c")
+        assert ends(made.run(261.1 + step / 10)) == ("a", "c")
 
 
 def test_a_switch_of_new_flows_is_still_one_replace_first_of_all() -> None:

@@ -89,6 +89,8 @@ CASES: list[tuple[Match, dict[str, int], bool]] = [
     (Match(dscp=46), {"dscp": 46}, True),
     (Match(dscp=46), {"dscp": 34}, False),
     (Match(dscp=46), {}, False),
+    (Match(dscp=0), {}, True),
+    (Match(dscp=0), {"dscp": 1}, False),
     (Match(sources=("192.168.50.0/24", "fd00:50::/64")), {}, False),
     (Match(lan=("lan0",)), {}, False),
 ]
