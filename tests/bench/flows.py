@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
+from pathlib import Path
 from typing import Final
 
 from failover.lab import faults, outage
@@ -27,6 +28,7 @@ PATIENCE: Final = 12.0
 BEGINNING: Final = 0.4
 """Seconds of the blackout: which flows are begun in it, of those that are begun all the time."""
 LOOK: Final = 0.1
+MPTCP: Final = Path("/proc/sys/net/mptcp")
 
 Limits = Mapping[str, float]
 Take = Callable[[User, Family, float], list[float]]
@@ -53,9 +55,11 @@ def _first_answers(kind: str) -> Take:
 
 
 def _gap(kind: str) -> Take:
-    """The longest time without an answer, until now."""
+    """The longest time without an answer, from the fault until now; infinite where there is no service again."""
 
     def take(user: User, family: Family, fault: float) -> list[float]:
+        if user.seen(fault)[family, kind].outage_seconds is None:
+            return [inf]
         return [outage.longest_gap(user.record(fault - 1.0, kinds=[kind])[family, kind], fault, time.monotonic())]
 
     return take
@@ -154,13 +158,20 @@ def _tell(case: Case, seed: int, here: Scene, fault: float, values: Sequence[Seq
         tell(f"{row.name} ({case.setting}), run {seed}: {' '.join(f'{value:.3f}' for value in found)} {row.unit}")
         reach = row.reach.get(case.setting.profile, {})
         missed |= max(found) > max(reach.values(), default=inf)
-    for line in here.said(fault - 1.0) if missed else ():
+    for line in here.said(fault) if missed else ():
         tell(line)
 
 
 def play(runs: int, cases: Iterable[Case]) -> list[Figure]:
-    """The figures of each case."""
-    return [figure for case in cases for figure in _figures(case, runs)]
+    """The figures of each case that this kernel can play."""
+    return [figure for case in cases if _is_playable(case) for figure in _figures(case, runs)]
+
+
+def _is_playable(case: Case) -> bool:
+    playable = MPTCP.exists() or "mptcp" not in case.setting.pattern.intervals
+    if not playable:
+        tell(f"{case.name}: the kernel has no MPTCP")
+    return playable
 
 
 def _figures(case: Case, runs: int) -> list[Figure]:

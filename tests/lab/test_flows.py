@@ -113,8 +113,12 @@ def test_a_stream_by_multipath_is_one_indeed(world: World, user: User) -> None:
     if not speaks_multipath(world.van):
         pytest.skip("the kernel has no MPTCP")
     before = capable(world.ground.internet)
-    begin(user, "mptcp")
+    user.change(Pattern({"mptcp": ROUND_TRIP / 2}))
+    assert user.wait(timeout=10.0)
     assert capable(world.ground.internet) - before == len(FAMILIES)
+    began = time.monotonic()
+    assert user.wait(began, timeout=5.0)
+    assert {round(flow.rtt_seconds or 0.0, 2) for flow in user.seen(began).values()} == {ROUND_TRIP}
     with faults.blackout(world, "au") as began:
         assert not user.wait(began, timeout=0.5)
         for exchanges in user.record(began - 1.0, kinds=["mptcp"]).values():
