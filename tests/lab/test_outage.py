@@ -95,4 +95,5 @@ def test_the_longest_gap_is_between_answers_and_the_ends_count() -> None:
     record = [Exchange(100.0, 100.1), Exchange(100.1, 100.6), Exchange(100.2, 100.5), Exchange(100.7)]
     assert longest_gap(record, 100.0, 100.7) == pytest.approx(0.4)
     assert longest_gap(record, 100.0, 102.0) == pytest.approx(1.4)
+    assert longest_gap([*record, Exchange(100.8, 105.0)], 100.0, 100.7) == pytest.approx(0.4), "later ones do not"
     assert longest_gap([], 100.0, 102.0) == pytest.approx(2.0)
