@@ -1,7 +1,8 @@
 """Counting the user's packets: our nftables table kept in place and read, or, where there can be none, less.
 
 The table is loaded by a child in a thread; to read it is one question to the kernel. What the counts mean is the
-core's business. Whatever becomes of the agent, the table stays: it only counts.
+core's business. Whatever becomes of the agent, the table stays: it only counts, and lets what a gateway forwards keep
+its ways.
 """
 
 from __future__ import annotations
