@@ -19,6 +19,7 @@ from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.entries import Entry, Recent
 from failover.export.explain import document as explained
+from failover.export.explain import passage
 from failover.export.log import Say
 from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.pulse import Pulse
@@ -142,9 +143,10 @@ class Desk:
     async def _status(self, _: Mapping[str, object]) -> Mapping[str, object]:
         return {"status": self._document()}
 
-    async def _explain(self, _: Mapping[str, object]) -> Mapping[str, object]:
+    async def _explain(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         now = time.monotonic()
-        return {"explain": explained(self._from.engine.explain(now), now)}
+        found = self._from.engine.explain(now)
+        return {"explain": passage(found, arguments) if arguments else explained(found, now)}
 
     async def _events(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         since = arguments.get("since")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import inf
 
 from failover.model import Decision, Family, Outcome, Verdict
@@ -143,6 +143,42 @@ class Prospect:
 
 
 @dataclass(frozen=True, slots=True)
+class Packet:
+    """The first packet of a new flow."""
+
+    to: str
+    protocol: str = ""
+    """As the config's rules name it; empty: one that no rule is about."""
+    port: int = 0
+    """Destination; 0: none."""
+    dscp: int = 0
+    uid: int = 0
+    """Of the socket's owner, where this box sends it."""
+    source: str | None = None
+    """None: this box sends it."""
+
+    @property
+    def family(self) -> Family:
+        """Of its destination."""
+        return Family.of(self.to)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """By which way a packet would go, as far as it is ours to tell."""
+
+    uplink: str | None
+    """None: by none."""
+    text: str
+    """Why."""
+    refused: bool = False
+    rule: str | None = None
+    """The first rule of the config that is about it."""
+    allowed: Mapping[str, Verdict] = field(default_factory=dict)
+    """The uplinks that it may take."""
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why one family's traffic goes where it goes, and what would change that."""
 
@@ -155,3 +191,5 @@ class Explanation:
     candidates: tuple[CandidateView, ...]
     """In order of rank, best first."""
     prospects: tuple[Prospect, ...]
+    way: Callable[[Packet], Passage] | None = field(default=None, compare=False)
+    """Tells where a packet of this family would go."""

@@ -8,7 +8,7 @@ import time
 from typing import Any, Final
 
 from failover.cli.screen import Screen, print_json, print_lines
-from failover.cli.views import explain_lines, only, status_lines
+from failover.cli.views import explain_lines, only, passage_lines, status_lines
 from failover.export.client import call, socket_path
 from failover.export.commands import Spec
 from failover.model import clean
@@ -50,9 +50,11 @@ def ask(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def explain(arguments: argparse.Namespace) -> int:
     """`failover explain`."""
-    found = call(socket_path(arguments.socket), "explain", {})["explain"]
+    found = ask(arguments)["explain"]
     if arguments.json:
         print_json(found)
+    elif arguments.to is not None:
+        print_lines(passage_lines(found, Screen.of(sys.stdout)))
     else:
         print_lines(explain_lines(found, time.time(), Screen.of(sys.stdout)))
     return 0

@@ -114,6 +114,10 @@ def _add_argument(parser: Parser, argument: Argument) -> None:
             parser.add_argument(argument.name, metavar="NAME", help=argument.help)
         case Kind.SECONDS:
             parser.add_argument(argument.option, dest=argument.name, metavar="TIME", type=seconds, help=argument.help)
+        case Kind.WORD:
+            parser.add_argument(argument.option, dest=argument.name, metavar="WORD", help=argument.help)
+        case Kind.UID:
+            parser.add_argument(argument.option, dest=argument.name, metavar="UID", type=int, help=argument.help)
         case Kind.COUNT:
             parser.add_argument(argument.option, dest=argument.name, metavar="COUNT", type=count, help=argument.help)
 
@@ -179,6 +183,8 @@ WORDS: Final[tuple[Word, ...]] = (
         COMMANDS["explain"].help,
         "Every uplink with its numbers, the rule that decided, what would change that, and when.",
         ("--socket", "--json"),
+        _socket_arguments("explain"),
+        ("failover explain", "failover explain --to 198.51.100.1:443 --uid 1000"),
     ),
     Word(
         "events",

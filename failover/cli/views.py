@@ -96,6 +96,16 @@ def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> I
             yield "  - nothing that is in sight"
 
 
+def passage_lines(found: Mapping[str, Any], screen: Screen) -> Iterator[str]:
+    """By which way a packet would go, why, and what else it may take."""
+    told = cleaned(found)
+    yield from screen.wrap("refused" if told["refused"] else f"by {told['uplink'] or 'no uplink'}")
+    yield from screen.wrap(told["text"], DEEP, "  ")
+    if told["allowed"]:
+        allowed = ", ".join(f"{one['name']} is {one['verdict']}" for one in told["allowed"])
+        yield from screen.wrap(f"it may go by: {allowed}", DEEP, "  ")
+
+
 def _decision(one: Mapping[str, Any], now: float, screen: Screen) -> Iterator[str]:
     """What was decided and why, and the rule that holds now."""
     since = f"since {clock(now - one['since_seconds'], now)}"

@@ -1,4 +1,4 @@
-"""What is known of one key of the config file."""
+"""What is known of one key of the config file, and the kinds of keys that come often."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from failover.config.yaml_reading import Reader
+from failover.config.values import DURATION_UNITS, format_duration
+from failover.config.yaml_reading import Reader, boolean, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,14 @@ class Key:
 
 
 Keys = Mapping[str, Key]
+
+
+def timed(low: str, high: str, default: float, meaning: str) -> Key:
+    """Of a duration."""
+    units = " ".join(f"`{unit}`" for unit in DURATION_UNITS)
+    return Key(duration(low, high), "duration", f"`{format_duration(default)}`", meaning, f"{low} to {high}", units)
+
+
+def switch(default: bool, meaning: str) -> Key:
+    """Of what is on or off."""
+    return Key(boolean, "`true` or `false`", f"`{str(default).lower()}`", meaning)

@@ -23,12 +23,11 @@ from failover.config import (
     Problem,
     Uplink,
 )
-from failover.config.keys import Key, Keys
+from failover.config.keys import Key, Keys, switch, timed
 from failover.config.rule_reading import RULE_KEYS, check_rules, read_rules
 from failover.config.rules import RULES_MAX, TrafficRule
 from failover.config.targets import parse_target
 from failover.config.values import (
-    DURATION_UNITS,
     MASK_BITS_MIN,
     SIZE_UNITS,
     WrongValueError,
@@ -54,7 +53,6 @@ from failover.config.yaml_reading import (
     bounded,
     choice,
     describe,
-    duration,
     find,
     items,
     label,
@@ -253,11 +251,6 @@ _DEFAULT: Final = Config()
 _METERED: Final = Metered()
 
 
-def _time(low: str, high: str, default: float, meaning: str) -> Key:
-    units = " ".join(f"`{unit}`" for unit in DURATION_UNITS)
-    return Key(duration(low, high), "duration", f"`{format_duration(default)}`", meaning, f"{low} to {high}", units)
-
-
 def _monthly(default: int, otherwise: str, meaning: str) -> Key:
     return Key(
         bounded("a budget", parse_budget, 10**6, 10**12, lambda size: f"{format_size(size)}/month"),
@@ -267,10 +260,6 @@ def _monthly(default: int, otherwise: str, meaning: str) -> Key:
         "1MB/month to 1000GB/month",
         " ".join(f"`{unit}/month`" for unit in SIZE_UNITS),
     )
-
-
-def _switch(default: bool, meaning: str) -> Key:
-    return Key(boolean, "`true` or `false`", f"`{str(default).lower()}`", meaning)
 
 
 SECTIONS: Final[Mapping[str, Keys]] = {
@@ -358,10 +347,10 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             f"`{_DEFAULT.detection.profile}`",
             "what the keys below start from where they are left out",
         ),
-        "suspicion": _time("50ms", "10s", _DEFAULT.detection.suspicion, "silence after which a burst of probes asks"),
-        "doubt": _time("100ms", "30s", _DEFAULT.detection.doubt, "silence after which new flows leave"),
-        "conviction": _time("500ms", "2m", _DEFAULT.detection.conviction, "silence after which everything leaves"),
-        "return_after": _time(
+        "suspicion": timed("50ms", "10s", _DEFAULT.detection.suspicion, "silence after which a burst of probes asks"),
+        "doubt": timed("100ms", "30s", _DEFAULT.detection.doubt, "silence after which new flows leave"),
+        "conviction": timed("500ms", "2m", _DEFAULT.detection.conviction, "silence after which everything leaves"),
+        "return_after": timed(
             "1s", "1h", _DEFAULT.detection.return_after, "replies after a doubt before new flows come back"
         ),
         "conviction_sends": Key(
@@ -382,13 +371,13 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         ),
     },
     "policy": {
-        "failback_after": _time(
+        "failback_after": timed(
             "1s",
             "1h",
             _DEFAULT.policy.failback_after,
             "proven health after a conviction before traffic comes back; doubles per relapse",
         ),
-        "failback_moves_flows": _switch(
+        "failback_moves_flows": switch(
             _DEFAULT.policy.failback_moves_flows,
             "a failback takes open flows along, which breaks them: forwarded traffic (containers, the LAN) at once, "
             "this box's own after 10 s",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 from failover.config import Config
@@ -15,6 +16,7 @@ from failover.core.explain import explain
 from failover.core.fleet import SHAKY, Fleet, moved
 from failover.core.lane import Lane
 from failover.core.operator import expire, obey
+from failover.core.packet import Ground, passage
 from failover.core.policy import Will, decide, next_due
 from failover.core.reconcile import Reconciler
 from failover.core.steering import Steering
@@ -68,7 +70,19 @@ class Choices:
     def explain(self, now: float, config: Config) -> tuple[Explanation, ...]:
         """Why each family's traffic goes where it goes, and what would change that."""
         lanes = self._fleet.by_family
-        return tuple(explain(now, then, lanes[family], self.will, config) for family, then in self.by_family.items())
+        told = (explain(now, then, lanes[family], self.will, config) for family, then in self.by_family.items())
+        return tuple(replace(one, way=partial(passage, ground=self._ground(one.family))) for one in told)
+
+    def _ground(self, family: Family) -> Ground:
+        return Ground(
+            self._kernel.facts,
+            self._kernel.desired,
+            self._steering.steered,
+            self._fleet.uplinks,
+            {lane.uplink.name: lane.verdict for lane in self._fleet.by_family[family]},
+            self.by_family[family],
+            self._steering.by_key,
+        )
 
     def concerned(self, now: float, lanes: Iterable[Lane], turned: Iterable[Lane], *, everybody: bool) -> set[Family]:
         """The families to be decided on: everybody's, those whose verdicts turned, those whose traffic waits."""

@@ -18,6 +18,7 @@ from failover.wording import suggest
 NAME_LIMIT: Final = 128
 SECONDS_LIMIT: Final = 10 * 366 * 86400.0
 COUNT_LIMIT: Final = 1000
+UID_LIMIT: Final = 2**32 - 2
 
 
 class Kind(enum.Enum):
@@ -27,6 +28,8 @@ class Kind(enum.Enum):
     SECONDS = "a number of seconds above 0"
     COUNT = f"a whole number from 1 to {COUNT_LIMIT}"
     FLAG = "true or false"
+    WORD = "a word"
+    UID = "a user id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,18 @@ COMMANDS: Final[Mapping[str, Spec]] = {
     spec.name: spec
     for spec in (
         Spec("status", "say how things are", writes=False, reply="status"),
-        Spec("explain", "say why traffic goes as it goes, and what would change that", writes=False, reply="explain"),
+        Spec(
+            "explain",
+            "say why traffic goes as it goes, and what would change that",
+            writes=False,
+            arguments=(
+                Argument("to", Kind.WORD, "instead: by which way a packet to this ADDRESS[:PORT] would go", "--to"),
+                Argument("protocol", Kind.WORD, "of that packet (default: tcp, where a port is given)", "--protocol"),
+                Argument("uid", Kind.UID, "of its sender on this box (default 0)", "--uid"),
+                Argument("from", Kind.WORD, "address of its sender in the LAN", "--from"),
+            ),
+            reply="explain",
+        ),
         Spec(
             "events",
             "list what happened",
@@ -139,10 +153,12 @@ def _checked(spec: Spec, argument: Argument, value: object) -> object:
     match argument.kind, value:
         case Kind.FLAG, bool():
             return value
-        case Kind.NAME, str() if 0 < len(value) <= NAME_LIMIT:
+        case Kind.NAME | Kind.WORD, str() if 0 < len(value) <= NAME_LIMIT:
             return clean(value, NAME_LIMIT)
         case Kind.SECONDS, int() | float() if not isinstance(value, bool) and _is_span(value):
             return float(value)
+        case Kind.UID, int() if not isinstance(value, bool) and 0 <= value <= UID_LIMIT:
+            return value
         case Kind.COUNT, int() if not isinstance(value, bool) and 1 <= value <= COUNT_LIMIT:
             return value
     raise ControlError(f"{spec.name}: argument {argument.name!r} must be {argument.kind.value}", argument.help)

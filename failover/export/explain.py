@@ -6,14 +6,72 @@ Ages and spans in seconds, ratios 0-1. No I/O; words for people are made by the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Any
 
+from failover.config.rules import PROTOCOLS
+from failover.config.values import WrongValueError, parse_port
 from failover.export.status import age, number
-from failover.picture import CandidateView, Explanation, Prospect
+from failover.model import ControlError, Family, clean
+from failover.picture import CandidateView, Explanation, Packet, Prospect
 
 
 def document(explanations: Iterable[Explanation], now: float) -> dict[str, object]:
     """`explanations` as plain JSON values; `now` is the monotonic time of their stamps."""
     return {"families": {one.family.value: _family(one, now) for one in explanations}}
+
+
+def passage(explanations: Iterable[Explanation], arguments: Mapping[str, Any]) -> dict[str, object]:
+    """The way of the packet that the arguments name, as plain JSON values. Raises ControlError where they name none."""
+    packet = _packet(arguments)
+    way = next((one.way for one in explanations if one.family is packet.family and one.way is not None), None)
+    if way is None:
+        raise ControlError("nothing is decided yet", "ask again")
+    found = way(packet)
+    return {
+        "packet": {
+            "to": packet.to,
+            "protocol": packet.protocol or None,
+            "port": packet.port or None,
+            "uid": None if packet.source else packet.uid,
+            "from": packet.source,
+        },
+        "uplink": found.uplink,
+        "refused": found.refused,
+        "rule": found.rule,
+        "text": found.text,
+        "allowed": [{"name": name, "verdict": verdict.value} for name, verdict in found.allowed.items()],
+    }
+
+
+def _packet(arguments: Mapping[str, Any]) -> Packet:
+    if "to" not in arguments:
+        raise ControlError("explain: where does the packet go?", "add --to, as --to 198.51.100.1:443")
+    try:
+        to, port = _place(arguments["to"])
+        protocol = arguments.get("protocol", "tcp" if port else "")
+        if protocol and protocol not in PROTOCOLS:
+            raise ControlError(f"unknown protocol {clean(protocol)!r}", f"known: {', '.join(PROTOCOLS)}")
+        source = str(ip_address(arguments["from"])) if "from" in arguments else None
+    except ValueError as error:
+        raise ControlError(
+            f"explain: {clean(str(error))}", "as --to 198.51.100.1:443, or --to [2001:db8::1]:443"
+        ) from None
+    if source is not None and Family.of(source) is not Family.of(to):
+        raise ControlError("explain: 'to' and 'from' are of different families", "name two addresses of one")
+    return Packet(to, protocol, port, uid=arguments.get("uid", 0), source=source)
+
+
+def _place(written: str) -> tuple[str, int]:
+    """Address and port, 0 where there is none."""
+    host, colon, port = written.rpartition(":")
+    bare = (written.count(":") > 1 and not host.endswith("]")) or not colon
+    try:
+        return (
+            (str(ip_address(written.strip("[]"))), 0) if bare else (str(ip_address(host.strip("[]"))), parse_port(port))
+        )
+    except WrongValueError as error:
+        raise ControlError(f"explain: {error}", error.hint) from None
 
 
 def _family(explanation: Explanation, now: float) -> dict[str, object]:

@@ -16,7 +16,7 @@ from failover.lab.namespaces import Namespace
 from failover.lab.places import APP, CARRIERS, ECHO_PORT
 from failover.lab.world import World
 from failover.model import FAMILIES, Family
-from tests.agent.running import running, watching
+from tests.agent.running import Agent, running, watching
 
 AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 USER = 1000
@@ -41,9 +41,20 @@ def source(van: Namespace, family: Family, uid: int) -> str | None:
     return next((carrier.name for carrier in CARRIERS if carrier.address[family] == held), held)
 
 
+def explained(agent: Agent, family: Family, uid: int) -> tuple[str | None, str | None, bool]:
+    """Uplink, rule, and whether it is refused, as the agent tells it of the same flow."""
+    to = f"[{APP[family]}]:{ECHO_PORT}" if family is Family.IPV6 else f"{APP[family]}:{ECHO_PORT}"
+    found = call(agent.socket, "explain", {"to": to, "protocol": "udp", "uid": uid})["explain"]
+    return found["uplink"], found["rule"], found["refused"]
+
+
+def led(found: Facts) -> list[RuleAction]:
+    """What becomes of the rule's traffic in each family."""
+    return [rule.action for rule in found.rules if rule.priority == AIM]
+
+
 def refused(found: Facts) -> bool:
-    rules = [rule for rule in found.rules if rule.priority == AIM]
-    return len(rules) == len(FAMILIES) and all(rule.action is RuleAction.UNREACHABLE for rule in rules)
+    return led(found) == [RuleAction.UNREACHABLE] * len(FAMILIES)
 
 
 @pytest.mark.parametrize("fault", [faults.link_down, faults.blackout])
@@ -56,16 +67,19 @@ def test_a_rule_holds_while_its_uplink_does_and_refuses_when_it_is_lost(
         agent.ready().all_up()
         for family in FAMILIES:
             assert (source(van, family, USER), source(van, family, USER + 1)) == ("docomo", "au")
+            assert explained(agent, family, USER) == ("docomo", "video", False)
+            assert explained(agent, family, USER + 1) == ("au", None, False)
         with fault(world, "docomo"):
             wait(refused)
             assert agent.said("failover: uplink: rule video ipv6: refused: ")
             for family in FAMILIES:
                 assert (source(van, family, USER), source(van, family, USER + 1)) == (None, "au")
-        wait(lambda found: not refused(found))
+                assert explained(agent, family, USER) == (None, "video", True)
+        wait(lambda found: led(found) == [RuleAction.LOOKUP] * len(FAMILIES))
         for family in FAMILIES:
             assert source(van, family, USER) == "docomo"
         path.write_text(CONFIG.split("\n")[0])
         told = str(call(agent.socket, "reload", {})["text"])
         assert "rules: none; what they forbid is refused now" in told
-        wait(lambda found: all(rule.priority != AIM for rule in found.rules))
+        wait(lambda found: not led(found))
         assert source(van, Family.IPV6, USER) == "au"

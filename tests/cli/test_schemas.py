@@ -76,6 +76,8 @@ def _in_the_lab(world: World, home: Path) -> Documents:
         agent.said(" au -> docomo")
         for name in ("status", "explain"):
             take(name, name, *where[:2])
+        take("explain", "explain", "--to", "203.0.113.10:443", "--uid", "1000", *where[:2])
+        take("explain", "explain", "--to", "2001:db8:ffff::10", "--from", "fd50::7", *where[:2])
         take("status", "status", "docomo", *where[:2])
         take("probe", "probe", "docomo", *where[:2])
         take("events", "events", *where)

@@ -14,7 +14,7 @@ from failover.cli import main
 from failover.cli.grammar import OUTCOMES, build_parser
 from failover.cli.probing import NOTHING
 from failover.cli.screen import Screen
-from failover.cli.views import event_lines, explain_lines, probe_lines, status_lines
+from failover.cli.views import event_lines, explain_lines, passage_lines, probe_lines, status_lines
 from failover.export import explain
 from failover.export.status import document
 from failover.model import Outcome, Verdict
@@ -48,6 +48,20 @@ def test_explain_tells_the_decision_the_rule_everyone_and_the_prospects() -> Non
         "  - 14:14:02 at the earliest: au has paid its hold-down: new flows go back to it",
         "  - docomo falls silent",
     ]
+
+
+@pytest.mark.parametrize(
+    ("uplink", "refused", "head"), [("au", False, "by au"), (None, True, "refused"), (None, False, "by no uplink")]
+)
+def test_explain_tells_the_way_of_a_packet(uplink: str | None, refused: bool, head: str) -> None:
+    allowed = [{"name": "au", "verdict": "up"}, {"name": "de\x1bpot", "verdict": "down"}]
+    found = {"uplink": uplink, "refused": refused, "text": "rule video (never docomo)", "allowed": allowed}
+    assert list(passage_lines(found, Screen(None))) == [
+        head,
+        "  rule video (never docomo)",
+        "  it may go by: au is up, de?pot is down",
+    ]
+    assert list(passage_lines({**found, "allowed": []}, Screen(None)))[2:] == []
 
 
 def test_explain_with_nothing_to_tell() -> None:

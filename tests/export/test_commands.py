@@ -49,7 +49,11 @@ Example = tuple[dict[str, object], Command | Mapping[str, object]]
 
 EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     "status": (({}, {}),),
-    "explain": (({}, {}),),
+    "explain": (
+        ({}, {}),
+        ({"to": "198.51.100.1:443", "uid": 1000}, {"to": "198.51.100.1:443", "uid": 1000}),
+        ({"to": "::1", "protocol": "udp", "from": "fd00::7"}, {"to": "::1", "protocol": "udp", "from": "fd00::7"}),
+    ),
     "events": (
         ({}, {"limit": 50}),
         ({"limit": 1, "since": 3600}, {"limit": 1, "since": 3600.0}),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from math import inf, nan
 
-from failover.export.explain import document
-from failover.model import Decision, Family, Reason, Verdict
+import pytest
+
+from failover.config import Config
+from failover.export.explain import document, passage
+from failover.model import FAMILIES, ControlError, Decision, Family, Reason, Verdict
 from failover.picture import CandidateView, Explanation, Prospect
+from tests.core.box import PINGS, PINGS6, Box
 
 NOW = 1000.0
 DECISION = Decision(Family.IPV4, "docomo", "au", ("docomo", "au"), Reason.DOUBT, "silent", {"rtt_seconds": 0.5}, 990.0)
@@ -100,3 +105,41 @@ def test_a_decision_of_the_next_moment_has_no_age_below_zero() -> None:
 
 def test_before_anything_is_known_there_is_no_family() -> None:
     assert document([], NOW) == {"families": {}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"uid": 1}, "where does the packet go"),
+        ({"to": "example.com"}, "does not appear to be"),
+        ({"to": "198.51.100.1:0"}, "'0' is not a port"),
+        ({"to": "198.51.100.1:x"}, "'x' is not a port"),
+        ({"to": "[2001:db8::1]:65536"}, "'65536' is not a port"),
+        ({"to": "198.51.100.1", "protocol": "tpc"}, "unknown protocol 'tpc'"),
+        ({"to": "198.51.100.1", "from": "br-lan"}, "does not appear to be"),
+        ({"to": "198.51.100.1", "from": "fd00::7"}, "of different families"),
+        ({"to": "198.51.100.1"}, "nothing is decided yet"),
+    ],
+)
+def test_a_packet_that_cannot_be_is_refused(arguments: dict[str, object], told: str) -> None:
+    with pytest.raises(ControlError, match=re.escape(told)) as caught:
+        passage((), arguments)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("to", "host", "port", "protocol"),
+    [
+        ("198.51.100.1", "198.51.100.1", None, None),
+        ("198.51.100.1:443", "198.51.100.1", 443, "tcp"),
+        ("2001:DB8::1", "2001:db8::1", None, None),
+        ("[2001:db8::1]", "2001:db8::1", None, None),
+        ("[2001:db8::1]:443", "2001:db8::1", 443, "tcp"),
+    ],
+)
+def test_a_packet_is_understood(to: str, host: str, port: int | None, protocol: str | None) -> None:
+    box = Box("au", "docomo", config=Config(targets=(*PINGS, *PINGS6)), families=FAMILIES).run(100.0)
+    found = passage(box.engine.explain(box.now), {"to": to, "uid": 7})
+    assert found["packet"] == {"to": host, "protocol": protocol, "port": port, "uid": 7, "from": None}
+    assert (found["uplink"], found["refused"], found["rule"]) == ("au", False, None)
+    assert found["allowed"] == [{"name": name, "verdict": "up"} for name in ("au", "docomo")]

@@ -101,7 +101,7 @@ class Visitor:
         return json.dumps({"command": spec.name, **given}).encode() + b"\n"
 
     def _value(self, argument: Argument) -> object:
-        right = {Kind.NAME: "au", Kind.SECONDS: 60, Kind.COUNT: 10, Kind.FLAG: True}
+        right = {Kind.NAME: "au", Kind.SECONDS: 60, Kind.COUNT: 10, Kind.FLAG: True, Kind.WORD: "::1", Kind.UID: 0}
         return right[argument.kind] if self._dice.random() < 0.7 else self._dice.choice(ODD)
 
     def _mangled(self) -> bytes:

@@ -1,0 +1,151 @@
+"""By which way a packet would go now, and why: the wanted policy rules, walked as the kernel walks them.
+
+Pure. What is asked is what `plan` has made, so an answer cannot disagree with the rules. What others say before ours,
+and routes of main that are more specific than a default, are known only in part.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+
+from failover.config.rules import PROTOCOLS, TrafficRule, describe_aim
+from failover.core.plan import PREF_SPECIFIC, Desired, goto_target, ours
+from failover.core.steering import (
+    FRA_DPORT_RANGE,
+    FRA_DSCP,
+    FRA_GOTO,
+    FRA_IP_PROTO,
+    FRA_UID_RANGE,
+    PREFS_MATCH,
+    Key,
+    Steered,
+)
+from failover.core.uplinks import Uplink
+from failover.facts import TABLES_OWNED, Facts, Route, RouteKind, Rule, RuleAction
+from failover.model import Decision, Family, Verdict
+from failover.picture import Packet, Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What there is to walk over, in one family."""
+
+    facts: Facts
+    desired: Desired
+    steered: Steered
+    uplinks: Sequence[Uplink]
+    verdicts: Mapping[str, Verdict]
+    common: Decision
+    steering: Mapping[Key, Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Where the rules ended, and which of the config they came by."""
+
+    rule: TrafficRule | None
+    last: Rule | None
+    route: Route | None = None
+
+
+def passage(packet: Packet, ground: Ground) -> Passage:
+    """Its way, in words too."""
+    if near := _near(packet.to, ground.facts):
+        return Passage(None, f"it leaves by no uplink: its network is on {near}")
+    walk = _walked(packet, ground)
+    allowed = {
+        uplink.name: ground.verdicts[uplink.name]
+        for uplink in ground.uplinks
+        if walk.rule is None or walk.rule.aim.allows(uplink.name, metered=uplink.metered)
+    }
+    about = (
+        f"rule {walk.rule.name} ({describe_aim(walk.rule.aim)})" if walk.rule else "no rule of the config is about it"
+    )
+    told = Passage(None, about, rule=walk.rule.name if walk.rule else None, allowed=allowed)
+    if walk.last is not None and walk.last.action is RuleAction.LOOKUP and walk.last.table not in TABLES_OWNED:
+        return replace(told, text=f"a rule of others sends it to table {walk.last.table}")
+    names = {uplink.index: uplink.name for uplink in ground.uplinks if uplink.index is not None}
+    uplink = names.get(walk.route.interface) if walk.route is not None and walk.route.interface is not None else None
+    if uplink is None:
+        return replace(told, text=f"{about}: refused", refused=True)
+    decision = ground.common if walk.rule is None else ground.steering[packet.family, walk.rule.aim]
+    return replace(told, uplink=uplink, text=f"{about}: by {uplink}: {decision.text}")
+
+
+def _near(address: str, facts: Facts) -> str:
+    """The interface whose network holds the address; empty if none does."""
+    links = {link.index: link.name for link in facts.links}
+    held = (one for one in facts.addresses if _inside(address, f"{one.address}/{one.prefix_length}"))
+    return next((links.get(one.index, "") for one in held), "")
+
+
+def _walked(packet: Packet, ground: Ground) -> Walk:
+    inward = "lo" if packet.source is None else _near(packet.source, ground.facts)
+    matched, at = None, 0
+    for rule in _asked(packet.family, ground):
+        if rule.priority < at or not _matches(rule, packet, inward):
+            continue
+        if ours(rule) and rule.priority in PREFS_MATCH:
+            matched = ground.steered.rules[rule.priority - PREFS_MATCH.start]
+        if rule.action is RuleAction.GOTO:
+            at = goto_target(rule) or at
+        elif rule.action is not RuleAction.LOOKUP or rule.table not in TABLES_OWNED:
+            return Walk(matched, rule)
+        elif route := _best(ground.desired.routes, rule, ground.facts):
+            return Walk(matched, rule, route)
+    return Walk(matched, None)
+
+
+def _asked(family: Family, ground: Ground) -> list[Rule]:
+    """Ours, and those of others before them, in order; not what knows networks alone."""
+    foreign = (r for r in ground.facts.rules if 0 < r.priority < PREF_SPECIFIC)
+    every: Iterable[Rule] = (*foreign, *ground.desired.rules)
+    found = [rule for rule in every if rule.family is family and rule.suppress_prefix_length is None]
+    return sorted(found, key=lambda rule: rule.priority)
+
+
+def _best(routes: Sequence[Route], rule: Rule, facts: Facts) -> Route | None:
+    """The route of its table with the lowest metric whose device has a carrier."""
+    alive = {link.index for link in facts.links if link.up and link.carrier}
+    there = [r for r in routes if (r.family, r.table) == (rule.family, rule.table)]
+    usable = [r for r in there if r.kind is not RouteKind.UNICAST or r.interface in alive]
+    return min(usable, key=lambda route: route.metric, default=None)
+
+
+def _matches(rule: Rule, packet: Packet, inward: str) -> bool:
+    """As fib_rule_match and its families' do; what carries a mark is not asked about."""
+    lookups = (
+        rule.source is None or (packet.source is not None and _inside(packet.source, rule.source)),
+        rule.destination is None or _inside(packet.to, rule.destination),
+        rule.iif in (None, inward),
+        rule.oif is None,
+        (rule.fwmark or 0) & (rule.fwmask if rule.fwmask is not None else 0xFFFFFFFF) == 0,
+        rule.tos in (0, packet.dscp << 2),
+        all(_allows(kind, payload, packet) for kind, payload in rule.extra),
+    )
+    return rule.invert != all(lookups)
+
+
+def _inside(address: str, network: str) -> bool:
+    one, around = ip_address(address), ip_network(network, strict=False)
+    return one.version == around.version and one in around
+
+
+def _allows(kind: int, payload: bytes, packet: Packet) -> bool:
+    """Whether an attribute without a field of its own lets the rule match. Forwarded traffic counts as root's."""
+    numbers: Mapping[int, int | None] = {
+        FRA_IP_PROTO: PROTOCOLS[packet.protocol][packet.family] if packet.protocol else None,
+        FRA_DSCP: packet.dscp,
+    }
+    if kind in numbers:
+        return payload == bytes((numbers[kind] or 0,))
+    if kind == FRA_UID_RANGE:
+        first, last = struct.unpack("=II", payload)
+        return bool(first <= (0 if packet.source else packet.uid) <= last)
+    if kind == FRA_DPORT_RANGE:
+        first, last = struct.unpack("=HH", payload)
+        return bool(first <= packet.port <= last)
+    return kind == FRA_GOTO
