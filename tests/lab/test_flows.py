@@ -24,6 +24,8 @@ from failover.model import FAMILIES, Family
 
 ROUND_TRIP = 0.03
 INTERVAL = 0.05
+BUSY = 0.3
+"""Seconds that a busy machine may take on top."""
 
 
 @pytest.fixture
@@ -59,8 +61,8 @@ def test_the_record_has_each_exchange(user: User) -> None:
     seen, record = user.seen(since, until), user.record(since, until)
     assert set(record) == {(family, kind) for family in FAMILIES for kind in ("new", "begun", "lookup")}
     for key, exchanges in record.items():
-        assert len(exchanges) == seen[key].sent == pytest.approx(6, abs=1)
-        assert waits(exchanges) == pytest.approx([0.031] * len(exchanges), abs=0.01)
+        assert len(exchanges) == seen[key].sent == pytest.approx(6, abs=2)
+        assert all(ROUND_TRIP <= one < ROUND_TRIP + BUSY for one in waits(exchanges))
         assert all(since <= exchange.sent <= until for exchange in exchanges)
     assert set(user.record(since, until, ["begun"])) == {(family, "begun") for family in FAMILIES}
 
@@ -79,7 +81,7 @@ def test_who_does_not_give_up_is_served_once_refusals_end(world: World, user: Us
     found = waited(user, began, ended - 2 * ROUND_TRIP)
     assert set(found["new"]) == set(found["connect"]) == {inf}
     for kind in ("begun", "lookup"):
-        assert max(found[kind]) < ended - began + 4 * ROUND_TRIP, kind
+        assert max(found[kind]) < ended - began + ROUND_TRIP + BUSY, kind
 
 
 def test_a_question_is_asked_again_when_its_time_is_over(world: World, user: User) -> None:
@@ -91,7 +93,7 @@ def test_a_question_is_asked_again_when_its_time_is_over(world: World, user: Use
     assert user.wait(timeout=10.0)
     found = waited(user, began, ended - 2 * ROUND_TRIP)["lookup"]
     assert len(found) >= 10
-    assert all(RESOLVER_SECONDS <= one < RESOLVER_SECONDS + 3 * ROUND_TRIP for one in found)
+    assert all(RESOLVER_SECONDS <= one < RESOLVER_SECONDS + ROUND_TRIP + BUSY for one in found)
 
 
 def test_only_the_kernel_asks_whether_a_silent_connection_lives(world: World, user: User) -> None:
@@ -118,7 +120,8 @@ def test_a_stream_by_multipath_is_one_indeed(world: World, user: User) -> None:
     assert capable(world.ground.internet) - before == len(FAMILIES)
     began = time.monotonic()
     assert user.wait(began, timeout=5.0)
-    assert {round(flow.rtt_seconds or 0.0, 2) for flow in user.seen(began).values()} == {ROUND_TRIP}
+    for flow in user.seen(began).values():
+        assert flow.rtt_seconds == pytest.approx(ROUND_TRIP, abs=ROUND_TRIP / 2)
     with faults.blackout(world, "au") as began:
         assert not user.wait(began, timeout=0.5)
         for exchanges in user.record(began - 1.0, kinds=["mptcp"]).values():

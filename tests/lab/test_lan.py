@@ -93,7 +93,7 @@ def test_a_clients_open_flows_are_measured_over_a_switch(world: World) -> None:
                     world.van.rtnl.remove_route(route)
     for family in FAMILIES:
         for kind in ("new", "udp"):
-            assert flows[family, kind].outage_seconds == pytest.approx(switched - began, abs=0.1), kind
+            assert flows[family, kind].outage_seconds == pytest.approx(switched - began, abs=0.25), kind
         assert (flows[family, "udp"].reconnects, flows[family, "tcp"].reconnects >= 1) == (0, True)
 
 
