@@ -57,7 +57,7 @@ def packets(family: Family) -> Iterator[Packet]:
                 yield Packet(to, protocol, port, uid=uid)
         yield Packet(to, "udp", 53, dscp=46)
         for protocol, port in (("tcp", 22), ("udp", 53), ("tcp", 443)):
-            yield Packet(to, protocol, port, source=LAN[family])
+            yield Packet(to, protocol, port, source=LAN[family], uid=1000)
 
 
 def asked(van: Van, packet: Packet) -> str | None:
