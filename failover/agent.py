@@ -4,8 +4,8 @@
     probes.Probes ─> ProbeResult ─────┼─> queue ─> Engine.hear/handle/wake ──┼─> probes.Probes.start
     control socket ─> Asked ──────────┤                  ^                   ├─> answers, log lines, metrics
     clocks ─> WallClock, Resumed ─────┤        timer at Engine.deadline()    ├─> (snapshot: status and gauges)
-    resent ─> SocketsRead ────────────┤                  │                   ├─> breaking: flows of a lost uplink
-    breaking ─> SocketsDestroyed ─────┘                  └───── Counted ─────┴─> counting: the user's packets
+    resent ─> SocketsRead ────────────┤                  │                   ├─> moving: open flows, and MPTCP's ways
+    moving ─> SocketsDestroyed ───────┘                  └───── Counted ─────┴─> counting: the user's packets
 
 Each notice becomes one entry, and goes to the log, the journal on disk, the metrics, and whoever watches.
 
@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any, Final, assert_never
 
 from failover import __version__
-from failover.breaking import Breaking
 from failover.clocks import Clocks
 from failover.config import Config, Reconfigured
 from failover.config.source import KEPT, ConfigFile, Loaded
@@ -46,6 +45,7 @@ from failover.export.pulse import Pulse
 from failover.export.storage import Storage
 from failover.export.supervisor import Supervisor
 from failover.facts import Operation
+from failover.kernel.endpoints import NOTES
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import LEDGER, Ledger
 from failover.kernel.watch import Watch
@@ -59,6 +59,7 @@ from failover.model import (
     ProbeResult,
     SendProbe,
 )
+from failover.moving import Moving
 from failover.probes import Probes
 from failover.reader import Reader
 from failover.reload import Reload
@@ -70,10 +71,12 @@ from failover.seam import (
     CountFlows,
     DestroySockets,
     Effect,
+    KeepEndpoints,
     KernelRead,
     ReadCounters,
     ReadKernel,
     ReadSockets,
+    WithdrawEndpoints,
 )
 
 TICK: Final = 1.0
@@ -156,7 +159,7 @@ class Agent:
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
         self._reloads = Reload(source, loaded, self._take, self._reloaded, self._say)
         self._counting, self._resent = Counting(self._say), Resent(self._put, self._say)
-        self._breaking = Breaking(self._put)
+        self._moving = Moving(options.socket.parent / NOTES, self._put, self._say)
         self._pulse = Pulse()
         sources = Sources(
             self._engine, self._metrics, self._storage, self._pulse, self._past.entries, self._about, self._counting
@@ -198,7 +201,7 @@ class Agent:
         self._reader.close()
         self._counting.close()
         self._resent.close()
-        self._breaking.close()
+        self._moving.close()
         if self._timer is not None:
             self._timer.cancel()
         self._probes.close()
@@ -320,8 +323,8 @@ class Agent:
                     self._carry_out(now, self._engine.handle(now, self._counting.read()))
                 case ReadSockets():
                     self._resent.read(effect)
-                case DestroySockets():
-                    self._breaking.carry_out(effect)
+                case DestroySockets() | KeepEndpoints() | WithdrawEndpoints():
+                    self._moving.carry_out(effect)
                 case Answer(id=number):
                     self._asked.pop(number).set_result(effect)
                 case Notice():

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from failover.core.diff import removal
-from failover.facts import Operation, OperationResult, Verb
+from failover.facts import Mptcp, Operation, OperationResult, Verb
 from failover.kernel import nft
 from failover.kernel.counters import Counters, Standing
+from failover.kernel.endpoints import NOTES, Endpoints
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import Ledger
+from failover.kernel.mptcp import PathManager
 from failover.model import KernelError
 
 
 def clean_up(ledgers: Iterable[Path]) -> Iterator[OperationResult | KernelError]:
-    """Remove every route, rule and table of ours and put back the sysctls noted in these files; what each operation
-    came to, and what kept any from being done."""
-    for step in (_remove_ours, _remove_table, *(Ledger(path).restore for path in dict.fromkeys(ledgers))):
+    """Remove every route, rule and table of ours, put back the sysctls noted in these files, and MPTCP's endpoints and
+    limits noted beside them; what each operation came to, and what kept any from being done."""
+    noted = tuple(dict.fromkeys(ledgers))
+    restored = (partial(_restore_endpoints, path.with_name(NOTES)) for path in noted)
+    steps: Sequence[Callable[[], Iterable[OperationResult]]] = (
+        _remove_ours,
+        _remove_table,
+        *(Ledger(path).restore for path in noted),
+        *restored,
+    )
+    for step in steps:
         try:
             yield from step()
         except KernelError as error:
@@ -36,6 +47,15 @@ def _remove_table() -> Iterable[OperationResult]:
         return ()
     nft.remove()
     return (OperationResult(Operation(Verb.DELETE, nft.TABLE)),)
+
+
+def _restore_endpoints(notes: Path) -> Iterable[OperationResult]:
+    """MPTCP's endpoints and limits, as far as they are ours."""
+    with closing(PathManager()) as manager:
+        if not isinstance(manager.read(), Mptcp):
+            return ()
+        done = Endpoints(manager, notes).restore()
+        return tuple(OperationResult(Operation(one.verb, one.item), one.error) for one in done)
 
 
 def _has_table() -> bool:

@@ -312,10 +312,11 @@ class Verb(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One change of the kernel: ADD/DELETE a rule or route, REPLACE a route, SET a sysctl, DELETE a table."""
+    """One change of the kernel: ADD/DELETE a rule or route, REPLACE a route, SET a sysctl, DELETE a table; and what
+    becomes of MPTCP's endpoints and limits."""
 
     verb: Verb
-    item: Route | Rule | Sysctl | Table
+    item: Route | Rule | Sysctl | Table | Endpoint | SubflowLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,28 @@ class DestroySockets:
     """Only what was never answered: TCP that is still connecting, and questions to name servers (UDP, port 53)."""
 
 
-Effect = SendProbe | Apply | ReadKernel | CountFlows | ReadCounters | ReadSockets | DestroySockets | Answer | Notice
+@dataclass(frozen=True, slots=True)
+class KeepEndpoints:
+    """Effect: offer MPTCP connections exactly these addresses as ways of their own."""
+
+    addresses: tuple[tuple[str, bool], ...] = ()
+    """And whether each is for backup only."""
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawEndpoints:
+    """Effect: take the ways from these addresses from MPTCP connections, which go on by others."""
+
+    addresses: tuple[str, ...]
+    proven: tuple[str, ...]
+    """Addresses of uplinks that are known to work."""
+    spare: bool
+    """Only if every connection that uses them stands on a proven one as well."""
+
+
+Order = DestroySockets | KeepEndpoints | WithdrawEndpoints
+"""The effects on flows that are open; they are carried out one after the other."""
+Effect = SendProbe | Apply | ReadKernel | CountFlows | ReadCounters | ReadSockets | Order | Answer | Notice
 
 Told = KernelRead | Applied | Counted | SocketsRead | SocketsDestroyed | Resumed | WallClock | Asked
 """The events of this file."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from failover.facts import Route, Rule, Sysctl, Table
+    from failover.facts import Endpoint, Route, Rule, SubflowLimits, Sysctl, Table
 
 _WORD_MAX: Final = 64
 """Characters of a mistyped word that are compared."""
@@ -23,12 +23,14 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{names[near[0]]}'?" if near else ""
 
 
-def describe(item: Route | Rule | Sysctl | Table) -> str:
+def describe(item: Route | Rule | Sysctl | Table | Endpoint | SubflowLimits) -> str:
     """What an operation is about, as `ipv4 default route, metric 1, table 15500`."""
     from failover.facts import (  # takes 9 ms, and the command line only wants `suggest`
+        Endpoint,
         Route,
         RouteKind,
         Rule,
+        SubflowLimits,
         Sysctl,
         Table,
     )
@@ -43,3 +45,7 @@ def describe(item: Route | Rule | Sysctl | Table) -> str:
             return f"sysctl {item.path} = {item.value}"
         case Table():
             return f"nftables table {item.family} {item.name}"
+        case Endpoint():
+            return f"MPTCP endpoint {item.address}"
+        case SubflowLimits():
+            return f"MPTCP limits of {item.subflows} subflows and {item.add_addr_accepted} addresses of the peer's"

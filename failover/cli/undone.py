@@ -7,11 +7,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from failover.facts import OperationResult, Route, RouteKind, Rule, Sysctl, Table
+from failover.facts import Endpoint, OperationResult, Route, RouteKind, Rule, SubflowLimits, Sysctl, Table
 from failover.model import KernelError, clean
 from failover.wording import describe
 
-KINDS = {Route: "route", Rule: "rule", Sysctl: "sysctl", Table: "table"}
+KINDS = {
+    Route: "route",
+    Rule: "rule",
+    Sysctl: "sysctl",
+    Table: "table",
+    Endpoint: "mptcp-endpoint",
+    SubflowLimits: "mptcp-limits",
+}
 
 
 @dataclass(slots=True)

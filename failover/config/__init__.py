@@ -148,6 +148,8 @@ class Config:
     detection: Detection = field(default_factory=Detection)
     policy: Policy = field(default_factory=Policy)
     flows: Flows = field(default_factory=Flows)
+    mptcp: bool = True
+    """Uplinks' addresses are MPTCP endpoints, where the kernel has it."""
     metrics: Metrics = field(default_factory=Metrics)
     fwmark_mask: int = 0x3F000000
     rules: tuple[TrafficRule, ...] = ()

@@ -63,6 +63,7 @@ def _written(config: Config) -> dict[str, str]:
         "policy.failback_moves_flows": str(policy.failback_moves_flows).lower(),
         "flows.keep.ports": _listed(config.flows.keep.ports),
         "flows.keep.uids": _listed(config.flows.keep.uids),
+        "mptcp": "auto" if config.mptcp else "off",
         "metrics.listen": config.metrics.listen or "none",
         "kernel.fwmark_mask": f"{config.fwmark_mask:#010x}",
     }

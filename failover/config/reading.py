@@ -287,6 +287,12 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             "which uplinks certain traffic takes: the first that matches",
             f"at most {RULES_MAX}",
         ),
+        "mptcp": Key(
+            lambda place: choice("a way to treat MPTCP", ("auto", "off"))(place) == "auto",
+            "`auto` or `off`",
+            "`auto`",
+            "where the kernel has MPTCP, its connections are offered every uplink's address",
+        ),
         "metrics": Key(_metrics, "mapping", "", "what Prometheus reads"),
         "kernel": Key(_kernel, "mapping", "", "what is ours in the kernel"),
     },

@@ -40,6 +40,7 @@ def summary(config: Config) -> dict[str, Any]:
             {"name": rule.name, "match": describe_match(rule.match), "uplinks": describe_aim(rule.aim)}
             for rule in config.rules
         ],
+        "mptcp": "auto" if config.mptcp else "off",
         "metrics": config.metrics.listen,
         "fwmark_mask": f"{config.fwmark_mask:#010x}",
     }
@@ -100,6 +101,7 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield _flows_line(document["flows"]["keep"])
     for number, rule in enumerate(document["rules"], 1):
         yield f"rule {number}: {rule['name']}: {rule['match']}: {rule['uplinks']}"
+    yield f"mptcp: {document['mptcp']}"
     yield f"metrics: {document['metrics'] or 'not served'}"
     if document["kernel_error"] is not None:
         yield f"caution: the kernel cannot be read, so nothing is said of interfaces: {document['kernel_error']}"

@@ -26,9 +26,9 @@ from failover.seam import (
     Applied,
     Asked,
     Counted,
-    DestroySockets,
     Effect,
     KernelRead,
+    Order,
     ReadCounters,
     ReadKernel,
     Resumed,
@@ -166,7 +166,7 @@ class Engine:
         said = [] if self._choices.will == before else [notices.operator(answer.text)]
         return [answer, *said, *self._turn(now, named, willed=True)]
 
-    def _evict(self, now: float) -> list[DestroySockets]:
+    def _evict(self, now: float) -> list[Order]:
         lanes, decisions, settled = self._fleet.by_family, self._choices.by_family, self._kernel.settled(now)
         return self._evictions.due(now, lanes, decisions, self.config, settled=settled)
 

@@ -8,7 +8,8 @@ business, and what it leaves alone is said in `DestroySockets`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import enum
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
@@ -16,12 +17,13 @@ from typing import Final
 
 from failover.config import Config
 from failover.core.lane import Lane
+from failover.core.multipath import Multipath, proven
 from failover.core.plan import ours, shared_addresses
 from failover.core.uplinks import Uplink, lan_networks, own_networks
 from failover.core.verdicts import LOST
 from failover.facts import Facts
 from failover.model import RECEIVING, Decision, Family, Reason, Verdict
-from failover.seam import DestroySockets
+from failover.seam import DestroySockets, Order, WithdrawEndpoints
 
 SWEEPS: Final = (0.0, 2.0, 5.0)
 """Seconds after the first one at which a lost uplink's flows are looked for: a program that is quick to connect anew
@@ -33,6 +35,14 @@ GRACE: Final = 10.0
 GONE_MAX: Final = 64
 """Addresses of one uplink and family that are gone while nothing leads anywhere; what older ones carried ends by its
 own timeouts."""
+
+
+class _What(enum.Enum):
+    """What is to become of the flows with some addresses."""
+
+    UNANSWERED = "those never answered are broken; MPTCP goes by others where it can"
+    ALL = "all are broken; MPTCP goes by others"
+    BACK = "MPTCP may use them again"
 
 
 @dataclass(slots=True)
@@ -50,6 +60,8 @@ class _Case:
     swept: int = 0
     began: float = 0.0
     """How often it was swept since it was lost, and when first."""
+    withdrawn: bool = False
+    """MPTCP connections may have lost the ways by it."""
     along: float = inf
     """When a failback takes its flows along."""
     due: float = inf
@@ -102,6 +114,9 @@ class Evictions:
         """By interface, which outlives a name."""
         self._departed: list[tuple[str, Family, tuple[str, ...]]] = []
         """Interfaces that are no uplinks any more, and their addresses: no rule sends these flows where they belong."""
+        self._multipath = Multipath()
+        self._back = False
+        """An uplink is back that MPTCP was taken from."""
         self._active: dict[Family, str | None] = {}
         """As decided when that was looked at last."""
         self._leads: dict[Family, int | None] = {}
@@ -136,28 +151,54 @@ class Evictions:
         config: Config,
         *,
         settled: bool,
-    ) -> list[DestroySockets]:
-        """What is to be broken now. `settled`: nothing is under way to the kernel, whose routes are as wanted."""
-        found: list[tuple[str, Family, tuple[str, ...], bool]] = []
-        for family, decision in decisions.items():
-            way = self._way(now, lanes[family], decision)
-            self._failback(now, lanes[family], decision, config)
-            if settled and way.lane is not None:
-                found += [(*gone, False) for gone in self._departed if gone[1] is family]
-                self._departed = [gone for gone in self._departed if gone[1] is not family]
-            for lane in lanes[family]:
-                case = self._cases[lane.uplink.interface, family]
-                looked = self._look(now, lane, case, way, settled=settled)
-                found += [(lane.uplink.name, family, *broken) for broken in looked]
-        orders = [
-            DestroySockets(name, family, held, self._near, config.fwmark_mask, config.flows.keep, unanswered)
-            for name, family, addresses, unanswered in found
-            if (held := tuple(address for address in addresses if address not in self._shared))
-        ]
+    ) -> list[Order]:
+        """What is to become of open flows now. `settled`: nothing is under way to the kernel, which is as wanted."""
+        found = self._found(now, lanes, decisions, config, settled=settled)
+        orders: list[Order] = []
+        for name, family, addresses, what in found:
+            if held := tuple(address for address in addresses if address not in self._shared):
+                orders += self._orders(name, family, held, what, proven(now, lanes), config)
+        self._back = self._back or any(what is _What.BACK for *_, what in found)
+        if settled:
+            chosen = decisions if config.mptcp else {}
+            orders += self._multipath.keep(now, lanes, chosen, self._shared, anew=self._back)
+            self._back = False
         self.deadline = min([case.due for case in self._cases.values()], default=inf)
         return orders
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _found(
+        self,
+        now: float,
+        lanes: Mapping[Family, Sequence[Lane]],
+        decisions: Mapping[Family, Decision],
+        config: Config,
+        *,
+        settled: bool,
+    ) -> list[tuple[str, Family, tuple[str, ...], _What]]:
+        """Uplink, family and addresses, and what is to become of their flows now."""
+        found: list[tuple[str, Family, tuple[str, ...], _What]] = []
+        for family, decision in decisions.items():
+            way = self._way(now, lanes[family], decision)
+            self._failback(now, lanes[family], decision, config)
+            if settled and way.lane is not None:
+                found += [(*gone, _What.ALL) for gone in self._departed if gone[1] is family]
+                self._departed = [gone for gone in self._departed if gone[1] is not family]
+            for lane in lanes[family]:
+                case = self._cases[lane.uplink.interface, family]
+                looked = self._look(now, lane, case, way, settled=settled)
+                found += [(lane.uplink.name, family, *what) for what in looked]
+        return found
+
+    def _orders(
+        self, name: str, family: Family, held: tuple[str, ...], what: _What, sound: tuple[str, ...], config: Config
+    ) -> Iterator[Order]:
+        if config.mptcp:
+            yield WithdrawEndpoints(held, sound, spare=what is not _What.ALL)
+        if what is not _What.BACK:
+            keep, unanswered = config.flows.keep, what is _What.UNANSWERED
+            yield DestroySockets(name, family, held, self._near, config.fwmark_mask, keep, unanswered)
 
     def _way(self, now: float, lanes: Sequence[Lane], decision: Decision) -> _Way:
         lane = next((lane for lane in lanes if lane.uplink.name == decision.active), None)
@@ -181,22 +222,25 @@ class Evictions:
 
     def _look(
         self, now: float, lane: Lane, case: _Case, way: _Way, *, settled: bool
-    ) -> list[tuple[tuple[str, ...], bool]]:
-        """Addresses whose flows are to be broken, and whether only those that were never answered."""
+    ) -> list[tuple[tuple[str, ...], _What]]:
+        """Addresses, and what is to become of their flows."""
         case.due = case.along if now < case.along else inf
         lost, doubtful = lane.verdict in LOST, lane.verdict is Verdict.DOUBTFUL
         case.alive = case.alive or not lost
         case.swept = case.swept if lost else 0
         case.doubted = case.doubted and doubtful
-        found = [(case.take_gone(), False)] if settled and way.lane is not None else []
+        found = [(case.take_gone(), _What.ALL)] if settled and way.lane is not None else []
         waits = (lost and case.alive) or now >= case.along
         if way.spares(lane):
             if doubtful and not case.doubted:
                 case.doubted = True
-                found.append((case.held, True))
+                found.append((case.held, _What.UNANSWERED))
             if waits and (now >= case.along or case.sweep(now)):
                 case.along = inf
-                found.append((case.held, False))
+                found.append((case.held, _What.ALL))
         elif waits and way.lane not in (None, lane):
             case.due = now + LOOK_AGAIN
+        if case.withdrawn and lane.verdict in RECEIVING:
+            found.append((case.held, _What.BACK))
+        case.withdrawn = lane.verdict not in RECEIVING and (case.withdrawn or any(a for a, _ in found))
         return found

@@ -19,12 +19,14 @@ from failover.facts import (
     PROTOCOL,
     TABLE_MAIN,
     TABLES_OWNED,
+    Endpoint,
     Facts,
     Link,
     Operation,
     OperationResult,
     Route,
     Rule,
+    SubflowLimits,
     Sysctl,
     Table,
     Verb,
@@ -34,6 +36,7 @@ from failover.kernel.ledger import Ledger
 from failover.kernel.netlink import Dump, Netlink, RequestError
 from failover.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
 from failover.model import FAMILIES, Family, KernelError
+from failover.wording import describe
 
 ROUTE_REQUESTS: Final = {
     Verb.ADD: (routes.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL),
@@ -157,8 +160,8 @@ class Kernel:
                 self._netlink.request(kind, flags, rules.encode(rule))
             case Sysctl():
                 raise KernelError(f"a sysctl cannot be changed by {operation.verb}")
-            case Table():
-                raise KernelError("a table of nftables is not changed here")
+            case Table() | Endpoint() | SubflowLimits():
+                raise KernelError(f"not changed here: {describe(operation.item)}")
             case _:
                 assert_never(operation.item)
 

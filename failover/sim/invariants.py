@@ -19,9 +19,11 @@ from failover.facts import (
     TABLE_ACTIVE,
     TABLE_SETTLED,
     TABLES_OWNED,
+    Endpoint,
     Operation,
     Route,
     Rule,
+    SubflowLimits,
     Sysctl,
     Table,
 )
@@ -217,7 +219,7 @@ class Watch:
         raise InvariantError(f"at {now:.3f} s: {message}", f"the last that happened:\n{story}")
 
 
-def _owned(item: Route | Rule | Sysctl | Table) -> bool:
+def _owned(item: Route | Rule | Sysctl | Table | Endpoint | SubflowLimits) -> bool:
     match item:
         case Route(table=table, protocol=protocol):
             return table in TABLES_OWNED and protocol == PROTOCOL
@@ -225,7 +227,7 @@ def _owned(item: Route | Rule | Sysctl | Table) -> bool:
             return priority in PREFS_OWNED and protocol == PROTOCOL
         case Sysctl(path=path):
             return path.rpartition("/")[2] in _SYSCTLS
-        case Table():
+        case Table() | Endpoint() | SubflowLimits():
             return False
 
 

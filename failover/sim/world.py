@@ -25,6 +25,7 @@ from failover.seam import (
     CountFlows,
     DestroySockets,
     Effect,
+    KeepEndpoints,
     KernelRead,
     ReadCounters,
     ReadKernel,
@@ -33,6 +34,7 @@ from failover.seam import (
     SocketsDestroyed,
     SocketsRead,
     WallClock,
+    WithdrawEndpoints,
 )
 from failover.sim.account import Account
 from failover.sim.flows import Counting, Flows
@@ -247,6 +249,8 @@ class World:
                     self._ready.append(SocketsRead(self._segments()))
                 case DestroySockets():
                     orders.append(effect)
+                case KeepEndpoints() | WithdrawEndpoints():
+                    pass  # nobody speaks MPTCP here
                 case Notice():
                     self._journal.note(self.now, effect)
                 case Answer():

@@ -116,6 +116,7 @@ def configs(draw: st.DrawFn) -> Config:
         draw(detections()),
         Policy(draw(seconds(1000, 3_600_000)), draw(st.booleans())),
         Flows(Keep(draw(few(1, 65535)), draw(few(0, 2**32 - 2)))),
+        draw(st.booleans()),
         Metrics(draw(listen)),
         mask,
     )
@@ -137,6 +138,7 @@ def written(config: Config) -> dict[str, Any]:
             "failback_moves_flows": config.policy.failback_moves_flows,
         },
         "flows": {"keep": {key: sorted(numbers) for key, numbers in asdict(config.flows.keep).items()}},
+        "mptcp": "auto" if config.mptcp else "off",
         "metrics": {"listen": config.metrics.listen or "none"},
         "kernel": {"fwmark_mask": f"{config.fwmark_mask:#x}"},
     }

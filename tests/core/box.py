@@ -36,10 +36,12 @@ from failover.seam import (
     Counted,
     DestroySockets,
     Effect,
+    KeepEndpoints,
     KernelRead,
     ReadCounters,
     ReadKernel,
     SocketsDestroyed,
+    WithdrawEndpoints,
 )
 
 from .worlds import KERNEL_RULES, V4, V6, step, way
@@ -116,6 +118,8 @@ class Box:
         self.answers: list[Answer] = []
         self.applied: list[tuple[float, Apply]] = []
         self.broken: list[tuple[float, DestroySockets]] = []
+        self.offered: list[tuple[float, KeepEndpoints]] = []
+        self.withdrawn: list[tuple[float, WithdrawEndpoints]] = []
         self.read: list[float] = []
         self.errors = 0
         self.counts: Callable[[float], dict[tuple[str, Family], Counts]] = lambda _: {}
@@ -265,6 +269,10 @@ class Box:
                     self._carry_out(self.engine.handle(self.now, Counted(self.counts(self.now), self.weak)))
                 case DestroySockets():
                     self._destroy(effect)
+                case KeepEndpoints():
+                    self.offered.append((self.now, effect))
+                case WithdrawEndpoints():
+                    self.withdrawn.append((self.now, effect))
                 case Answer():
                     self.answers.append(effect)
                 case Notice():

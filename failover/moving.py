@@ -1,0 +1,119 @@
+"""What happens to open flows: ways given to MPTCP connections and taken from them, this box's own sockets broken.
+
+Which, and when, is the core's business. One order after the other, in the order in which they came: a way is taken from
+MPTCP connections before their sockets are broken. What takes long is done in a thread or a slice at a time, so that
+thousands hold nobody up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar, assert_never
+
+from failover.export.log import Say
+from failover.facts import Mptcp, SubflowLimits, Subflows
+from failover.kernel import subflows
+from failover.kernel.destroy import destroy
+from failover.kernel.endpoints import Done, Endpoints
+from failover.kernel.mptcp import PathManager
+from failover.model import KernelError
+from failover.seam import DestroySockets, KeepEndpoints, Order, SocketsDestroyed, WithdrawEndpoints
+from failover.wording import describe
+
+WAITING: Final = 512
+"""Orders that wait, at most: a few for each of 63 uplinks and both families."""
+ROOM: Final = 8
+"""Subflows that a connection may have besides its first; the kernel grants no more (MPTCP_SUBFLOWS_MAX)."""
+
+T = TypeVar("T")
+
+
+class Moving:
+    """`carry_out` returns at once; what comes of sockets goes to `put`. `close` at the end."""
+
+    def __init__(self, notes: Path, put: Callable[[SocketsDestroyed], None], say: Say) -> None:
+        """To be made in the running loop, in whose network namespace the flows are. `notes`: the file that tells which
+        endpoints are ours."""
+        self._loop = asyncio.get_running_loop()
+        self._notes, self._put, self._say = notes, put, say
+        self._orders: deque[Order] = deque(maxlen=WAITING)
+        self._task: asyncio.Task[None] | None = None
+        self._complaints: frozenset[str] = frozenset()
+        """What was said of the endpoints last."""
+
+    def carry_out(self, order: Order) -> None:
+        """After those before it."""
+        self._orders.append(order)
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(self._work())
+
+    def close(self) -> None:
+        """Move no more; what was done stays."""
+        self._orders.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _work(self) -> None:
+        while self._orders:
+            match order := self._orders.popleft():
+                case DestroySockets():
+                    came = await _sliced(destroy(order))
+                    self._put(came)
+                case KeepEndpoints():
+                    await self._endpoints(partial(_keep, order))
+                case WithdrawEndpoints():
+                    await self._endpoints(partial(_withdraw, order))
+                case _:
+                    assert_never(order)
+
+    async def _endpoints(self, step: Callable[[PathManager, Endpoints], list[Done]]) -> None:
+        """Not on the loop: to delete one takes 15 ms."""
+        try:
+            done = await asyncio.to_thread(self._managed, step)
+            complaints = {f"cannot {one.verb} {describe(one.item)}: {one.error}" for one in done if one.error}
+        except (KernelError, RuntimeError) as error:  # the latter: no thread can be started
+            complaints = {f"MPTCP endpoints: {error}"}
+        for text in sorted(complaints - self._complaints):
+            self._say("kernel", text)
+        self._complaints = frozenset(complaints)
+
+    def _managed(self, step: Callable[[PathManager, Endpoints], list[Done]]) -> list[Done]:
+        with closing(PathManager()) as manager:
+            if not isinstance(manager.read(), Mptcp):
+                return []
+            return step(manager, Endpoints(manager, self._notes))
+
+
+async def _sliced(slices: Iterator[T | None]) -> T:
+    """The last of them; the loop runs in between."""
+    for found in slices:
+        if found is not None:
+            return found
+        await asyncio.sleep(0)
+    raise AssertionError("slices end with a result")
+
+
+def _keep(order: KeepEndpoints, _: PathManager, endpoints: Endpoints) -> list[Done]:
+    room = SubflowLimits(min(ROOM, 2 * len(order.addresses)), 0)
+    return endpoints.keep(dict(order.addresses), room)
+
+
+def _withdraw(order: WithdrawEndpoints, manager: PathManager, endpoints: Endpoints) -> list[Done]:
+    """Of a connection that stands nowhere else the subflows are broken, so that it ends or joins elsewhere."""
+    if not any(one.address in order.addresses for one in manager.endpoints()):
+        return []
+    found = subflows.read((*order.addresses, *order.proven))
+    stranded = _stranded(order, found)
+    if order.spare and (stranded or not found.whole):
+        return []
+    subflows.sever(one for one in found.found if one.connection in stranded and one.source in order.addresses)
+    return endpoints.withdraw(order.addresses)
+
+
+def _stranded(order: WithdrawEndpoints, found: Subflows) -> frozenset[int]:
+    return frozenset().union(*(found.stranded(address, order.proven) for address in order.addresses))
