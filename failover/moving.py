@@ -104,8 +104,9 @@ def _keep(order: KeepEndpoints, _: PathManager, endpoints: Endpoints) -> list[Do
 
 
 def _withdraw(order: WithdrawEndpoints, manager: PathManager, endpoints: Endpoints) -> list[Done]:
-    """Of a connection that stands nowhere else the subflows are broken, so that it ends or joins elsewhere."""
-    if not any(one.address in order.addresses for one in manager.endpoints()):
+    """Of a connection that stands nowhere else the subflows are broken, so that it ends or joins elsewhere. Without any
+    connection the sockets need not wait for this."""
+    if subflows.connections() == 0 or not any(one.address in order.addresses for one in manager.endpoints()):
         return []
     found = subflows.read((*order.addresses, *order.proven))
     stranded = _stranded(order, found)

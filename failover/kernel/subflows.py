@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from failover.facts import Stage, Subflow, Subflows
@@ -41,6 +42,7 @@ TOKEN_LOC, FLAGS = 2, 8
 """MPTCP_SUBFLOW_ATTR_*: the number by which this box knows the connection, and what has been done for it."""
 STATES: Final = State.SYN_SENT | State.ESTABLISHED | State.CLOSE_WAIT | State.LAST_ACK
 """Those that the kernel closes with an endpoint, and those that nobody has answered; what we end ourselves is over."""
+COUNTERS: Final = Path("/proc/thread-self/net/netstat")
 LIMIT: Final = 20_000
 """Sockets that are looked at in one read, plain TCP included: the kernel cannot tell them apart."""
 
@@ -65,6 +67,19 @@ class _Flag(enum.IntFlag):
 AGREED: Final = _Flag.MCAP_REM | _Flag.JOIN_REM
 ASKED: Final = _Flag.MCAP_LOC | _Flag.JOIN_LOC
 BACKUP: Final = _Flag.BKUP_REM | _Flag.BKUP_LOC
+
+
+def connections() -> int | None:
+    """How many MPTCP connections there are in the network namespace of the calling thread; None where the kernel does
+    not tell (MPCurrEstab, which older ones lack)."""
+    try:
+        text = COUNTERS.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    rows = [line.split() for line in text.splitlines() if line.startswith("MPTcpExt:")]
+    found = dict(zip(*rows, strict=False)) if len(rows) == 2 else {}
+    number = found.get("MPCurrEstab", "")
+    return int(number) if number.isdecimal() else None
 
 
 def read(addresses: Iterable[str], limit: int = LIMIT) -> Subflows:

@@ -89,6 +89,25 @@ def test_connections_are_told_apart(paths: Paths) -> None:
         assert sorted(connections) == sorted(one.connection for one in found if one.source == SECOND[V4])
 
 
+def test_how_many_there_are_is_known_without_looking_at_sockets(paths: Paths) -> None:
+    before = subflows.connections()
+    assert before is not None
+    with paths.stream(), paths.stream():
+        assert subflows.connections() == before + 2
+
+
+@pytest.mark.parametrize("text", ["", "MPTcpExt: MPCapableSYNRX\nMPTcpExt: 0\n", "MPTcpExt: MPCurrEstab\n"])
+def test_where_the_kernel_does_not_count_them_nothing_is_said(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "netstat"
+    path.write_text(text)
+    monkeypatch.setattr(subflows, "COUNTERS", path)
+    assert subflows.connections() is None
+    path.unlink()
+    assert subflows.connections() is None
+
+
 def test_only_the_addresses_asked_for_are_told(paths: Paths) -> None:
     paths.endpoints()
     with paths.stream():
