@@ -161,8 +161,9 @@ class Evictions:
         self._back = self._back or any(what is _What.BACK for *_, what in found)
         if settled:
             chosen = decisions if config.mptcp else {}
-            orders += self._multipath.keep(now, lanes, chosen, self._shared, anew=self._back)
-            self._back = False
+            kept = self._multipath.keep(now, lanes, chosen, self._shared, anew=self._back)
+            self._back = self._back and not kept
+            orders += kept
         self.deadline = min([case.due for case in self._cases.values()], default=inf)
         return orders
 

@@ -85,6 +85,17 @@ def test_after_an_acquittal_it_is_offered_again() -> None:
     assert offered(box, 100)[0] == before
 
 
+def test_it_is_offered_again_once_no_other_is_in_doubt() -> None:
+    box = Box("a", "b", "c")
+    box.weather = {"a": dead(100, 101.2), "c": dead(100.9, 104)}
+    box.run(100)
+    before = offered(box)[-1]
+    box.run(103)
+    assert box.verdict("a") is Verdict.UP
+    box.run(130)
+    assert before in offered(box, 100)
+
+
 def test_a_divert_changes_no_flag() -> None:
     box = Box("a", "b")
     box.weather["a"] = dead(100, 101.2)
