@@ -23,6 +23,8 @@ STAMP_SPACE: Final = socket.CMSG_SPACE(STAMP.size)
 SO_ATTACH_FILTER: Final = 26
 AF: Final = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
+MUTE_GATEWAY: Final = "not even the gateway answers"
+
 Instruction = tuple[int, int, int, int]
 """One classic BPF instruction: code, jump if true, jump if false, operand (linux/filter.h)."""
 

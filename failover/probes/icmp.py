@@ -7,6 +7,7 @@ other programs' pings from waking us. What may not be here: reading bytes (packe
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 import socket
 import struct
@@ -24,7 +25,6 @@ READS_MAX: Final = 64
 """Packets read per wake-up; the loop comes back for the rest."""
 REPLY_MAX: Final = {Family.IPV4: 60 + packets.ECHO_BYTES, Family.IPV6: packets.ECHO_BYTES}
 """Longest reply to an empty echo request, as the filter sees it: IPv4 with header and options, IPv6 without."""
-MUTE_GATEWAY: Final = "not even the gateway answers"
 _ICMP_FILTER = (255, 1)
 _ICMPV6_FILTER = (58, 1)
 """(level, option) of linux/icmp.h and linux/icmpv6.h; a set bit blocks its type."""
@@ -76,6 +76,17 @@ _Key = tuple[str, bytes, int, int]
 """Interface, packed target, id, sequence."""
 
 
+def _unsent(send: SendProbe, error: OSError) -> ProbeResult:
+    """What a probe comes to that the kernel did not take.
+
+    IPv6 passes over a default whose router has not answered neighbour discovery (find_rr_leaf, net/ipv6/route.c), and
+    the floor of the uplink's table, which comes next, refuses: that is no word about us, it is silence.
+    """
+    if send.family is Family.IPV6 and error.errno == errno.EHOSTUNREACH:
+        return ProbeResult(send.id, Outcome.SILENT, detail=bound.MUTE_GATEWAY)
+    return bound.local(send, error)
+
+
 class Icmp:
     """Echo probes. `report` is called once per started probe, never from inside `start`."""
 
@@ -96,7 +107,7 @@ class Icmp:
         try:
             self._send(send)
         except OSError as error:
-            self._loop.call_soon(self._report, bound.local(send, error))
+            self._loop.call_soon(self._report, _unsent(send, error))
 
     def _send(self, send: SendProbe) -> None:
         target = socket.inet_pton(bound.AF[send.family], send.target.host)
@@ -174,7 +185,7 @@ class Icmp:
             case packets.Undelivered(target, ident, sequence):
                 waiting = self._take((line.interface, target, ident, sequence))
                 if waiting is not None:
-                    self._settle(waiting, Outcome.SILENT, detail=MUTE_GATEWAY)
+                    self._settle(waiting, Outcome.SILENT, detail=bound.MUTE_GATEWAY)
             case never:
                 assert_never(never)
 

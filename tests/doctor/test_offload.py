@@ -75,6 +75,6 @@ def test_what_we_load_ourselves_is_nobody_elses(patient: Patient) -> None:
     with patient.van.entered():
         nft.load(CountFlows((Tap("wan0"),), patient.case().config.fwmark_mask))
         listed = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-    assert "ct mark set ct mark | 0x01000000" in listed
+    assert "ct mark set ct mark | 0x3f000000" in listed
     for name in (NAME, "marks of the firewall"):
         patient.says(name, Level.OK)

@@ -13,7 +13,7 @@ from failover.lab.pattern import IDLE
 from failover.lab.places import CARRIERS, GATEWAY6
 from failover.lab.stage import Stage
 from failover.model import FAMILIES, Family
-from failover.probes.icmp import MUTE_GATEWAY
+from failover.probes.bound import MUTE_GATEWAY
 from tests.allowed import or_skip
 
 from .van import DELAY, TRAFFIC, Van
@@ -113,12 +113,18 @@ def test_a_dead_gateway(van: Van) -> None:
     au, ground = CARRIERS[0], van.world.ground
     for family, (key, wanted) in product(FAMILIES, HASTE.items()):
         ground.van.sysctl(f"{family}/neigh/{au.interface}/{key}", wanted)
-    with faults.router_silent(van.world, "au"):
+
+    def announce() -> None:
+        """As a router does that comes (back): IPv6 passes over a failed one until its cache has forgotten it."""
         for gateway in (au.gateway, GATEWAY6):
             ground.van.rtnl.age_neighbour(ground.uplink(au).index, gateway, ground.access(au.name).mac)
+
+    with faults.router_silent(van.world, "au"):
+        announce()
         is_lost(van, *FAMILIES)
         van.until(lambda: all(au_text(van, family).endswith(f"; {MUTE_GATEWAY}") for family in FAMILIES))
         assert all("silent for " in au_text(van, family) for family in FAMILIES)
+    announce()
 
 
 def au_text(van: Van, family: Family) -> str:

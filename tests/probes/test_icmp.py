@@ -14,7 +14,7 @@ import pytest
 
 from failover.model import PROBE_PATIENCE, Family, Outcome
 from failover.probes import packets
-from failover.probes.icmp import MUTE_GATEWAY
+from failover.probes.bound import MUTE_GATEWAY
 
 from .ground import (
     AF,
