@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from heapq import heappop, heappush
 from typing import Final
 
 import pytest
@@ -14,16 +15,36 @@ from failover.sim.traffic import Meter
 from tests.sim.golden_logs import condensed, path_of, play
 
 CPU_SECONDS_KDDI: Final = 60.0
+YARDSTICK: Final = 0.36
+"""CPU seconds of `yardstick` where that figure was promised."""
 CACHE: dict[str, tuple[Played, float]] = {}
 
 
 def played(name: str) -> tuple[Played, float]:
-    """A run of the scenario and the CPU seconds it took; each is played once."""
+    """A run of the scenario and the CPU seconds it took; each is played once.
+
+    The same machine needs twice as many at one time as at another, so they are told by a yardstick taken before and
+    after.
+    """
     if name not in CACHE:
-        began = time.process_time()
+        before, began = yardstick(), time.process_time()
         run = play(name)
-        CACHE[name] = run, time.process_time() - began
+        spent = time.process_time() - began
+        CACHE[name] = run, spent * YARDSTICK / ((before + yardstick()) / 2)
     return CACHE[name]
+
+
+def yardstick() -> float:
+    """CPU seconds of a piece of work that never changes: a heap, a dictionary, attributes, as in a play."""
+    began = time.process_time()
+    seen: dict[tuple[str, int], float] = {}
+    heap = [(place / 10, place) for place in range(50)]
+    for turn in range(400_000):
+        at, place = heappop(heap)
+        key = (f"t{place}", turn & 63)
+        seen[key] = seen.get(key, 0.0) + min(at, 1e9)
+        heappush(heap, (max(at, at + 0.5), place))
+    return time.process_time() - began
 
 
 def meter(name: str, family: Family = Family.IPV4) -> Meter:
