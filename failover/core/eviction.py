@@ -33,8 +33,8 @@ LOOK_AGAIN: Final = 0.1
 GRACE: Final = 10.0
 """Seconds after a failback until flows are taken along: what is about to end, ends by itself."""
 GONE_MAX: Final = 64
-"""Addresses of one uplink and family that are gone while nothing leads anywhere; what older ones carried ends by its
-own timeouts."""
+"""Addresses of one uplink and family, and uplinks, that are gone while nothing leads anywhere; what older ones carried
+ends by its own timeouts."""
 
 
 class _What(enum.Enum):
@@ -138,7 +138,8 @@ class Evictions:
         everybodys = frozenset(address.address for address in facts.addresses)
         self._departed += [(*key, case.held) for key, case in self._cases.items() if key not in paths]
         used = {address for path in paths.values() for address in path.addresses}
-        self._departed = [(at, f, tuple(a for a in held if a not in used)) for at, f, held in self._departed]
+        left = ((at, f, tuple(a for a in held if a not in used)) for at, f, held in self._departed)
+        self._departed = [gone for gone in left if gone[2]][-GONE_MAX:]
         self._cases = {key: self._cases.get(key) or _Case() for key in paths}
         for key, case in self._cases.items():
             case.follow(paths[key].addresses, everybodys)
