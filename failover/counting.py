@@ -116,7 +116,7 @@ class Counting:
         """Unless it is under way: then what is wanted by now comes next."""
         if self._loading is None:
             self._loading = self._loop.create_task(self._load_wanted())
-            self._loading.add_done_callback(_ended)
+            self._loading.add_done_callback(ended)
 
     async def _load_wanted(self) -> None:
         self._cancel_retry()
@@ -195,7 +195,7 @@ class Counting:
         return Counted(dict(_passed(self._wanted.taps, found)), weak=True)
 
 
-def _ended(task: asyncio.Task[None]) -> None:
+def ended(task: asyncio.Task[None]) -> None:
     """What nobody expected is the loop's to tell."""
     if not task.cancelled():
         task.result()

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
+from failover.counting import ended
 from failover.export.log import Say
 from failover.facts import Mptcp, SubflowLimits, Subflows
 from failover.kernel import subflows
@@ -26,7 +27,7 @@ from failover.seam import DestroySockets, KeepEndpoints, Order, SocketsDestroyed
 from failover.wording import describe
 
 WAITING: Final = 512
-"""Orders that wait, at most: a few for each of 63 uplinks and both families."""
+"""Orders that wait, at most: a few for each of 62 uplinks and both families."""
 ROOM: Final = 8
 """Subflows that a connection may have besides its first; the kernel grants no more (MPTCP_SUBFLOWS_MAX)."""
 
@@ -51,6 +52,7 @@ class Moving:
         self._orders.append(order)
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._work())
+            self._task.add_done_callback(ended)
 
     def close(self) -> None:
         """Move no more; what was done stays."""
