@@ -32,6 +32,8 @@ RECEIVE_BUFFER = 4 << 20
 BATCH = 64
 WAITING = 20_000
 """Packets that may be inside a lane; more than a carrier's buffers hold in a stall."""
+MULTICAST = 1
+"""Bit of the first byte of a receiver's MAC."""
 ETHERTYPES = {b"\x08\x00": Family.IPV4, b"\x86\xdd": Family.IPV6}
 
 
@@ -72,14 +74,15 @@ class Direction:
         self._waiting: dict[Family, deque[tuple[float, bytes]]] = {family: deque() for family in lanes}
 
     def read(self) -> None:
-        """Take in what has arrived, at most BATCH frames; all but IP is dropped (both ends know each other's MAC)."""
+        """Take in what has arrived, at most BATCH frames. All but IP for one receiver is dropped: both ends know each
+        other's MAC, and what their kernels multicast of themselves (MLD) is for one wire alone."""
         for _ in range(BATCH):
             try:
                 frame = self.entry.recv(65536)
             except OSError:
                 return
             family = ETHERTYPES.get(frame[12:14])
-            if family is not None:
+            if family is not None and not frame[0] & MULTICAST:
                 self._take(family, frame)
 
     def _take(self, family: Family, frame: bytes) -> None:
