@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+from pathlib import Path
 
 from failover.lab.namespaces import Namespace
 from failover.lab.places import APP, ECHO_PORT
@@ -22,6 +23,14 @@ def speaks_multipath(namespace: Namespace) -> bool:
     except OSError:
         return False
     return True
+
+
+def multipath_counters(namespace: Namespace) -> dict[str, int]:
+    """What the kernel has counted of MPTCP there, by its own names; nothing where it has none."""
+    with namespace.entered():
+        rows = Path("/proc/thread-self/net/netstat").read_text().splitlines()
+    names, values = ([row.split()[1:] for row in rows if row.startswith("MPTcpExt:")] + [[], []])[:2]
+    return dict(zip(names, map(int, values), strict=True))
 
 
 def bound_socket(namespace: Namespace, family: Family, kind: int, interface: str, protocol: int = 0) -> socket.socket:

@@ -18,7 +18,10 @@ from failover.kernel.mptcp import PathManager
 from failover.lab import faults
 from failover.lab.namespaces import Namespace
 from failover.lab.places import APP, CARRIERS, ECHO_PORT, Carrier
-from failover.lab.reach import AF
+from failover.lab.outage import longest_gap
+from failover.lab.pattern import Pattern
+from failover.lab.reach import AF, multipath_counters
+from failover.lab.user import User
 from failover.lab.world import World
 from failover.model import FAMILIES, Family
 from tests.agent.running import PATIENCE, Agent, command, facts, running, watching
@@ -26,6 +29,8 @@ from tests.agent.test_devices import NEEDS_IP, ip
 
 V4, V6 = FAMILIES
 AU, DOCOMO, _ = CARRIERS
+CONVICTION = 1.5
+"""Seconds of silence after which connections would be broken."""
 FREED = 0.1
 """Seconds after an address went until its sockets know (the promise)."""
 
@@ -195,3 +200,27 @@ def test_a_lost_uplink_is_no_way_any_more_and_comes_back(world: World, van: Name
         with faults.blackout(world, AU.name):
             until_offered(agent, van, dict.fromkeys(DOCOMO.address.values(), False))
         until_offered(agent, van, {a: a not in DOCOMO.address.values() for a in wanted})
+
+
+def test_a_stream_goes_on_by_the_standby_that_it_has_joined(world: World, van: Namespace, tmp_path: Path) -> None:
+    """Before anybody is convicted, and on the same connection."""
+    config = tmp_path / "failover.yaml"
+    config.write_text("uplinks: [{name: au, interface: wwan0}, {name: docomo, interface: wwan1}]\n")
+    with running(van, tmp_path, "--config", str(config)) as agent:
+        agent.ready().all_up()
+        until_offered(agent, van, ways(van, AU, DOCOMO))
+        before = joined(world)
+        with User(van, pattern=Pattern({"new": 0.01, "mptcp": 0.02})) as user:
+            assert user.wait(timeout=PATIENCE)
+            agent.until(lambda _: joined(world) >= before + len(FAMILIES))
+            with faults.blackout(world, AU.name) as began:
+                assert user.wait(began, PATIENCE, kinds=["mptcp"])
+                stream = user.record(began - 1.0, kinds=["mptcp"])
+                gaps = {family: longest_gap(stream[family, "mptcp"], began, time.monotonic()) for family in FAMILIES}
+            assert all(0.3 < gap < CONVICTION for gap in gaps.values()), (gaps, agent.lines)
+            assert {user.seen(began)[family, "mptcp"].reconnects for family in FAMILIES} == {0}
+
+
+def joined(world: World) -> int:
+    """Further ways of MPTCP connections that were established with the internet so far."""
+    return multipath_counters(world.ground.internet)["MPJoinAckRx"]

@@ -129,8 +129,8 @@ CASES: Final[Mapping[str, Sequence[Case]]] = {
     "forwarded": (Case("forwarded", Setting(IDLE, lan=Lan(), guest=EVERYTHING, extra=GATEWAY), GUEST),),
     "mptcp": (Case("mptcp", Setting(STREAM), MULTIPATH),),
 }
-USUAL: Final = ("box",)
-"""What is played if nothing is named. The others need an agent that is a gateway, and one that keeps endpoints."""
+USUAL: Final = ("box", "mptcp")
+"""What is played if nothing is named. The other needs an agent that is a gateway."""
 
 
 def run(case: Case, seed: int) -> list[list[float]]:

@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from math import inf
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from failover.lab.namespaces import Namespace
 from failover.lab.outage import longest_gap, waits
 from failover.lab.pattern import IDLE, Pattern
 from failover.lab.places import APP, ECHO_PORT
-from failover.lab.reach import speaks_multipath
+from failover.lab.reach import multipath_counters, speaks_multipath
 from failover.lab.user import User
 from failover.lab.world import World
 from failover.model import FAMILIES, Family
@@ -114,10 +113,10 @@ def test_only_the_kernel_asks_whether_a_silent_connection_lives(world: World, us
 def test_a_stream_by_multipath_is_one_indeed(world: World, user: User) -> None:
     if not speaks_multipath(world.van):
         pytest.skip("the kernel has no MPTCP")
-    before = capable(world.ground.internet)
+    before = capable(world)
     user.change(Pattern({"mptcp": ROUND_TRIP / 2}))
     assert user.wait(timeout=10.0)
-    assert capable(world.ground.internet) - before == len(FAMILIES)
+    assert capable(world) - before == len(FAMILIES)
     began = time.monotonic()
     assert user.wait(began, timeout=5.0)
     for flow in user.seen(began).values():
@@ -130,9 +129,6 @@ def test_a_stream_by_multipath_is_one_indeed(world: World, user: User) -> None:
     assert {flow.reconnects for flow in user.seen(began).values()} == {0}
 
 
-def capable(space: Namespace) -> int:
-    """MPTCP connections that were accepted there so far."""
-    with space.entered():
-        rows = Path("/proc/thread-self/net/netstat").read_text().splitlines()
-    names, values = (row.split() for row in rows if row.startswith("MPTcpExt:"))
-    return int(dict(zip(names, values, strict=True))["MPCapableACKRX"])
+def capable(world: World) -> int:
+    """MPTCP connections that were accepted by the internet so far."""
+    return multipath_counters(world.ground.internet)["MPCapableACKRX"]
