@@ -17,9 +17,9 @@ from failover.facts import Endpoint, EndpointFlag, Mptcp, SubflowLimits
 from failover.kernel.mptcp import PathManager
 from failover.lab import faults
 from failover.lab.namespaces import Namespace
-from failover.lab.places import APP, CARRIERS, ECHO_PORT, Carrier
 from failover.lab.outage import longest_gap
 from failover.lab.pattern import Pattern
+from failover.lab.places import APP, CARRIERS, ECHO_PORT, Carrier
 from failover.lab.reach import AF, multipath_counters
 from failover.lab.user import User
 from failover.lab.world import World
