@@ -17,6 +17,8 @@ NEW_FLOWS = 1.6
 """Seconds; the longest outage of new flows in a silent blackout."""
 LINK_DOWN = 1.1
 """Seconds; the kernel may hold a carrier event back for one."""
+STREAM = 1.2
+"""Seconds; the longest outage of an MPTCP stream in a silent blackout: nobody is convicted by then."""
 COLD_BOOT = 5.0
 FAILBACK = 20.0
 UNDISTURBED = 0.1
@@ -63,6 +65,10 @@ def _break_au(stage: Stage, text: str, fault: faults.Fault, limit: float = NEW_F
 def blackout(stage: Stage) -> None:
     text = "au: nothing passes upstream of its router; the link is up, the gateway answers"
     _break_au(stage, text, faults.blackout(stage.world, "au"))
+    for (family, kind), seen in stage.user.seen(stage.t0).items():
+        if kind == "mptcp":
+            goes_on = seen.outage_seconds is not None and seen.outage_seconds <= STREAM and not seen.reconnects
+            stage.expect(goes_on, f"{family}: the MPTCP stream did not go on within {STREAM} s: {seen}")
 
 
 def failback(stage: Stage) -> None:

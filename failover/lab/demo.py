@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from failover.lab.acts import DEFAULT, MORE, Act
 from failover.lab.meter import Hear
 from failover.lab.namespaces import LabError, gain_privileges
+from failover.lab.pattern import STREAMING
+from failover.lab.reach import speaks_multipath
 from failover.lab.stage import FAILBACK_AFTER, Played, Said, Stage, Status
-from failover.lab.user import KINDS
-from failover.model import FAMILIES, FailoverError
+from failover.model import FAMILIES, FailoverError, Family
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from failover.lab.live import Screen
 
-KINDS_SHOWN = {"new": "new flows", "udp": "open UDP", "tcp": "open TCP"}
+KINDS_SHOWN = {"new": "new flows", "udp": "open UDP", "tcp": "open TCP", "mptcp": "MPTCP"}
+WITH_REASON = ("switch", "flows")
+"""Kinds of lines of which the table has more than their subject."""
 HEADS = ("act", *KINDS_SHOWN.values())
 WIDE = 100
 """Columns from which on what the agent said has a column of its own."""
@@ -107,6 +110,8 @@ def perform(act: Act, teller: Screen | Teller) -> Played:
     teller.say("play", f"--- {act.name}: {act.title}")
     with Stage(teller.say, hear=teller.packet) as stage:
         teller.attends(stage.status)
+        if speaks_multipath(stage.world.van):
+            stage.user.change(STREAMING)
         try:
             stage.check_traffic()
             if act.warm:
@@ -152,7 +157,7 @@ class Teller:
 def as_json(act: Act, played: Played) -> dict[str, Any]:
     """One act's measurement; seconds are after the fault, null is "not over while it was watched"."""
     flows = {
-        family.value: {kind: dataclasses.asdict(played.flows[family, kind]) for kind in KINDS}
+        family.value: {kind: _as_json(played, family, kind) for kind in STREAMING.intervals}
         for family in FAMILIES
         if played.flows
     }
@@ -166,6 +171,12 @@ def as_json(act: Act, played: Played) -> dict[str, Any]:
         "said": [{"after_seconds": said.at, "kind": said.kind, "text": said.text} for said in played.said],
         "probe_bytes": played.probe_bytes,
     }
+
+
+def _as_json(played: Played, family: Family, kind: str) -> dict[str, Any] | None:
+    """What a flow went through; None where there is none of that kind."""
+    seen = played.flows.get((family, kind))
+    return None if seen is None else dataclasses.asdict(seen)
 
 
 def show_table(results: Sequence[tuple[Act, Played]]) -> None:
@@ -226,7 +237,8 @@ def _said(played: Played) -> list[str]:
 
 
 def _outages(played: Played, kind: str) -> str:
-    return " / ".join(_outage(played, played.flows[family, kind].outage_seconds) for family in FAMILIES)
+    found = (played.flows.get((family, kind)) for family in FAMILIES)
+    return " / ".join("-" if seen is None else _outage(played, seen.outage_seconds) for seen in found)
 
 
 def _outage(played: Played, seconds: float | None) -> str:
@@ -234,8 +246,9 @@ def _outage(played: Played, seconds: float | None) -> str:
 
 
 def _losses(played: Played, kind: str) -> str:
-    seen = (played.flows[family, kind] for family in FAMILIES)
-    return " / ".join("-" if not flow.sent else f"{1 - flow.answered / flow.sent:.0%}" for flow in seen) + " lost"
+    found = (played.flows.get((family, kind)) for family in FAMILIES)
+    shares = ("-" if seen is None or not seen.sent else f"{1 - seen.answered / seen.sent:.0%}" for seen in found)
+    return " / ".join(shares) + " lost"
 
 
 def digest(said: Sequence[Said]) -> list[str]:
@@ -245,13 +258,18 @@ def digest(said: Sequence[Said]) -> list[str]:
     """
     rows: dict[str, dict[str, float]] = {}
     for line in said:
-        if line.kind == "uplink":
-            continue
-        words = line.text.split(": ")[: 2 if line.kind == "switch" else 1]
-        named = [word for word in words[0].split() if word in FAMILIES]
-        family = named[0] if len(named) == 1 else ""
-        what = f"{line.kind} {': '.join(words)}".replace(f"{family} ", "", 1) if family else str(line)
-        at = rows.setdefault(what, {})
-        at.setdefault(family, line.at)
+        if line.kind != "uplink":
+            family, what = _without_numbers(line)
+            rows.setdefault(what, {}).setdefault(family, line.at)
     shown = {what: (at[""],) if "" in at else tuple(at.get(family) for family in FAMILIES) for what, at in rows.items()}
     return [f"{' / '.join('-' if at is None else f'{at:.2f}' for at in times)} {what}" for what, times in shown.items()]
+
+
+def _without_numbers(line: Said) -> tuple[str, str]:
+    """The one family that a line is of, or nothing; the line without it."""
+    subject, *told = line.text.split(": ")
+    reason = [told[0].split(",")[0]] if told and line.kind in WITH_REASON else []
+    named = [word for word in subject.split() if word in FAMILIES]
+    family = named[0] if len(named) == 1 else ""
+    words = " ".join(word for word in subject.split() if word != family)
+    return family, f"{line.kind} {': '.join([words, *reason])}"

@@ -23,8 +23,8 @@ from rich.text import Text
 
 from failover.lab.screen import SPARKS, STRIP_MARGIN, Scene, picture
 from failover.lab.stage import Status
-from failover.lab.strip import Strip
-from failover.model import FAMILIES, RECEIVING
+from failover.lab.strip import ROWS, Strip
+from failover.model import RECEIVING
 
 FRAME: Final = 0.2
 """Seconds between two frames; the agent is asked as often."""
@@ -122,7 +122,7 @@ class Screen:
             seconds=now - self._began,
             status=status,
             rtts={name: tuple(samples) for name, samples in self._rtts.items()},
-            strips={family: self._strip.last(now, family, count) for family in FAMILIES},
+            strips={row: self._strip.last(now, row, count) for row in ROWS},
         )
 
 

@@ -23,6 +23,8 @@ class Pattern:
 
 DENSE: Final = Pattern({"new": 0.01, "udp": 0.02, "tcp": 0.05})
 """A van full of people."""
+STREAMING: Final = Pattern({**DENSE.intervals, "mptcp": 0.02})
+"""The same van, and one who streams by MPTCP; for kernels that have it."""
 CONNECTS: Final = Pattern({"connect": 0.5})
 """A box that reports by a new TCP connection twice a second, answered or not."""
 IDLE: Final = Pattern()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from failover.lab.places import CARRIERS
-from failover.lab.strip import Shown, State
+from failover.lab.strip import ROWS, STREAM, Shown, State
 from failover.model import FAMILIES, Family
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ SPARKS: Final = 24
 """Samples of a sparkline."""
 STRIP_MARGIN: Final = 16
 """Columns of a strip's line that are not the strip."""
+LABELS: Final = {Family.IPV4: "new flows ipv4", Family.IPV6: "          ipv6", STREAM: "MPTCP stream"}
 VERDICT_STYLES: Final = {"up": "green", "degraded": "yellow", "doubtful": "yellow", "portal": "red", "down": "red"}
 CARRIER_STYLES: Final = dict(zip((carrier.interface for carrier in CARRIERS), ("cyan", "magenta", "blue"), strict=True))
 CELLS: Final = {State.NONE: " ", State.SERVED: "█", State.PARTLY: "▒", State.LOST: "×"}
@@ -47,12 +48,12 @@ class Scene:
     """The agent's status document; empty while it does not answer."""
     rtts: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     """By uplink, oldest first, in seconds; None where none was known."""
-    strips: Mapping[Family, Sequence[Shown]] = field(default_factory=dict)
-    """The user's new flows, oldest first."""
+    strips: Mapping[str, Sequence[Shown]] = field(default_factory=dict)
+    """The user's traffic by row, oldest first."""
 
 
 def picture(scene: Scene) -> RenderableType:
-    """Heading, one line per uplink, one strip per family, and what the strips mean."""
+    """Heading, one line per uplink, one strip per row of traffic, and what the strips mean."""
     from rich.console import Group
     from rich.text import Text
 
@@ -63,7 +64,7 @@ def picture(scene: Scene) -> RenderableType:
         f": {scene.title}",
     )
     playing = Text.assemble((f"{scene.seconds:6.1f} s  ", "dim"), (scene.playing, "bold yellow"))
-    strips = [_strip(scene, family) for family in FAMILIES]
+    strips = [_strip(scene, row) for row in ROWS]
     parts: list[Text | Table] = [Text(""), heading, playing, _uplinks(scene), *strips, _legend()]
     for part in parts:
         if isinstance(part, Text):
@@ -123,11 +124,11 @@ def spark(rtts: Sequence[float | None]) -> Text:
     return Text.assemble(bars, ("" if newest is None else f" {newest * 1000:4.0f} ms", "dim"))
 
 
-def _strip(scene: Scene, family: Family) -> Text:
+def _strip(scene: Scene, row: str) -> Text:
     from rich.text import Text
 
-    line = Text(f"{'new flows ' if family is FAMILIES[0] else '':10}{family.value}  ")
-    for cell in scene.strips.get(family, ()):
+    line = Text(f"{LABELS[row]:{STRIP_MARGIN}}")
+    for cell in scene.strips.get(row, ()):
         style = "bold red" if cell.state is State.LOST else CARRIER_STYLES.get(cell.interface, "")
         line.append(CELLS[cell.state], style)
     return line

@@ -12,8 +12,6 @@ from failover.lab.outage import Exchange
 from failover.lab.pattern import DENSE, Pattern
 from failover.model import FAMILIES, Family
 
-KINDS = tuple(DENSE.intervals)
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:

@@ -13,12 +13,13 @@ import time
 
 import pytest
 
-from failover.lab.acts import DEFAULT, LINK_DOWN, MORE, NEW_FLOWS, UNDISTURBED, Act
+from failover.lab.acts import DEFAULT, LINK_DOWN, MORE, NEW_FLOWS, STREAM, UNDISTURBED, Act
 from failover.lab.demo import Teller, UsageError, as_json, choose, digest, perform, play, show_table
 from failover.lab.live import Screen
 from failover.lab.namespaces import LabError
+from failover.lab.pattern import STREAMING
 from failover.lab.stage import Played, Said, Stage
-from failover.lab.user import KINDS, Seen
+from failover.lab.user import Seen
 from failover.lab.world import World
 from failover.model import FAMILIES
 
@@ -63,12 +64,15 @@ def test_what_was_said_is_shown_by_family() -> None:
         Said(0.42, "switch", "ipv4 au -> docomo: doubt: au silent for 0.35 s"),
         Said(0.63, "switch", "ipv6 au -> docomo: doubt: au silent for 0.36 s"),
         Said(0.70, "switch", "ipv6 au -> docomo: doubt: again"),
+        Said(1.6, "flows", "au ipv4: open flows of this box broken, to connect anew: 2 TCP, 42 UDP"),
+        Said(1.61, "flows", "au ipv6: open flows of this box broken, to connect anew: 1 TCP, 0 UDP"),
         Said(2.0, "warning", "the machine slept for 3 s"),
         Said(3.0, "ready", "2 uplinks, ipv4 by au, ipv6 by docomo"),
     ]
     assert digest(said) == [
         "0.41 / - verdict au is doubtful",
         "0.42 / 0.63 switch au -> docomo: doubt",
+        "1.60 / 1.61 flows au: open flows of this box broken",
         "2.00 warning the machine slept for 3 s",
         "3.00 ready 2 uplinks, ipv4 by au, ipv6 by docomo",
     ]
@@ -94,7 +98,7 @@ SWITCH = Said(0.42, "switch", "ipv4 au -> docomo: doubt: au silent")
 SEEN = {
     (family, kind): Seen(family, kind, 0.5, 0.03, sent=10, answered=9, reconnects=0)
     for family in FAMILIES
-    for kind in KINDS
+    for kind in STREAMING.intervals
 }
 PLAYED = Played(SEEN, 5.0, [SWITCH], {"au": 1000, "docomo": 2000})
 
@@ -109,11 +113,11 @@ def test_on_a_narrow_terminal_what_was_said_stands_below_its_row(
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= columns
     assert lines[-8:] == [
-        "act       new flows    open UDP     open TCP",
-        "blackout  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50",
+        "act       new flows    open UDP     open TCP     MPTCP",
+        "blackout  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50",
         "    0.42 / - switch au -> docomo: doubt",
         "    probe bytes: au 1000, docomo 2000",
-        "failback  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50",
+        "failback  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50",
         "    0.42 / - switch au -> docomo: doubt",
         "    probe bytes: au 1000, docomo 2000",
         "2 of 2 acts came out as promised",
@@ -167,6 +171,9 @@ def test_the_demo_as_everybody_runs_it_keeps_what_it_promises_and_prints_json_on
             assert outage <= (UNDISTURBED if act["name"] == "failback" else limit)
             line = f"{family} docomo -> au: failback: " if act["name"] == "failback" else f"{family} au -> docomo: "
             assert any(said["text"].startswith(line) for said in act["said"])
+            assert set(act["flows"][family]) == {"new", "udp", "tcp", "mptcp"}
+            if act["name"] == "blackout":
+                assert act["flows"][family]["mptcp"]["outage_seconds"] <= STREAM
         assert set(act["probe_bytes"]) == {"au", "docomo", "depot"}
     assert " play " in done.stderr
     assert " agent " in done.stderr

@@ -113,6 +113,7 @@ def test_an_act_can_be_watched_and_ends_clean() -> None:
     assert re.search(r"➤  au +wwan0  up \* +up \* +[·▁-█]+ +\d+ ms", shown)
     assert re.search(r"➤  docomo +wwan1  up \*", shown)
     assert re.search(r"new flows ipv4 +█{10}", shown)
+    assert re.search(r"MPTCP stream .*█{10}", shown)
     assert all(f"\x1b[{colour}m█".encode() in demo.seen for colour in (36, 35)), "flows by au, then by docomo"
     assert demo.seen.count(HIDE) == demo.seen.count(SHOW) == 1
     story, _, after = demo.seen.partition(SHOW)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from failover.lab.places import APP, CARRIERS, ECHO_PORT, NEW_FLOW
+from failover.lab.places import APP, CARRIERS, ECHO_PORT, MULTIPATH_PORT, NEW_FLOW
 from failover.lab.screen import SPARKS, Scene, picture, spark
-from failover.lab.strip import CELL, GRACE, KEPT, Shown, State, Strip
+from failover.lab.strip import CELL, GRACE, KEPT, STREAM, Shown, State, Strip
 from failover.model import FAMILIES, Family
 
 V4, V6 = FAMILIES
@@ -46,6 +46,7 @@ OUTAGE = Scene(
     strips={
         V4: (Shown(State.SERVED, "wwan0"), Shown(State.LOST, "wwan0"), Shown(State.PARTLY, "wwan1")),
         V6: (Shown(State.NONE), Shown(State.SERVED, "wwan1"), Shown(State.SERVED, "wwan1")),
+        STREAM: (Shown(State.SERVED, "wwan0"), Shown(State.SERVED, "wwan1")),
     },
 )
 
@@ -62,8 +63,8 @@ def test_a_scene_shows_the_act_the_uplinks_and_the_traffic() -> None:
     assert rows["au"].startswith(" ")
     assert rows["au"].split()[2:4] == ["doubtful", "doubtful"]
     assert rows["au"].endswith("▂·")
-    assert lines[7:9] == ["new flows ipv4  █×▒", "          ipv6   ██"]
-    assert lines[9].split() == [
+    assert lines[7:10] == ["new flows ipv4  █×▒", "          ipv6   ██", "MPTCP stream    ██"]
+    assert lines[10].split() == [
         "█",
         "by",
         "au",
@@ -90,7 +91,7 @@ def test_while_the_agent_is_dead_the_traffic_is_still_shown() -> None:
 
 def test_no_line_is_wider_than_the_terminal_and_every_picture_is_as_high() -> None:
     wide = Scene("act", "title " * 50, 1, 13, "playing " * 50, strips={V4: [Shown(State.SERVED, "wwan0")] * 300})
-    assert {len(drawn(scene, width=72)) for scene in (Scene("a", "b", 1, 1), OUTAGE, wide)} == {10}
+    assert {len(drawn(scene, width=72)) for scene in (Scene("a", "b", 1, 1), OUTAGE, wide)} == {11}
     assert max(len(line) for line in drawn(wide, width=72)) <= 72
 
 
@@ -119,6 +120,15 @@ def packet(family: Family, port: int, *, leaves: bool, payload: bytes = NEW_FLOW
     if family is V4:
         return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0) + source + target + udp
     return struct.pack("!IHBB", 6 << 28, len(udp), 17, 64) + source + target + udp
+
+
+def segment(*, leaves: bool, data: bytes = b"12345678", port: int = MULTIPATH_PORT) -> bytes:
+    """Of a stream, IPv4, with twelve bytes of options."""
+    there, user = bytes(map(int, APP[V4].split("."))), b"\x0a\1\1\2"
+    source, target = (user, there) if leaves else (there, user)
+    ports = (2000, port) if leaves else (port, 2000)
+    tcp = struct.pack("!HH8xB7x12x", *ports, (20 + 12) // 4 << 4) + data
+    return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0) + source + target + tcp
 
 
 def play(strip: Strip, at: float, count: int, answered: int, family: Family = V4, first: int = 1000) -> None:
@@ -162,11 +172,29 @@ def test_only_new_flows_of_the_user_count() -> None:
         packet(V4, 1000, leaves=True, app="9.9.9.9"),
         packet(V4, 1000, leaves=False),
         packet(V6, 1000, leaves=True)[:47],
+        segment(leaves=True)[:31],
     ]
     for other in others:
         strip.packet(100.0, "wwan0", other)
     assert states(strip, 100.5, 3) == [State.NONE] * 3
     assert states(strip, 100.5, 3, V6) == [State.NONE] * 3
+
+
+def test_a_stream_is_served_while_data_comes_back() -> None:
+    """Acknowledgements alone do not count, nor do other connections."""
+    strip = Strip()
+    for cell, answers in enumerate((10, 8, 2, 0)):
+        at = 100.0 + cell * CELL + 0.01
+        for _ in range(10):
+            strip.packet(at, "wwan1", segment(leaves=True))
+            strip.packet(at, "wwan0", segment(leaves=True, data=b""))
+            strip.packet(at, "wwan0", segment(leaves=True, port=ECHO_PORT))
+            strip.packet(at + 0.03, "wwan1", segment(leaves=False, data=b""))
+        for _ in range(answers):
+            strip.packet(at + 0.03, "wwan1", segment(leaves=False))
+    shown = strip.last(100.0 + 4 * CELL + GRACE + 0.01, STREAM, 4)
+    assert [cell.state for cell in shown] == [State.SERVED, State.SERVED, State.PARTLY, State.LOST]
+    assert {cell.interface for cell in shown} == {"wwan1"}
 
 
 def test_the_strip_is_bounded() -> None:

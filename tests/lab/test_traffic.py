@@ -14,7 +14,7 @@ from failover.lab.pattern import CONNECTS, DENSE, IDLE, Pattern, requests
 from failover.lab.places import CARRIERS, GATEWAY6
 from failover.lab.reach import udp_echo
 from failover.lab.rtnl import Route
-from failover.lab.user import KINDS, User
+from failover.lab.user import User
 from failover.lab.world import World
 from failover.model import FAMILIES, Family
 
@@ -47,7 +47,7 @@ def test_an_undisturbed_user_sees_no_outage(user: User) -> None:
     started = time.monotonic()
     assert user.wait(started, timeout=10.0)
     flows = user.seen(started)
-    assert set(flows) == {(family, kind) for family in FAMILIES for kind in KINDS}
+    assert set(flows) == {(family, kind) for family in FAMILIES for kind in DENSE.intervals}
     for flow in flows.values():
         assert flow.outage_seconds is not None
         assert flow.outage_seconds <= {"new": 0.02, "udp": 0.08, "tcp": 0.12}[flow.kind]
@@ -144,7 +144,7 @@ def asking(world: World) -> dict[str, int]:
 def test_an_unknown_pattern_changes_nothing(user: User) -> None:
     with pytest.raises(LabError, match="no such kinds of flows"):
         user.change(Pattern({"new": 0.1, "carrier pigeon": 1.0}))
-    assert {kind for _, kind in user.seen(0.0)} == set(KINDS)
+    assert {kind for _, kind in user.seen(0.0)} == set(DENSE.intervals)
 
 
 def test_families_are_seen_apart(world: World, user: User) -> None:
