@@ -17,11 +17,13 @@ from failover.core.steering import (
     FRA_UID_RANGE,
     PREF_ACTIVE,
     PREF_SOURCE_LATE,
+    PREF_SOURCE_LATE_FLOOR,
     PREFS_MATCH,
     Steered,
     aimed,
     leading,
     matching,
+    refusing,
 )
 from failover.core.uplinks import Uplink
 from failover.facts import (
@@ -50,7 +52,9 @@ MARK_ANY: Final = (1, 0)
 suppress_prefixlength 0"; without this selector ours is such a line, and the loop runs on against our repairs."""
 PREF_REPLY: Final = 15505
 PREF_SOURCE: Final = 15510
+PREF_SOURCE_FLOOR: Final = 15511
 PREF_MARK: Final = 15520
+PREF_MARK_FLOOR: Final = 15521
 PREFS_COPY: Final = range(15530, PREFS_MATCH.start)
 PREF_SETTLED: Final = 15590
 PREF_MAIN: Final = 32766
@@ -159,16 +163,26 @@ def _takes_part(uplink: Uplink, family: Family, facts: Facts) -> bool:
 
 
 def _routes(family: Family, members: Sequence[Uplink], decision: Decision | None) -> list[Route]:
-    floors = [Route(family, table_of(uplink.slot), METRIC_FLOOR, kind=RouteKind.UNREACHABLE) for uplink in members]
     ways = {uplink.name: way for uplink in members if (way := uplink.paths[family].route)}
     own = [_copy(ways[u.name], table_of(u.slot), METRIC_CHOSEN) for u in members if u.name in ways]
     will = decision or Decision(family, active=None, settled=None, order=tuple(ways))
     return [
-        *floors,
+        *_floors(family, members),
         *own,
         *_defaults(TABLE_ACTIVE, ways, will.active, will.order),
         *_defaults(TABLE_SETTLED, ways, will.settled, will.order),
     ]
+
+
+def _floors(family: Family, members: Iterable[Uplink]) -> list[Route]:
+    """What ends a table of IPv4, so that nothing falls through to another uplink with the wrong source.
+
+    None in IPv6, where rules do it (`_floored`): there the kernel would take the floor for the better way than a router
+    that has not answered neighbour discovery (find_rr_leaf, net/ipv6/route.c), and nobody would ask that one again.
+    """
+    if family is Family.IPV6:
+        return []
+    return [Route(family, table_of(uplink.slot), METRIC_FLOOR, kind=RouteKind.UNREACHABLE) for uplink in members]
 
 
 def _defaults(table: int, ways: Mapping[str, Route], chosen: str | None, order: Sequence[str]) -> list[Route]:
@@ -214,17 +228,24 @@ def _rules(
     copies = _copies(family, facts, matches[0].priority if matches else PREF_ACTIVE)
     behind = bool(copies or matches)
     early, late = _source_rules(family, [(a, s) for a, s in addresses if s in slots], behind=behind)
+    marked = [Rule(family, PREF_MARK, table=table_of(s), fwmark=mark_of(s, mask), fwmask=mask) for s in slots]
     return [
         Rule(family, PREF_SPECIFIC, table=TABLE_MAIN, suppress_prefix_length=0, fwmark=MARK_ANY[0], fwmask=MARK_ANY[1]),
-        *early,
-        *(Rule(family, PREF_MARK, table=table_of(s), fwmark=mark_of(s, mask), fwmask=mask) for s in slots),
+        *_floored(early, PREF_SOURCE_FLOOR),
+        *_floored(marked, PREF_MARK_FLOOR),
         *copies,
         *matches,
-        *late,
         *(leading(steered, family, members, late) if matches else ()),
+        *_floored(late, PREF_SOURCE_LATE_FLOOR),
         Rule(family, PREF_ACTIVE, table=TABLE_ACTIVE, iif="lo"),
         Rule(family, PREF_SETTLED, table=TABLE_SETTLED),
     ]
+
+
+def _floored(rules: Iterable[Rule], floor: int) -> list[Rule]:
+    """The lookups of uplinks' tables, and in IPv6 behind them, at the pref `floor`, what refuses the same packets."""
+    listed = list(rules)
+    return [*listed, *(refusing(rule, floor) for rule in listed if rule.family is Family.IPV6)]
 
 
 def _source_rules(

@@ -28,13 +28,14 @@ from failover.facts import PROTOCOL, TABLE_UPLINK, Facts, Rule, RuleAction
 from failover.model import Decision, Family, Notice, NoticeKind, Verdict
 
 PREFS_MATCH: Final = range(15548, 15548 + RULES_MAX)
-PREF_SOURCE_LATE: Final = 15560
-"""`from <address>` of what no rule matches."""
-PREF_UNMATCHED: Final = 15561
-PREFS_AIM: Final = range(15562, 15562 + 3 * AIMS_MAX, 3)
-"""The first of each aim's three: open flows, then new flows of the box where they go another way than all else, then
-all else."""
-PREF_ACTIVE: Final = 15580
+PREF_UNMATCHED: Final = 15560
+PREFS_AIM: Final = range(15561, 15561 + 4 * AIMS_MAX, 4)
+"""The first of each aim's four: open flows, then new flows of the box where they go another way than all else, then
+all else, then in IPv6 what refuses the rest."""
+PREF_SOURCE_LATE: Final = 15585
+"""`from <address>` of open flows that may stay, and of what no rule matches."""
+PREF_SOURCE_LATE_FLOOR: Final = 15586
+PREF_ACTIVE: Final = 15587
 FRA_GOTO: Final = 4
 """linux/fib_rules.h, in `Rule.extra`."""
 FRA_UID_RANGE: Final = 20
@@ -195,13 +196,13 @@ def leading(steered: Steered, family: Family, members: Iterable[Uplink], sources
     """What follows a jump. `members`: the uplinks that have tables in this family; `sources`: the rules that keep open
     flows there."""
     tables = {TABLE_UPLINK + uplink.slot: uplink for uplink in members}
-    found = [aimed(Rule(family, PREF_UNMATCHED), PREF_ACTIVE)]
+    found = [aimed(Rule(family, PREF_UNMATCHED), PREF_SOURCE_LATE if sources else PREF_ACTIVE)]
     for place, aim in zip(PREFS_AIM, aims(steered.rules), strict=False):
         if course := steered.courses.get((family, aim)):
             refused = course.new is None and not course.common
             open_to = {t for t, u in tables.items() if not refused and aim.allows(u.name, metered=u.metered)}
-            held = (replace(rule, priority=place) for rule in sources)
-            found += (_going(rule, rule.table if rule.table in open_to else None) for rule in held)
+            held = ((replace(rule, priority=place), rule.table in open_to) for rule in sources)
+            found += (aimed(rule, PREF_SOURCE_LATE) if stays else refusing(rule, place) for rule, stays in held)
             found += _ends(family, place, course, {uplink.name: table for table, uplink in tables.items()})
     return found
 
@@ -212,13 +213,17 @@ def _ends(family: Family, place: int, course: Course, tables: Mapping[str, int])
         return [aimed(Rule(family, place + 2), PREF_ACTIVE)]
     new, settled = (tables.get(name or "") for name in (course.new, course.settled))
     own = [] if new == settled else [_going(Rule(family, place + 1, iif="lo"), new)]
-    return [*own, _going(Rule(family, place + 2), settled)]
+    floor = [] if settled is None or family is Family.IPV4 else [refusing(Rule(family, place), place + 3)]
+    return [*own, _going(Rule(family, place + 2), settled), *floor]
 
 
 def _going(rule: Rule, table: int | None) -> Rule:
-    if table is None:
-        return replace(rule, action=RuleAction.UNREACHABLE, table=0)
-    return replace(rule, action=RuleAction.LOOKUP, table=table)
+    return refusing(rule, rule.priority) if table is None else replace(rule, table=table)
+
+
+def refusing(rule: Rule, pref: int) -> Rule:
+    """What answers to the same packets, at this pref, that they cannot leave."""
+    return replace(rule, priority=pref, action=RuleAction.UNREACHABLE, table=0)
 
 
 def selectors(match: Match, family: Family, pref: int) -> Iterator[Rule]:

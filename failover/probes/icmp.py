@@ -80,7 +80,7 @@ def _unsent(send: SendProbe, error: OSError) -> ProbeResult:
     """What a probe comes to that the kernel did not take.
 
     IPv6 passes over a default whose router has not answered neighbour discovery (find_rr_leaf, net/ipv6/route.c), and
-    the floor of the uplink's table, which comes next, refuses: that is no word about us, it is silence.
+    what refuses next to it, as a floor that others put there, is no word about us: it is silence.
     """
     if send.family is Family.IPV6 and error.errno == errno.EHOSTUNREACH:
         return ProbeResult(send.id, Outcome.SILENT, detail=bound.MUTE_GATEWAY)

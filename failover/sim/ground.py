@@ -7,6 +7,7 @@ kernel changes.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from failover.facts import (
@@ -22,6 +23,8 @@ from failover.facts import (
     OperationResult,
     Route,
     RouteKind,
+    Rule,
+    RuleAction,
 )
 from failover.model import Family
 from failover.sim.kernel import VirtualKernel
@@ -136,9 +139,12 @@ class Ground:
     def floorless(self, family: Family) -> set[int]:
         """Tables of uplinks that rules ask, and in which a packet that finds no way goes on to the next rule."""
         facts = self.facts()
-        asked = {rule.table for rule in facts.rules if rule.family is family and rule.table in TABLES_OWNED}
+        rules = [rule for rule in facts.rules if rule.family is family and rule.priority in PREFS_OWNED]
+        asking = [rule for rule in rules if rule.table in TABLES_OWNED]
+        refusing = [rule for rule in rules if rule.action is RuleAction.UNREACHABLE]
+        open_ended = {rule.table for rule in asking if not any(_ends(rule, floor) for floor in refusing)}
         floors = {r.table for r in facts.routes if r.family is family and r.kind is RouteKind.UNREACHABLE}
-        return asked - floors - {TABLE_ACTIVE, TABLE_SETTLED}
+        return open_ended - floors - {TABLE_ACTIVE, TABLE_SETTLED}
 
     def foreign(self) -> Hashable:
         """Everything that is not the agent's: its routes and rules, and all addresses and links."""
@@ -163,3 +169,10 @@ class Ground:
         self._live = frozenset(names.values())
         self._probe_ways.clear()
         self._seen = self.changes
+
+
+def _ends(rule: Rule, floor: Rule) -> bool:
+    """Whether it stops what finds no way by the rule: the same packets at the next pref, or all that come to there."""
+    same = replace(rule, priority=floor.priority, action=floor.action, table=floor.table)
+    everything = Rule(rule.family, floor.priority, floor.action, protocol=floor.protocol)
+    return 0 < floor.priority - rule.priority <= 2 and floor in (same, everything)

@@ -47,7 +47,7 @@ CHOSEN = 1
 """Metric of the way that is chosen: it is replaced, and never missing in between."""
 RTM_NEWNETCONF = 80
 RULE_BLACKHOLE = 6
-PREF_NEW_FLOWS = 15580
+PREF_NEW_FLOWS = 15587
 SHUT = {Family.IPV4: "198.51.101.1", Family.IPV6: "2001:db8:78::1"}
 """Where a foreign kill switch lets nothing go."""
 PILLARS = {15500, PREF_NEW_FLOWS, 15590}

@@ -175,10 +175,11 @@ def test_cleanup_waits_for_the_agents_end_and_leaves_what_is_foreign(van: Namesp
         agent.stop()
     exit_status, out, _ = command(van, "cleanup", *where)
     assert exit_status == 0
-    assert "delete ipv4 rule 15580, iif lo lookup 15500\n" in out
+    assert "delete ipv4 rule 15587, iif lo lookup 15500\n" in out
     lines = out.splitlines()
     assert len(set(lines)) == len(lines)
-    assert "delete ipv6 unreachable default route, metric 4294967295, table 15501\n" in out
+    assert "delete ipv4 unreachable default route, metric 4294967295, table 15501\n" in out
+    assert "delete ipv6 rule 15521, fwmark 0x1000000/0x3f000000 unreachable\n" in out
     assert f"set sysctl {path} = 0\n" in out
     assert ours(van) == (frozenset(), before[1])
     assert command(van, "cleanup", *where) == (0, "0 removed or put back\n", "")

@@ -22,7 +22,7 @@ AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 USER = 1000
 LISTED = ", ".join(f"{{name: {carrier.name}, interface: {carrier.interface}}}" for carrier in CARRIERS)
 CONFIG = f"uplinks: [{LISTED}]\nrules: [{{name: video, uid: {USER}, protocol: udp, port: {ECHO_PORT}, only: docomo}}]\n"
-AIM = 15564
+AIM = 15563
 """Where all but the box's own diverted flows of the first aim go."""
 
 

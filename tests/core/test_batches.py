@@ -40,7 +40,7 @@ class Desk:
 
     def spoil(self) -> None:
         """Somebody deletes a rule of ours."""
-        self.facts = replace(self.facts, rules=tuple(r for r in self.facts.rules if r.priority != 15580))
+        self.facts = replace(self.facts, rules=tuple(r for r in self.facts.rules if r.priority != 15587))
 
 
 def operations(effects: Sequence[Apply]) -> tuple[Operation, ...]:

@@ -118,7 +118,7 @@ def test_rules_go_before_their_tables_and_the_lan_rule_last_of_them() -> None:
     assert rules == sorted(rules, reverse=True)
     assert all(isinstance(o.item, Rule) for o in operations[: len(rules)])
     kinds = [o.item.kind for o in operations if isinstance(o.item, Route)]
-    assert kinds.index(RouteKind.UNREACHABLE) == len(kinds) - 4
+    assert kinds.index(RouteKind.UNREACHABLE) == len(kinds) - 2
 
 
 @pytest.mark.parametrize("metric", [1, 102])
@@ -142,7 +142,7 @@ def test_beside_a_foreign_route_with_the_same_key_ours_is_kept_while_true_and_de
 
 
 def test_a_foreign_rule_among_our_prefs_is_left_alone_and_named() -> None:
-    foreign = Rule(V4, 15580, table=15500, iif="lo", protocol=0)
+    foreign = Rule(V4, 15587, table=15500, iif="lo", protocol=0)
     facts = replace(BOTH, rules=(*BOTH.rules, foreign))
     assert conflicts(facts) == (foreign,)
     assert foreign in settle(facts, AT_A).rules

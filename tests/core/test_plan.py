@@ -51,7 +51,7 @@ def test_two_uplinks_in_one_family_are_laid_out_as_designed() -> None:
         Rule(V4, 15510, table=15502, source="10.0.3.2/32"),
         Rule(V4, 15520, table=15501, fwmark=0x01000000, fwmask=MASK),
         Rule(V4, 15520, table=15502, fwmark=0x02000000, fwmask=MASK),
-        Rule(V4, 15580, table=15500, iif="lo"),
+        Rule(V4, 15587, table=15500, iif="lo"),
         Rule(V4, 15590, table=15590),
     )
     assert all(map(ours, desired.routes))
@@ -108,7 +108,20 @@ def test_the_families_are_planned_apart() -> None:
     desired = wanted(A, uplink("b", 3, way(3, V6), addresses=["10.0.3.2", "2001:db8:3::2"]))
     assert {r.table for r in desired.routes if r.family is V4} == {15500, 15590, 15501}
     assert {r.table for r in desired.routes if r.family is V6} == {15500, 15590, 15502}
-    assert [r.source for r in desired.rules if r.family is V6 and r.source] == ["2001:db8:3::2/128"]
+    assert {r.source for r in desired.rules if r.family is V6 and r.source} == {"2001:db8:3::2/128"}
+
+
+def test_ipv6_is_refused_by_rules_and_no_route_stands_in_for_a_router_that_is_silent() -> None:
+    """A floor in the table would be taken for the better way (find_rr_leaf, net/ipv6/route.c)."""
+    six = uplink("a", 2, way(2, V6), addresses=["2001:db8:2::2"])
+    desired = wanted(six)
+    assert table(desired, 15501, V6) == [(1, 2)]
+    assert desired.rules[1:5] == (
+        Rule(V6, 15510, table=15501, source="2001:db8:2::2/128"),
+        Rule(V6, 15511, RuleAction.UNREACHABLE, source="2001:db8:2::2/128"),
+        Rule(V6, 15520, table=15501, fwmark=0x01000000, fwmask=MASK),
+        Rule(V6, 15521, RuleAction.UNREACHABLE, fwmark=0x01000000, fwmask=MASK),
+    )
 
 
 def test_a_family_without_a_decision_takes_the_given_order() -> None:
@@ -204,8 +217,9 @@ def test_the_rules_of_others_come_before_those_for_open_flows(family: Family) ->
     both = uplink("a", 2, way(2), way(2, V6), addresses=["10.0.2.2", "2001:db8:2::2"])
     desired = wanted(both, rules=(foreign(30000, family=family, action=RuleAction.PROHIBIT),))
     found = [(r.priority, bool(r.extra)) for r in desired.rules if r.family is family and r.source]
-    assert found == ([(15505, True), (15560, False)] if family is V4 else [(15560, False)])
-    assert [r.priority for r in desired.rules if r.family is not family and r.source] == [15510]
+    assert found == ([(15505, True), (15585, False)] if family is V4 else [(15585, False), (15586, False)])
+    others = [r.priority for r in desired.rules if r.family is not family and r.source]
+    assert others == ([15510, 15511] if family is V4 else [15510])
     guard = next((r for r in desired.rules if r.extra), None)
     assert guard is None or guard.extra == ((20, b"\0" * 8),)
 
@@ -223,7 +237,7 @@ def test_plain_lookups_are_not_copied_and_nothing_behind_main_is() -> None:
 def test_a_selected_lookup_of_main_goes_where_everything_else_goes() -> None:
     rules = (foreign(20000, table=254, fwmark=1, fwmask=1), foreign(20003, action=RuleAction.PROHIBIT))
     first, second = copies(wanted(A, rules=rules))
-    assert (first.action, first.table, first.fwmark, target(first)) == (RuleAction.GOTO, 0, 1, 15580)
+    assert (first.action, first.table, first.fwmark, target(first)) == (RuleAction.GOTO, 0, 1, 15587)
     assert second == replace(rules[1], priority=15531, protocol=155)
     partial = foreign(20000, table=254, fwmark=1, fwmask=1, extra=((13, b"\5\0\0\0"),))
     assert copies(wanted(A, rules=(partial,))) == [replace(partial, priority=15530, protocol=155)]
@@ -238,8 +252,8 @@ def target(rule: Rule) -> int:
     [
         (20002, 15532),
         (20001, 15531),
-        (20003, 15580),
-        (32766, 15580),
+        (20003, 15587),
+        (32766, 15587),
         (32767, 32767),
         (20009, 20009),
     ],
@@ -271,14 +285,14 @@ def test_more_foreign_rules_than_places_share_the_last_pref_in_order_and_are_tol
 
 
 def test_a_foreign_route_or_rule_among_ours_is_told_and_the_plan_stays_the_same() -> None:
-    others = Route(V4, 15500, 0, interface=9, protocol=3), Rule(V4, 15580, table=9, iif="lo", protocol=4)
+    others = Route(V4, 15500, 0, interface=9, protocol=3), Rule(V4, 15587, table=9, iif="lo", protocol=4)
     before = facts_of((A,))
     after = replace(before, routes=(*before.routes, others[0]), rules=(*before.rules, others[1]))
     usual, found = (plan((A,), decide("a", "a"), facts, MASK) for facts in (before, after))
     assert found.warnings == (
         "a foreign ipv4 default route, metric 0, table 15500 (protocol 3) stands among ours and may divert traffic; "
         "it is left alone",
-        "a foreign ipv4 rule 15580 (protocol 4) stands among ours and may divert traffic; it is left alone",
+        "a foreign ipv4 rule 15587 (protocol 4) stands among ours and may divert traffic; it is left alone",
     )
     assert replace(found, warnings=()) == usual
 
@@ -295,8 +309,10 @@ def test_what_is_planned_is_ours_and_no_two_of_it_collide(data: st.DataObject) -
     for rule in desired.rules:
         if rule.table in range(15501, 15590):
             held = [r for r in desired.routes if r.table == rule.table and r.family is rule.family]
-            assert FLOOR in {r.kind for r in held}
             assert len(held) <= 2
+            assert (FLOOR in {r.kind for r in held}) == (rule.family is V4)
+            floor = replace(rule, priority=rule.priority + 1, action=RuleAction.UNREACHABLE, table=0)
+            assert (floor in desired.rules) == (rule.family is V6)
 
 
 @given(st.data())

@@ -52,7 +52,7 @@ class Bench:
 
     def spoil(self) -> None:
         """Somebody deletes a rule of ours."""
-        self.facts = replace(self.facts, rules=tuple(r for r in self.facts.rules if r.priority != 15580))
+        self.facts = replace(self.facts, rules=tuple(r for r in self.facts.rules if r.priority != 15587))
 
     def run(self, start: float, end: float) -> None:
         """Read whenever the reconciler wants to."""
@@ -138,7 +138,7 @@ def test_after_a_while_repairs_are_immediate_again() -> None:
 
 def test_what_the_kernel_refuses_is_tried_ever_more_slowly() -> None:
     bench = Bench()
-    bench.blocked = {15580}
+    bench.blocked = {15587}
     bench.turn(0.0)
     bench.run(0.0, 600.0)
     pauses = [later - earlier for earlier, later in pairwise(bench.applied)]
@@ -149,7 +149,7 @@ def test_what_the_kernel_refuses_is_tried_ever_more_slowly() -> None:
 
 def test_but_at_once_when_the_kernels_state_changes() -> None:
     bench = Bench()
-    bench.blocked = {15580}
+    bench.blocked = {15587}
     bench.turn(0.0)
     bench.run(0.0, 600.0)
     bench.blocked = set()
@@ -161,7 +161,7 @@ def test_but_at_once_when_the_kernels_state_changes() -> None:
 
 def test_a_decision_takes_what_was_refused_along() -> None:
     bench = Bench()
-    bench.blocked = {15580}
+    bench.blocked = {15587}
     bench.turn(0.0)
     bench.run(0.0, 100.0)
     effect = bench.turn(100.1, decided=True, active="b")
@@ -170,7 +170,7 @@ def test_a_decision_takes_what_was_refused_along() -> None:
 
 
 def test_nothing_foreign_is_ever_touched() -> None:
-    theirs = (Rule(V4, 15580, table=15500, iif="lo", protocol=4), Rule(V4, 15533, table=254, protocol=0))
+    theirs = (Rule(V4, 15587, table=15500, iif="lo", protocol=4), Rule(V4, 15533, table=254, protocol=0))
     facts = ground("ab")
     bench = Bench(replace(facts, rules=(*facts.rules, *theirs)))
     bench.turn(0.0)
@@ -184,6 +184,6 @@ def test_what_was_adopted_once_stays_so_though_the_kernel_refuses_something_late
     assert bench.turn(0.0) is None
     assert bench.reconciler.adopted
     bench.spoil()
-    bench.blocked.add(15580)
+    bench.blocked.add(15587)
     bench.turn(1.0)
     assert bench.reconciler.adopted

@@ -15,6 +15,7 @@ from failover.core.plan import PREF_SETTLED, PREFS_COPY, plan
 from failover.core.steering import (
     PREF_ACTIVE,
     PREF_SOURCE_LATE,
+    PREF_SOURCE_LATE_FLOOR,
     PREF_UNMATCHED,
     PREFS_AIM,
     PREFS_MATCH,
@@ -195,11 +196,11 @@ def test_a_switch_of_new_flows_is_still_one_replace_first_of_all() -> None:
 
 
 def test_every_pref_has_its_place() -> None:
-    last = PREFS_AIM[AIMS_MAX - 1] + 2
+    last = PREFS_AIM[AIMS_MAX - 1] + 3
     assert len(PREFS_MATCH) == RULES_MAX
     assert len(PREFS_AIM) == AIMS_MAX
-    order = [PREFS_COPY[0], PREFS_COPY[-1], PREFS_MATCH[0], PREFS_MATCH[-1], PREF_SOURCE_LATE, PREF_UNMATCHED]
-    order += [PREFS_AIM[0], last, PREF_ACTIVE, PREF_SETTLED]
+    order = [PREFS_COPY[0], PREFS_COPY[-1], PREFS_MATCH[0], PREFS_MATCH[-1], PREF_UNMATCHED, PREFS_AIM[0]]
+    order += [last, PREF_SOURCE_LATE, PREF_SOURCE_LATE_FLOOR, PREF_ACTIVE, PREF_SETTLED]
     assert order == sorted(set(order))
     assert all(pref in PREFS_OWNED for pref in order)
 

@@ -40,7 +40,7 @@ from .box import NAMES, PINGS, PINGS6, RTT, WEB, Box, Fate
 from .seer import Seer, sound
 from .worlds import V4, V6
 
-SEEDS = range(9)
+SEEDS = (*range(8), 15)
 LINKS = "abc"
 SAID = ["switch", "verdict", "uplink", "kernel", "operator", "ready", "warning"]
 """Kinds of what the core says."""

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from failover.core.diff import removal
-from failover.facts import Operation, Rule, Verb
+from failover.facts import Operation, Rule, RuleAction, Verb
 from failover.lab.namespaces import Namespace
 from failover.lab.rtnl import Route
 from failover.lab.wire import End, cable
 from failover.model import FAMILIES, Family
 
-from .van import AF, PATIENCE, PORT, SILENCE, TCP, UDP, V4, V6, Van, built, own, quiet, wait_until
+from .van import AF, INTERNET, PATIENCE, PORT, SILENCE, TCP, UDP, V4, V6, Van, built, own, quiet, wait_until
 
 NEAR, FAR = 60, 160
 """Indexes of the two ends of a cable that is no uplink."""
@@ -70,9 +70,29 @@ def test_a_floor_holds_what_its_uplink_cannot_carry(van: Van, family: Family) ->
         assert refusal.value.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH)
     assert van.via(family, mark=van.agent.mark("wan0")) is None
     assert van.via(family) == "wan1"
-    van.agent.apply(tuple(o for o in removal(van.agent.facts()) if not isinstance(o.item, Rule)))
+    van.agent.apply(tuple(o for o in removal(van.agent.facts()) if not _looks_up(o.item)))
     van.ip(f"-{family[-1]} route add default dev wan1 metric 5 via " + ("10.0.1.1" if family is V4 else "fe80::1"))
     assert van.via(family, mark=van.agent.mark("wan0")) == "wan1", "without floors it leaks"
+
+
+def _looks_up(item: object) -> bool:
+    return isinstance(item, Rule) and item.action is RuleAction.LOOKUP
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_router_that_was_silent_is_asked_again_at_the_next_packet(van: Van, family: Family) -> None:
+    """IPv6 would take a floor in the table for the better way until it has forgotten the silence, 15 s or more."""
+    gateway = "10.0.0.1" if family is V4 else "fe80::1"
+    van.agent.reconcile(active="wan1")
+    van.ip(f"-{family[-1]} neigh replace {gateway} dev wan0 nud failed")
+    assert van.probed("wan0", family)
+    van.ip(f"-{family[-1]} neigh replace {gateway} dev wan0 nud failed")
+    with van.van.socket(AF[family], UDP) as open_flow:
+        open_flow.bind((own(0, family), 0))
+        open_flow.settimeout(PATIENCE)
+        open_flow.connect((INTERNET[family], PORT))
+        open_flow.send(b"?")
+        assert open_flow.recv(100) == b"wan0"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

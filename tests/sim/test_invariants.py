@@ -36,8 +36,11 @@ OUTAGE = (Phase(until=20), Phase(until=26, changes={"loss": (1.0, 1.0)}))
 DOUBT = (Phase(until=20), Phase(until=21.4, changes={"loss": (1.0, 1.0)}), Phase(until=25))
 
 
-def play(brain: Callable[[Config, Dice], Brain] = Engine, phases: tuple[Phase, ...] = OUTAGE) -> None:
-    script = Script("t", (Actor("au", phases=phases), Actor("docomo")), 400.0, acts=((300.0, Suspend(60.0)),))
+def play(
+    brain: Callable[[Config, Dice], Brain] = Engine, phases: tuple[Phase, ...] = OUTAGE, family: Family = Family.IPV4
+) -> None:
+    actors = Actor("au", phases=phases), Actor("docomo")
+    script = Script("t", actors, 400.0, families=(family,), acts=((300.0, Suspend(60.0)),))
     stage.play_script(script, Config(), None, 1, brain)
 
 
@@ -78,7 +81,7 @@ def test_no_default_while_a_link_has_an_address() -> None:
 
 
 def test_no_default_for_settled_flows() -> None:
-    wall = Rule(Family.IPV4, 15585, action=RuleAction.UNREACHABLE)
+    wall = Rule(Family.IPV4, 15588, action=RuleAction.UNREACHABLE)
     with pytest.raises(InvariantError, match="no ipv4 default for open and forwarded flows"):
         play(adds(Operation(Verb.ADD, wall)))
 
@@ -196,6 +199,7 @@ NO_SETTLED_FALLBACKS = deaf(lambda route: route.table == 15590 and route.metric 
 NO_MARKS = deaf(rules=lambda rule: rule.fwmask == Config().fwmark_mask)
 NO_SOURCE = deaf(rules=lambda rule: rule.source == "10.2.0.2/32")
 NO_FLOOR = deaf(lambda route: route.table == 15502 and route.kind is RouteKind.UNREACHABLE)
+NO_FLOOR_RULE = deaf(rules=lambda rule: rule.action is RuleAction.UNREACHABLE and rule.source == "2001:db8:2::2/128")
 FORGETFUL = deaf(lambda route: route.table in (15500, 15590) and route.metric == 102)
 
 # fmt: off
@@ -220,6 +224,13 @@ def test_a_kernel_that_does_not_rest_as_decided(
     monkeypatch.setattr(stage, "VirtualKernel", kernel)
     with pytest.raises(InvariantError, match=f"at rest, and {message}"):
         play(brain)
+
+
+def test_an_ipv6_lookup_that_falls_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a rule is the floor."""
+    monkeypatch.setattr(stage, "VirtualKernel", NO_FLOOR_RULE)
+    with pytest.raises(InvariantError, match="at rest, and ipv6 rules ask table 15502, which has no floor"):
+        play(family=Family.IPV6)
 
 
 def test_a_kernel_that_never_does_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
