@@ -5,7 +5,7 @@
     control socket ─> Asked ──────────┤                  ^                   ├─> answers, log lines, metrics
     clocks ─> WallClock, Resumed ─────┤        timer at Engine.deadline()    ├─> (snapshot: status and gauges)
     resent ─> SocketsRead ────────────┤                  │                   ├─> moving: open flows, and MPTCP's ways
-    moving ─> SocketsDestroyed ───────┘                  └───── Counted ─────┴─> counting: the user's packets
+    moving ─> what came of it ────────┘                  └───── Counted ─────┴─> counting: the user's packets
 
 Each notice becomes one entry, and goes to the log, the journal on disk, the metrics, and whoever watches.
 
@@ -71,6 +71,7 @@ from failover.seam import (
     CountFlows,
     DestroySockets,
     Effect,
+    ForgetFlows,
     KeepEndpoints,
     KernelRead,
     ReadCounters,
@@ -158,8 +159,9 @@ class Agent:
         self._metrics = Metrics()
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
         self._reloads = Reload(source, loaded, self._take, self._reloaded, self._say)
-        self._counting, self._resent = Counting(self._say), Resent(self._put, self._say)
         self._moving = Moving(options.socket.parent / NOTES, self._put, self._say)
+        self._counting = Counting(self._moving.carry_out, self._say)
+        self._resent = Resent(self._put, self._say)
         self._pulse = Pulse()
         sources = Sources(
             self._engine, self._metrics, self._storage, self._pulse, self._past.entries, self._about, self._counting
@@ -318,12 +320,13 @@ class Agent:
                 case ReadKernel():
                     self._reader.read()
                 case CountFlows():
+                    self._kernel.gateways = effect.gateways
                     self._counting.follow(effect)
                 case ReadCounters():
                     self._carry_out(now, self._engine.handle(now, self._counting.read()))
                 case ReadSockets():
                     self._resent.read(effect)
-                case DestroySockets() | KeepEndpoints() | WithdrawEndpoints():
+                case DestroySockets() | ForgetFlows() | KeepEndpoints() | WithdrawEndpoints():
                     self._moving.carry_out(effect)
                 case Answer(id=number):
                     self._asked.pop(number).set_result(effect)

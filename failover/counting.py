@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from itertools import product
 from math import inf
 from typing import Final
 
@@ -21,25 +22,30 @@ from failover.kernel import interfaces, nft
 from failover.kernel.counters import Count, Counters, Reading, Standing
 from failover.kernel.netlink import Netlink
 from failover.model import FAMILIES, Family, KernelError
-from failover.seam import Counted, CountFlows
+from failover.seam import Counted, CountFlows, ForgetFlows
 
 AGAIN: Final = 60.0
 """Seconds until what could not be loaded is tried again, and between two complaints that somebody removed it."""
 REPAIRS, WINDOW = 10, 10.0
 """So many repairs in so many seconds: then somebody is at work against us, and wins until AGAIN."""
+STRAYS: Final = 1.5
+"""Seconds after a gateway's table is there (again) until what began without it, untranslated, is forgotten: by then its
+next packet has given it a mark."""
 LOOK: Final = 1.0
 """Seconds between two looks at our rules when others keep changing theirs; fail2ban may do so at any time."""
 NOTHING: Final = Counted({})
 WEAKER: Final = "detection is weaker: interfaces are counted, not flows"
+FORWARDED: Final = "clients of the LAN are not translated, nor do their flows keep an uplink"
 
 
 class Counting:
     """`follow` says what to count, `read` what it has come to; both return at once. `close` at the end."""
 
-    def __init__(self, say: Say) -> None:
-        """To be made in the running loop, in whose network namespace it counts."""
+    def __init__(self, forget: Callable[[ForgetFlows], None], say: Say) -> None:
+        """To be made in the running loop, in whose network namespace it counts. `forget`: has forwarded flows take the
+        present way."""
         self._loop = asyncio.get_running_loop()
-        self._say = say
+        self._forget, self._say = forget, say
         self._wanted = self._loaded = CountFlows((), 0)
         self._names: nft.Names = {}
         """Of the counters that are wanted."""
@@ -57,11 +63,12 @@ class Counting:
         """Why there is no table."""
         self._loading: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._strays: asyncio.TimerHandle | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What `status` says of it."""
-        return () if self._trouble is None else (_told(self._trouble),)
+        return () if self._trouble is None else (_told(self._trouble, self._wanted),)
 
     @property
     def weak(self) -> bool:
@@ -73,9 +80,10 @@ class Counting:
         if wanted == self._wanted:
             return
         self._wanted, self._names = wanted, nft.names(wanted.taps)
-        for tap in wanted.taps:
-            if not nft.countable(tap.interface):
-                self._say("warning", f"the flows of {tap.interface} cannot be counted: nft does not take its name")
+        lan = wanted.gateway.lan if wanted.gateway else ()
+        for interface in (*(tap.interface for tap in wanted.taps), *lan):
+            if not nft.countable(interface):
+                self._say("warning", f"nothing is done for the flows of {interface}: nft does not take its name")
         self._load()
 
     def read(self) -> Counted:
@@ -91,6 +99,8 @@ class Counting:
         if self._loading is not None:
             self._loading.cancel()
         self._cancel_retry()
+        if self._strays is not None:
+            self._strays.cancel()
         for open_ in (self._counters, self._links):
             if open_ is not None:
                 open_.close()
@@ -140,10 +150,18 @@ class Counting:
         except RuntimeError as error:  # no thread can be started
             raise KernelError(f"nft: {error}", "is there memory left, and room for processes?") from error
         self._made, self._seen = self._counters.made(), self._counters.read().generation
+        if not (self._standing and self._loaded.gateway):
+            self._strays = self._loop.call_later(STRAYS, self._forget_strays)
         self._loaded, self._standing, self._looked = wanted, True, self._loop.time()
         if self._trouble is not None:
             self._trouble = None
             self._say("kernel", "flows are counted by nftables again")
+
+    def _forget_strays(self) -> None:
+        """What nobody has answered, and what stands so."""
+        marked = [tap for tap in self._loaded.taps if tap.mark] if self._loaded.gateway else []
+        for tap, family in product(marked, FAMILIES):
+            self._forget(ForgetFlows(tap.uplink, family, tap.mark, self._loaded.mask, unanswered=True))
 
     def _whole(self, reading: Reading) -> bool:
         """Whether our table is as we made it. Raises KernelError."""
@@ -176,7 +194,7 @@ class Counting:
         self._standing = standing
         self._cancel_retry()
         if self._trouble is None or str(self._trouble) != str(error):
-            self._say("warning", _told(error))
+            self._say("warning", _told(error, self._wanted))
         self._trouble = error
         self._retry = self._loop.call_later(AGAIN, self._load)
 
@@ -201,8 +219,9 @@ def ended(task: asyncio.Task[None]) -> None:
         task.result()
 
 
-def _told(error: KernelError) -> str:
-    return f"{WEAKER}, since {error} ({error.hint or nft.NEEDS})"
+def _told(error: KernelError, wanted: CountFlows) -> str:
+    what = f"{WEAKER}, and {FORWARDED}" if wanted.gateway else WEAKER
+    return f"{what}, since {error} ({error.hint or nft.NEEDS})"
 
 
 def _counted(counts: Mapping[str, Count], names: nft.Names) -> dict[tuple[str, Family], Counts]:

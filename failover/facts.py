@@ -133,6 +133,10 @@ class Sysctl:
     value: str
 
 
+FORWARDING_IPV6: Final = "net/ipv6/conf/all/forwarding"
+"""The only sysctl of all devices that is ever set: IPv6 is forwarded between all of them or none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table of nftables."""
@@ -165,6 +169,8 @@ class Tap:
     """Of the uplink's flows where the box is a gateway, inside the mask and not all of it; 0: they get none."""
     delegated: tuple[str, ...] = ()
     """Prefixes that the uplink gave the LAN, as `2001:db8:1::/64`: their addresses leave by it as they are."""
+    uplink: str = ""
+    """Its name, where there is a mark."""
 
 
 @dataclass(frozen=True, slots=True)

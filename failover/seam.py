@@ -81,6 +81,16 @@ class SocketsDestroyed:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowsForgotten:
+    """Event: what came of a ForgetFlows."""
+
+    order: ForgetFlows
+    flows: int = 0
+    error: str = ""
+    """Why there were none, with the mend."""
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
     """Effect: change the kernel, in this order; then read it again."""
 
@@ -102,6 +112,11 @@ class CountFlows:
     taps: tuple[Tap, ...]
     mask: int
     gateway: Gateway | None = None
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """The interfaces between which it forwards."""
+        return (*self.gateway.lan, *(tap.interface for tap in self.taps)) if self.gateway else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +155,20 @@ class DestroySockets:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetFlows:
+    """Effect: forget what the box forwards by an uplink, so that it takes the present way from its next packet on; a
+    FlowsForgotten follows soon."""
+
+    uplink: str
+    family: Family
+    mark: int
+    mask: int
+    """Connections with this mark under this mask, and no others."""
+    unanswered: bool = False
+    """Only those that nobody has answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeepEndpoints:
     """Effect: offer MPTCP connections exactly these addresses as ways of their own."""
 
@@ -158,9 +187,11 @@ class WithdrawEndpoints:
     """Only if every connection that uses them stands on a proven one as well."""
 
 
-Order = DestroySockets | KeepEndpoints | WithdrawEndpoints
+Order = DestroySockets | ForgetFlows | KeepEndpoints | WithdrawEndpoints
 """The effects on flows that are open; they are carried out one after the other."""
+Moved = SocketsDestroyed | FlowsForgotten
+"""What comes of those that break any."""
 Effect = SendProbe | Apply | ReadKernel | CountFlows | ReadCounters | ReadSockets | Order | Answer | Notice
 
-Told = KernelRead | Applied | Counted | SocketsRead | SocketsDestroyed | Resumed | WallClock | Asked
+Told = KernelRead | Applied | Counted | SocketsRead | Moved | Resumed | WallClock | Asked
 """The events of this file."""

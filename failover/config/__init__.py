@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from failover.config.rules import TrafficRule
+from failover.facts import Gateway
 from failover.model import FailoverError, Family, Keep, ProbeKind, Target
 
 CONFIG_PATH: Final = "/etc/failover/failover.yaml"
@@ -62,6 +63,8 @@ class Uplink:
     metered: Metered | None = None
     targets: tuple[Target, ...] | None = None
     """Instead of the common ones."""
+    delegated: tuple[str, ...] = ()
+    """Prefixes that its carrier gives the LAN, as `2001:db8:100::/40`: they leave by it untranslated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,8 @@ class Config:
     fwmark_mask: int = 0x3F000000
     rules: tuple[TrafficRule, ...] = ()
     """For certain traffic: the first that matches."""
+    gateway: Gateway | None = None
+    """None: nothing is done for what the box forwards."""
 
     def targets_of(self, uplink: Uplink) -> tuple[Target, ...]:
         """Its own targets, or the common ones."""

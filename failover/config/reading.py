@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from failover.config import (
-    PROFILES,
     Config,
     ConfigError,
-    Detection,
     Flows,
     Metered,
     Metrics,
@@ -23,7 +20,9 @@ from failover.config import (
     Problem,
     Uplink,
 )
+from failover.config.detection_reading import DETECTION_KEYS, read_detection
 from failover.config.keys import Key, Keys, switch, timed
+from failover.config.lists import LIST_BOUNDS, some_names, some_networks
 from failover.config.rule_reading import RULE_KEYS, check_rules, read_rules
 from failover.config.rules import RULES_MAX, TrafficRule
 from failover.config.targets import parse_target
@@ -31,7 +30,6 @@ from failover.config.values import (
     MASK_BITS_MIN,
     SIZE_UNITS,
     WrongValueError,
-    format_duration,
     format_size,
     mask_room,
     parse_budget,
@@ -40,10 +38,8 @@ from failover.config.values import (
     parse_listen,
     parse_mask,
     parse_name,
-    parse_number,
     parse_port,
     parse_uid,
-    parse_whole,
 )
 from failover.config.yaml_reading import (
     Notes,
@@ -62,7 +58,7 @@ from failover.config.yaml_reading import (
     unique,
 )
 from failover.config.yaml_tree import Entries, Opener, Scalar, compose, read_text
-from failover.facts import SLOTS_MAX
+from failover.facts import SLOTS_MAX, Gateway
 from failover.model import FAMILIES, Keep, Target, clean
 
 TARGETS_MAX: Final = 32
@@ -103,6 +99,8 @@ def _config(place: Place) -> Config:
     if uplinks is not None and len(config.uplinks) > room:
         message = f"{len(config.uplinks)} uplinks, and fwmark mask {config.fwmark_mask:#010x} tells {room} apart"
         uplinks.problem(message, "widen kernel.fwmark_mask")
+    if config.gateway is not None and not place.notes.problems:
+        _check_gateway(place, config.gateway)
     rules = find(place, "rules")
     if rules is not None and not place.notes.problems:
         check_rules(rules, config)
@@ -138,8 +136,27 @@ def _rules(place: Place) -> tuple[TrafficRule, ...]:
     return read_rules(place, lambda item: _read(item, "rules[]"))
 
 
+def _gateway(place: Place) -> Gateway:
+    values = _read(place, "gateway")
+    if find(place, "lan") is None:
+        place.problem("no LAN", "name the interfaces behind which the clients are, as 'lan: [br-lan]'")
+    return Gateway(**{"lan": ()} | values)
+
+
+def _check_gateway(place: Place, gateway: Gateway) -> None:
+    """Notes what is on both sides of the box."""
+    uplinks = find(place, "uplinks")
+    for item in items(uplinks, SLOTS_MAX) if uplinks is not None else ():
+        at = find(item, "interface")
+        if at is not None and _interface(at) in gateway.lan:
+            at.problem("it is in gateway.lan, too", "an interface leads to the clients or to a carrier")
+
+
 def _metrics(place: Place) -> Metrics:
     return Metrics(**_read(place, "metrics"))
+
+
+_interface: Final = label("an interface", "wwan0", parse_interface)
 
 
 # --- uplinks ---------------------------------------------------------------------------------------------------------
@@ -219,32 +236,6 @@ def _warn_of_few(place: Place, targets: Iterable[Target]) -> None:
             place.warning(f"one {shown} host", "a dead target cannot be told from a dead link; name a second host")
 
 
-# --- detection -------------------------------------------------------------------------------------------------------
-
-_profile = choice("a detection profile", tuple(PROFILES))
-
-
-def _detection(place: Place) -> Detection:
-    if isinstance(place.value, Scalar):
-        return PROFILES[_profile(place)]
-    before = len(place.notes.problems)
-    values = _read(place, "detection")
-    detection = replace(PROFILES[values.pop("profile", "balanced")], **values)
-    if len(place.notes.problems) == before:
-        _ascending(place, detection, "suspicion", "doubt")
-        _ascending(place, detection, "doubt", "conviction")
-    return detection
-
-
-def _ascending(place: Place, detection: Detection, lower: str, upper: str) -> None:
-    """Notes two thresholds that stand the wrong way round, at the one that the file names."""
-    low, high = getattr(detection, lower), getattr(detection, upper)
-    at = find(place, upper) or find(place, lower) or place
-    if low >= high:
-        message = f"{lower} ({format_duration(low)}) is not below {upper} ({format_duration(high)})"
-        at.problem(message, "suspicion < doubt < conviction")
-
-
 # --- the shape -------------------------------------------------------------------------------------------------------
 
 _DEFAULT: Final = Config()
@@ -273,7 +264,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         ),
         "probes": Key(_probes, "mapping", "", "what tells a live uplink from a dead one"),
         "detection": Key(
-            _detection,
+            lambda place: read_detection(place, lambda inner: _read(inner, "detection")),
             "profile or mapping",
             f"`{_DEFAULT.detection.profile}`",
             "how soon silence counts: `fast`, `balanced` or `frugal`, or the keys below",
@@ -287,6 +278,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             "which uplinks certain traffic takes: the first that matches",
             f"at most {RULES_MAX}",
         ),
+        "gateway": Key(_gateway, "mapping", "none", "the box forwards for the clients of a LAN"),
         "mptcp": Key(
             lambda place: choice("a way to treat MPTCP", ("auto", "off"))(place) == "auto",
             "`auto` or `off`",
@@ -314,7 +306,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             "1 to 32 of `A-Z a-z 0-9 _ . -`",
         ),
         "interface": Key(
-            label("an interface", "wwan0", parse_interface),
+            _interface,
             "interface name",
             "required",
             "unique; it may be absent for now",
@@ -336,6 +328,13 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             "probed through this uplink instead of the common ones, as in a private APN",
             f"at most {TARGETS_MAX}",
         ),
+        "delegated": Key(
+            some_networks(),
+            "network, or list",
+            "none",
+            "prefixes that its carrier gives the LAN, or all of the carrier's: they leave by it untranslated",
+            LIST_BOUNDS,
+        ),
         "modem": Key(_modem, "-", "", "not supported: name the modem's interface"),
     },
     "uplinks[].metered": {
@@ -346,36 +345,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         ),
         "standby": _monthly(_METERED.standby, "; `budget` if that is less", "the same while it carries none"),
     },
-    "detection": {
-        "profile": Key(
-            _profile,
-            "`fast`, `balanced` or `frugal`",
-            f"`{_DEFAULT.detection.profile}`",
-            "what the keys below start from where they are left out",
-        ),
-        "suspicion": timed("50ms", "10s", _DEFAULT.detection.suspicion, "silence after which a burst of probes asks"),
-        "doubt": timed("100ms", "30s", _DEFAULT.detection.doubt, "silence after which new flows leave"),
-        "conviction": timed("500ms", "2m", _DEFAULT.detection.conviction, "silence after which everything leaves"),
-        "return_after": timed(
-            "1s", "1h", _DEFAULT.detection.return_after, "replies after a doubt before new flows come back"
-        ),
-        "conviction_sends": Key(
-            bounded("a number", parse_whole, 2, 100, str),
-            "whole number",
-            f"`{_DEFAULT.detection.conviction_sends}`",
-            "unanswered sends that a conviction takes: probes, and packets of flows that have been answered",
-            "2 to 100",
-            "sends",
-        ),
-        "rtt_factor": Key(
-            bounded("a number", parse_number, 1.0, 10.0, lambda factor: f"{factor:g}"),
-            "number",
-            f"`{_DEFAULT.detection.rtt_factor:g}`",
-            "doubt waits at least this many round trips, up to `conviction`",
-            "1 to 10",
-            "round trips",
-        ),
-    },
+    "detection": DETECTION_KEYS,
     "policy": {
         "failback_after": timed(
             "1s",
@@ -385,8 +355,8 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         ),
         "failback_moves_flows": switch(
             _DEFAULT.policy.failback_moves_flows,
-            "a failback takes open flows along, which breaks them: forwarded traffic (containers, the LAN) at once, "
-            "this box's own after 10 s",
+            "a failback takes open flows along, which breaks them: this box's own and a gateway's after 10 s, other "
+            "forwarded traffic (containers) at once",
         ),
     },
     "flows": {
@@ -408,6 +378,18 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             "none",
             "numbers, as `id -u NAME` tells them",
             f"at most {KEPT_MAX}; 0 to 4294967294",
+        ),
+    },
+    "gateway": {
+        "lan": Key(
+            some_names("br-lan", parse_interface),
+            "interface name, or list",
+            "required",
+            "behind these are the clients; it may be absent for now",
+            LIST_BOUNDS,
+        ),
+        "masquerade": switch(
+            Gateway(()).masquerade, "clients leave with the uplink's address, in both families; else untranslated"
         ),
     },
     "rules[]": RULE_KEYS,

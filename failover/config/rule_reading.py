@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from ipaddress import ip_address, ip_network
-from typing import Any, Final, TypeVar
+from ipaddress import ip_network
+from typing import Any, Final
 
 from failover.config import Config
 from failover.config.keys import Key, Keys
+from failover.config.lists import LIST_BOUNDS, each, some, some_names, some_networks, some_ranges
 from failover.config.rules import (
     AIMS_MAX,
     METERED,
@@ -26,7 +27,6 @@ from failover.config.rules import (
     aims,
 )
 from failover.config.values import (
-    WrongValueError,
     parse_interface,
     parse_name,
     parse_port,
@@ -34,17 +34,12 @@ from failover.config.values import (
     parse_whole,
     quoted,
 )
-from failover.config.yaml_reading import Place, Reader, attempt, bounded, choice, find, items, label, text, unique
-from failover.config.yaml_tree import Items
+from failover.config.yaml_reading import Place, attempt, bounded, choice, find, items, label, text, unique
 from failover.model import FAMILIES
 from failover.wording import suggest
 
-LISTED_MAX: Final = 32
-"""Values of one key."""
 LEADING: Final = ("only", "prefer", "never")
 OTHERWISE: Final = ("refuse", "hold")
-
-T = TypeVar("T")
 
 
 def read_rules(place: Place, read: Callable[[Place], dict[str, Any]]) -> tuple[TrafficRule, ...]:
@@ -118,7 +113,7 @@ def _check_names(item: Place, config: Config) -> None:
     names = [uplink.name for uplink in config.uplinks]
     for key in LEADING:
         known = [*names, METERED] if key == "never" else names
-        for at in _each(place) if (place := find(item, key)) is not None else ():
+        for at in each(place) if (place := find(item, key)) is not None else ():
             name = text("a name", names[0])(at)
             if name not in known:
                 at.problem(f"no uplink is named {quoted(name)}", suggest(name, known) or f"known: {', '.join(known)}")
@@ -165,79 +160,20 @@ def _ranges_cover(wide: tuple[Range, ...], narrow: tuple[Range, ...]) -> bool:
     return not wide or (bool(narrow) and all(any(w[0] <= n[0] and n[1] <= w[1] for w in wide) for n in narrow))
 
 
-# --- values ----------------------------------------------------------------------------------------------------------
+# --- the shape -------------------------------------------------------------------------------------------------------
 
-
-def _each(place: Place) -> list[Place]:
-    """The places of a list, or the one value."""
-    return items(place, LISTED_MAX) if isinstance(place.value, Items) else [place]
-
-
-def _some(read: Reader[T]) -> Reader[tuple[T, ...]]:
-    """One value, or a list of them; what comes twice makes no difference."""
-
-    def reader(place: Place) -> tuple[T, ...]:
-        listed = _each(place)
-        if not listed:
-            raise WrongValueError("an empty list", "name something, or remove the line")
-        return tuple(dict.fromkeys(value for item in listed for value in attempt(read, item)))
-
-    return reader
-
-
-def _network(written: str) -> str:
-    """A network, or an address as a network of its own."""
-    try:
-        network = ip_network(written, strict=False)
-    except ValueError:
-        raise WrongValueError(f"{quoted(written)} is not a network", "as 198.51.100.0/24, or an address") from None
-    if ip_address(written.partition("/")[0]) != network.network_address:
-        raise WrongValueError(f"{quoted(written)} is an address within a network", f"write {network}")
-    if "%" in written:
-        raise WrongValueError(f"{quoted(written)} has a zone", "leave it out")
-    if network.prefixlen == 0:
-        raise WrongValueError(f"{quoted(written)} is every address", "leave the key out")
-    return str(network)
-
-
-def _range(parse: Callable[[str], int], written: str) -> Range:
-    """`443` or `5000-5100`."""
-    first, dash, last = written.partition("-")
-    low = parse(first)
-    high = parse(last) if dash else low
-    if low > high:
-        raise WrongValueError(f"{quoted(written)} ends before it begins", f"write {last}-{first}")
-    return low, high
-
-
-def _ranges(what: str, example: str, parse: Callable[[str], int]) -> Reader[tuple[Range, ...]]:
-    def one(place: Place) -> Range:
-        return _range(parse, text(what, example)(place))
-
-    return _some(one)
-
-
-def _networks() -> Reader[tuple[str, ...]]:
-    return _some(lambda place: _network(text("a network", "198.51.100.0/24")(place)))
-
-
-def _names(example: str, parse: Callable[[str], str] = parse_name) -> Reader[tuple[str, ...]]:
-    return _some(label("a name", example, parse))
-
-
-LIST_BOUNDS: Final = f"at most {LISTED_MAX}"
 RULE_KEYS: Final[Keys] = {
     "name": Key(label("a name", "video", parse_name), "name", "required", "unique; what explain and the log call it"),
-    "to": Key(_networks(), "network, or list", "any", "where it goes: networks or addresses", LIST_BOUNDS),
+    "to": Key(some_networks(), "network, or list", "any", "where it goes: networks or addresses", LIST_BOUNDS),
     "port": Key(
-        _ranges("a port", "443", parse_port),
+        some_ranges("a port", "443", parse_port),
         "port, range, or list",
         "any",
         "at the destination, as `443` or `5000-5100`; needs `protocol`",
         f"{LIST_BOUNDS}; 1 to 65535",
     ),
     "protocol": Key(
-        _some(choice("a protocol", tuple(PROTOCOLS))),
+        some(choice("a protocol", tuple(PROTOCOLS))),
         " ".join(f"`{name}`" for name in PROTOCOLS) + ", or list",
         "any",
         "what it speaks; `icmp` is ICMPv6 in IPv6",
@@ -250,18 +186,22 @@ RULE_KEYS: Final[Keys] = {
         "from 0 to 63",
     ),
     "uid": Key(
-        _ranges("a user id", "1000", parse_uid),
+        some_ranges("a user id", "1000", parse_uid),
         "user id, range, or list",
         "any",
         "the owner of the socket: traffic of this box alone",
         f"{LIST_BOUNDS}; 0 to 4294967294",
     ),
-    "from": Key(_networks(), "network, or list", "any", "where it comes from, as a network of the LAN", LIST_BOUNDS),
-    "lan": Key(_names("br-lan", parse_interface), "interface name, or list", "any", "where it comes in", LIST_BOUNDS),
-    "only": Key(_names("depot"), "uplink, or list", "all", "nothing else carries it", LIST_BOUNDS),
-    "prefer": Key(_names("depot"), "uplink, or list", "", "these before all others that may carry it", LIST_BOUNDS),
+    "from": Key(
+        some_networks(), "network, or list", "any", "where it comes from, as a network of the LAN", LIST_BOUNDS
+    ),
+    "lan": Key(
+        some_names("br-lan", parse_interface), "interface name, or list", "any", "where it comes in", LIST_BOUNDS
+    ),
+    "only": Key(some_names("depot"), "uplink, or list", "all", "nothing else carries it", LIST_BOUNDS),
+    "prefer": Key(some_names("depot"), "uplink, or list", "", "these before all others that may carry it", LIST_BOUNDS),
     "never": Key(
-        _names("metered"), "uplink, or list", "", "these do not carry it; `metered`: none that is", LIST_BOUNDS
+        some_names("metered"), "uplink, or list", "", "these do not carry it; `metered`: none that is", LIST_BOUNDS
     ),
     "otherwise": Key(
         choice("what may happen", OTHERWISE),

@@ -11,6 +11,7 @@ from typing import Any, Final
 from failover.config import PROFILES, SECONDS, Config, Detection, Flows, Metered, Policy
 from failover.config.rules import describe_aim, describe_match
 from failover.config.values import format_duration, format_size
+from failover.facts import Gateway
 from failover.model import FAMILIES, Target
 
 _NUMBERS: Final = (*SECONDS, "conviction_sends", "rtt_factor")
@@ -40,6 +41,7 @@ def summary(config: Config) -> dict[str, Any]:
             {"name": rule.name, "match": describe_match(rule.match), "uplinks": describe_aim(rule.aim)}
             for rule in config.rules
         ],
+        "gateway": _gateway(config.gateway),
         "mptcp": "auto" if config.mptcp else "off",
         "metrics": config.metrics.listen,
         "fwmark_mask": f"{config.fwmark_mask:#010x}",
@@ -77,6 +79,10 @@ def _flows(flows: Flows) -> dict[str, Any]:
     return {"keep": {"ports": sorted(flows.keep.ports), "uids": sorted(flows.keep.uids)}}
 
 
+def _gateway(gateway: Gateway | None) -> dict[str, Any] | None:
+    return None if gateway is None else {"lan": list(gateway.lan), "masquerade": gateway.masquerade}
+
+
 # --- in words --------------------------------------------------------------------------------------------------------
 
 
@@ -101,6 +107,9 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield _flows_line(document["flows"]["keep"])
     for number, rule in enumerate(document["rules"], 1):
         yield f"rule {number}: {rule['name']}: {rule['match']}: {rule['uplinks']}"
+    if gateway := document["gateway"]:
+        translated = "masqueraded" if gateway["masquerade"] else "not translated"
+        yield f"gateway of {', '.join(gateway['lan'])}: clients are {translated}, each flow keeps its uplink"
     yield f"mptcp: {document['mptcp']}"
     yield f"metrics: {document['metrics'] or 'not served'}"
     if document["kernel_error"] is not None:

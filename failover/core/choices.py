@@ -147,8 +147,8 @@ class Choices:
         return before, then
 
     def _plan(self, now: float, config: Config, *, decided: bool) -> list[Apply]:
-        steered = self._steering.steered
-        self._kernel.want(now, self._fleet.uplinks, self.by_family, config.fwmark_mask, steered)
+        steered, lan = self._steering.steered, config.gateway.lan if config.gateway else ()
+        self._kernel.want(now, self._fleet.uplinks, self.by_family, config.fwmark_mask, steered, lan)
         return self._kernel.apply(now, decided=decided)
 
     def _expire(self, now: float) -> list[Effect]:

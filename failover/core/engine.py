@@ -27,6 +27,7 @@ from failover.seam import (
     Asked,
     Counted,
     Effect,
+    FlowsForgotten,
     KernelRead,
     Order,
     ReadCounters,
@@ -69,8 +70,8 @@ class Engine:
                 self._fleet.segments(event)
                 self._sampler.resent(now, event)
                 return []  # it is judged with the next packet
-            case SocketsDestroyed():
-                return [*notices.broken(event)]
+            case SocketsDestroyed() | FlowsForgotten():
+                return [*notices.moved(event)]
             case KernelRead(facts):
                 self._kernel.read(now, facts)
                 return self._follow(now) + self._readiness(now)
@@ -137,7 +138,7 @@ class Engine:
         """New facts or a new config: everything is looked at again."""
         facts, fleet, choices = self._kernel.facts, self._fleet, self._choices
         effects: list[Effect] = [*fleet.follow(now, facts)]
-        effects += self._sampler.follow(now, fleet.uplinks, facts, self.config.fwmark_mask)
+        effects += self._sampler.follow(now, fleet.uplinks, facts, self.config)
         self._evictions.follow(fleet.uplinks, facts)
         self._prober.prune(fleet, self.config.fwmark_mask)
         choices.rename()

@@ -3,7 +3,9 @@
 Pure. A flow keeps its source address, and with it its uplink, for life. It is broken when that uplink is lost and the
 kernel sends new flows by another one that is proven; when its address is gone; when a failback is to take it along.
 What was never answered is no open flow, and is broken on a doubt already. How that is done is the kernel room's
-business, and what it leaves alone is said in `DestroySockets`.
+business, and what it leaves alone is said in `DestroySockets`. Where the box is a gateway, what it forwards by an
+uplink bears its mark, and is forgotten when flows of its own are broken; an address that is gone frees what was
+translated to it by itself (nf_nat_masquerade.c).
 """
 
 from __future__ import annotations
@@ -13,17 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from failover.config import Config
 from failover.core.lane import Lane
 from failover.core.multipath import Multipath, proven
-from failover.core.plan import ours, shared_addresses
+from failover.core.plan import mark_of, ours, shared_addresses
 from failover.core.uplinks import Uplink, lan_networks, own_networks
 from failover.core.verdicts import LOST
 from failover.facts import Facts
 from failover.model import RECEIVING, Decision, Family, Reason, Verdict
-from failover.seam import DestroySockets, Order, WithdrawEndpoints
+from failover.seam import DestroySockets, ForgetFlows, Order, WithdrawEndpoints
 
 SWEEPS: Final = (0.0, 2.0, 5.0)
 """Seconds after the first one at which a lost uplink's flows are looked for: a program that is quick to connect anew
@@ -42,13 +44,25 @@ class _What(enum.Enum):
 
     UNANSWERED = "those never answered are broken; MPTCP goes by others where it can"
     ALL = "all are broken; MPTCP goes by others"
+    GONE = "the same, but what is forwarded stays: the addresses are gone, the uplink is not"
     BACK = "MPTCP may use them again"
+
+
+class _Found(NamedTuple):
+    """What is to become of flows now: those with the addresses, and those with the mark of the slot."""
+
+    uplink: str
+    family: Family
+    slot: int
+    addresses: tuple[str, ...]
+    what: _What
 
 
 @dataclass(slots=True)
 class _Case:
     """What is known of one uplink's flows in one family."""
 
+    slot: int
     held: tuple[str, ...] = ()
     """Its addresses."""
     gone: dict[str, None] = field(default_factory=dict)
@@ -67,8 +81,9 @@ class _Case:
     due: float = inf
     """When to look again, whatever else happens."""
 
-    def follow(self, addresses: tuple[str, ...], everybodys: frozenset[str]) -> None:
-        """It holds these now. `everybodys`: all that the box holds."""
+    def follow(self, slot: int, addresses: tuple[str, ...], everybodys: frozenset[str]) -> None:
+        """It has these now. `everybodys`: all addresses that the box holds."""
+        self.slot = slot
         self.gone |= dict.fromkeys(address for address in self.held if address not in addresses)
         for address in everybodys & self.gone.keys():
             del self.gone[address]
@@ -112,8 +127,8 @@ class Evictions:
         """When to look again whatever else happens; inf: not before news."""
         self._cases: dict[tuple[str, Family], _Case] = {}
         """By interface, which outlives a name."""
-        self._departed: list[tuple[str, Family, tuple[str, ...]]] = []
-        """Interfaces that are no uplinks any more, and their addresses: no rule sends these flows where they belong."""
+        self._departed: list[_Found] = []
+        """Interfaces that are no uplinks any more: no rule sends these flows where they belong."""
         self._multipath = Multipath()
         self._back = False
         """An uplink is back that MPTCP was taken from."""
@@ -133,16 +148,18 @@ class Evictions:
         own = ((uplink.interface, own_networks(uplink, facts)) for uplink in uplinks)
         self._own = {interface: networks or self._own.get(interface, ()) for interface, networks in own}
         self._near = tuple(sorted({*lan_networks(uplinks, facts), *chain.from_iterable(self._own.values())}))
-        paths = {(uplink.interface, family): path for uplink in uplinks for family, path in uplink.paths.items()}
+        paths = {(u.interface, family): (u.slot, path) for u in uplinks for family, path in u.paths.items()}
         self._shared = frozenset(a for family in Family for a in shared_addresses(uplinks, family))
         everybodys = frozenset(address.address for address in facts.addresses)
-        self._departed += [(*key, case.held) for key, case in self._cases.items() if key not in paths]
-        used = {address for path in paths.values() for address in path.addresses}
-        left = ((at, f, tuple(a for a in held if a not in used)) for at, f, held in self._departed)
-        self._departed = [gone for gone in left if gone[2]][-GONE_MAX:]
-        self._cases = {key: self._cases.get(key) or _Case() for key in paths}
+        went = ((key, case) for key, case in self._cases.items() if key not in paths)
+        self._departed += [_Found(*key, case.slot, case.held, _What.ALL) for key, case in went]
+        used = {address for _, path in paths.values() for address in path.addresses}
+        left = (one._replace(addresses=tuple(a for a in one.addresses if a not in used)) for one in self._departed)
+        self._departed = [gone for gone in left if gone.addresses][-GONE_MAX:]
+        self._cases = {key: self._cases.get(key) or _Case(slot) for key, (slot, _) in paths.items()}
         for key, case in self._cases.items():
-            case.follow(paths[key].addresses, everybodys)
+            slot, path = paths[key]
+            case.follow(slot, path.addresses, everybodys)
 
     def due(
         self,
@@ -155,11 +172,8 @@ class Evictions:
     ) -> list[Order]:
         """What is to become of open flows now. `settled`: nothing is under way to the kernel, which is as wanted."""
         found = self._found(now, lanes, decisions, config, settled=settled)
-        orders: list[Order] = []
-        for name, family, addresses, what in found:
-            if held := tuple(address for address in addresses if address not in self._shared):
-                orders += self._orders(name, family, held, what, proven(now, lanes), config)
-        self._back = self._back or any(what is _What.BACK for *_, what in found)
+        orders = [order for one in found for order in self._orders(one, proven(now, lanes), config)]
+        self._back = self._back or any(one.what is _What.BACK for one in found)
         if settled:
             chosen = decisions if config.mptcp else {}
             kept = self._multipath.keep(now, lanes, chosen, self._shared, anew=self._back)
@@ -178,29 +192,30 @@ class Evictions:
         config: Config,
         *,
         settled: bool,
-    ) -> list[tuple[str, Family, tuple[str, ...], _What]]:
-        """Uplink, family and addresses, and what is to become of their flows now."""
-        found: list[tuple[str, Family, tuple[str, ...], _What]] = []
+    ) -> list[_Found]:
+        found: list[_Found] = []
         for family, decision in decisions.items():
             way = self._way(now, lanes[family], decision)
             self._failback(now, lanes[family], decision, config)
             if settled and way.lane is not None:
-                found += [(*gone, _What.ALL) for gone in self._departed if gone[1] is family]
-                self._departed = [gone for gone in self._departed if gone[1] is not family]
+                found += (gone for gone in self._departed if gone.family is family)
+                self._departed = [gone for gone in self._departed if gone.family is not family]
             for lane in lanes[family]:
                 case = self._cases[lane.uplink.interface, family]
                 looked = self._look(now, lane, case, way, settled=settled)
-                found += [(lane.uplink.name, family, *what) for what in looked]
+                found += (_Found(lane.uplink.name, family, case.slot, *what) for what in looked)
         return found
 
-    def _orders(
-        self, name: str, family: Family, held: tuple[str, ...], what: _What, sound: tuple[str, ...], config: Config
-    ) -> Iterator[Order]:
-        if config.mptcp:
-            yield WithdrawEndpoints(held, sound, spare=what is not _What.ALL)
-        if what is not _What.BACK:
-            keep, unanswered = config.flows.keep, what is _What.UNANSWERED
-            yield DestroySockets(name, family, held, self._near, config.fwmark_mask, keep, unanswered)
+    def _orders(self, one: _Found, sound: tuple[str, ...], config: Config) -> Iterator[Order]:
+        held = tuple(address for address in one.addresses if address not in self._shared)
+        name, family, what, mask = one.uplink, one.family, one.what, config.fwmark_mask
+        unanswered = what is _What.UNANSWERED
+        if held and config.mptcp:
+            yield WithdrawEndpoints(held, sound, spare=what not in (_What.ALL, _What.GONE))
+        if held and what is not _What.BACK:
+            yield DestroySockets(name, family, held, self._near, mask, config.flows.keep, unanswered)
+        if config.gateway is not None and what in (_What.UNANSWERED, _What.ALL):
+            yield ForgetFlows(name, family, mark_of(one.slot, mask), mask, unanswered)
 
     def _way(self, now: float, lanes: Sequence[Lane], decision: Decision) -> _Way:
         lane = next((lane for lane in lanes if lane.uplink.name == decision.active), None)
@@ -231,7 +246,7 @@ class Evictions:
         case.alive = case.alive or not lost
         case.swept = case.swept if lost else 0
         case.doubted = case.doubted and doubtful
-        found = [(case.take_gone(), _What.ALL)] if settled and way.lane is not None else []
+        found = [(case.take_gone(), _What.GONE)] if settled and way.lane is not None else []
         waits = (lost and case.alive) or now >= case.along
         if way.spares(lane):
             if doubtful and not case.doubted:

@@ -14,7 +14,7 @@ from failover.core.lane import Lane
 from failover.core.policy import Will
 from failover.core.stalls import BUFFERED
 from failover.model import Decision, Notice, NoticeKind
-from failover.seam import Applied, SocketsDestroyed
+from failover.seam import Applied, FlowsForgotten, Moved, SocketsDestroyed
 from failover.wording import describe
 
 REPEATED: Final = 60.0
@@ -74,8 +74,12 @@ def settled(lane: Lane) -> Notice:
     )
 
 
-def broken(event: SocketsDestroyed) -> list[Notice]:
-    """Open flows of this box were broken, or could not be."""
+def moved(event: Moved) -> list[Notice]:
+    """Open flows were made to take another way, or could not be."""
+    return _forgotten(event) if isinstance(event, FlowsForgotten) else _broken(event)
+
+
+def _broken(event: SocketsDestroyed) -> list[Notice]:
     order = event.order
     lane = f"{order.uplink} {order.family}"
     fields: dict[str, object] = {
@@ -92,6 +96,25 @@ def broken(event: SocketsDestroyed) -> list[Notice]:
         found.append(Notice(NoticeKind.FLOWS, text, fields))
     if event.error:
         found.append(Notice(NoticeKind.KERNEL, f"{lane}: open flows cannot be broken: {event.error}", fields))
+    return found
+
+
+def _forgotten(event: FlowsForgotten) -> list[Notice]:
+    order = event.order
+    fields: dict[str, object] = {
+        "uplink": order.uplink,
+        "family": str(order.family),
+        "forwarded": event.flows,
+        "unanswered": order.unanswered,
+    }
+    what = "unanswered forwarded flows" if order.unanswered else "forwarded flows"
+    found = []
+    if event.flows:
+        text = f"{order.uplink} {order.family}: {event.flows} {what} take the present way with their next packet"
+        found.append(Notice(NoticeKind.FLOWS, text, fields))
+    if event.error:
+        text = f"{order.uplink} {order.family}: {what} stay where they are: {event.error}"
+        found.append(Notice(NoticeKind.KERNEL, text, fields))
     return found
 
 

@@ -27,6 +27,7 @@ from failover.core.steering import (
 )
 from failover.core.uplinks import Uplink
 from failover.facts import (
+    FORWARDING_IPV6,
     METRIC_CHOSEN,
     PREFS_OWNED,
     PROTOCOL,
@@ -56,6 +57,8 @@ PREF_SOURCE_FLOOR: Final = 15511
 PREF_MARK: Final = 15520
 PREF_MARK_FLOOR: Final = 15521
 PREFS_COPY: Final = range(15530, PREFS_MATCH.start)
+PREF_LAN: Final = 15585
+"""New flows of a gateway's clients go as those of the box do."""
 PREF_SETTLED: Final = 15590
 PREF_MAIN: Final = 32766
 """The kernel's own rule for table main."""
@@ -88,19 +91,23 @@ def plan(
     facts: Facts,
     mask: int,
     steered: Steered | None = None,
+    lan: Sequence[str] = (),
 ) -> Desired:
-    """DESIGN section 5 for these uplinks. A family in which no uplink has a default route gets no route and no rule."""
+    """DESIGN section 5 for these uplinks. A family in which no uplink has a default route gets no route and no rule.
+
+    `lan`: interfaces of the clients of a gateway, whose flows are marked.
+    """
     served = [family for family in FAMILIES if any(uplink.paths[family].route for uplink in uplinks)]
     routes: list[Route] = []
     rules: list[Rule] = []
     for family in served:
         members = [uplink for uplink in uplinks if _takes_part(uplink, family, facts)]
         routes += _routes(family, members, decisions.get(family))
-        rules += _rules(family, members, _addresses_once(uplinks, family), facts, mask, steered or Steered())
+        rules += _rules(family, members, _addresses_once(uplinks, family), facts, mask, steered or Steered(), lan)
     return Desired(
         routes=tuple(routes),
         rules=tuple(rules),
-        sysctls=tuple(_sysctls(uplinks, facts)),
+        sysctls=(*_sysctls(uplinks, facts), *(_forwarding(uplinks, facts, lan) if lan else ())),
         refresh_after=_refresh_after(routes),
         warnings=(
             *(warning for family in served for warning in inseparable(uplinks, family)),
@@ -222,6 +229,7 @@ def _rules(
     facts: Facts,
     mask: int,
     steered: Steered,
+    lan: Sequence[str],
 ) -> list[Rule]:
     slots = [uplink.slot for uplink in members]
     matches = matching(steered, family)
@@ -235,9 +243,10 @@ def _rules(
         *_floored(marked, PREF_MARK_FLOOR),
         *copies,
         *matches,
-        *(leading(steered, family, members, late) if matches else ()),
+        *(leading(steered, family, members, late, lan) if matches else ()),
         *_floored(late, PREF_SOURCE_LATE_FLOOR),
         Rule(family, PREF_ACTIVE, table=TABLE_ACTIVE, iif="lo"),
+        *(Rule(family, PREF_LAN, table=TABLE_ACTIVE, iif=name) for name in lan),
         Rule(family, PREF_SETTLED, table=TABLE_SETTLED),
     ]
 
@@ -364,6 +373,26 @@ def _sysctls(uplinks: Iterable[Uplink], facts: Facts) -> list[Sysctl]:
             if overtaken or not shared.keys().isdisjoint(u.paths[Family.IPV4].addresses)
             if _filtered(u.interface, values)
         ),
+    ]
+
+
+def _forwarding(uplinks: Iterable[Uplink], facts: Facts, lan: Iterable[str]) -> list[Sysctl]:
+    """What makes a gateway of the box, and lets a strict reverse path filter heed the mark.
+
+    IPv6 knows one switch for all devices. When it is turned on, every advertised default of a device that does not
+    take them as a router (accept_ra=2) is gone; so it is turned only once all uplinks do.
+    """
+    names = [uplink.interface for uplink in uplinks]
+    values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
+    hosts = [path for name in names if values.get(path := f"net/ipv6/conf/{name}/accept_ra") == "1"]
+    return [
+        *(
+            Sysctl(f"net/ipv4/conf/{name}/{key}", "1")
+            for name in (*names, *lan)
+            for key in ("src_valid_mark", "forwarding")
+        ),
+        *(Sysctl(path, "2") for path in hosts),
+        *([] if hosts else [Sysctl(FORWARDING_IPV6, "1")]),
     ]
 
 

@@ -97,9 +97,10 @@ class Reconciler:
         decisions: Mapping[Family, Decision],
         mask: int,
         steered: Steered | None = None,
+        lan: Sequence[str] = (),
     ) -> None:
         """Plan anew."""
-        self.desired = plan(uplinks, decisions, self.facts, mask, steered)
+        self.desired = plan(uplinks, decisions, self.facts, mask, steered, lan)
         if self.desired.refresh_after is not None:
             self._read_at = min(self._read_at, now + self.desired.refresh_after)
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Final
 
+from failover.config import Config
 from failover.core.lane import Lane
+from failover.core.plan import mark_of
 from failover.core.uplinks import Uplink, own_networks
 from failover.facts import Facts, Tap
 from failover.seam import Counted, CountFlows, Effect, ReadCounters, ReadSockets, SocketsRead
@@ -31,24 +33,24 @@ class Sampler:
     """Times are monotonic seconds."""
 
     def __init__(self) -> None:
-        self._taps: tuple[Tap, ...] = ()
+        self._wanted = CountFlows((), 0)
         self._sockets = ReadSockets()
-        self._mask = 0
         self._due = self._sockets_due = inf
         self._blind = BLIND_INTERVAL
         self._moved = self._resent_at = -inf
 
-    def follow(self, now: float, uplinks: Iterable[Uplink], facts: Facts, mask: int) -> list[Effect]:
+    def follow(self, now: float, uplinks: Iterable[Uplink], facts: Facts, config: Config) -> list[Effect]:
         """The uplinks and the kernel's facts: what is to be counted, if that has changed."""
         present = [uplink for uplink in uplinks if uplink.index is not None]
-        taps = tuple(Tap(uplink.interface, own_networks(uplink, facts)) for uplink in present)
+        taps = tuple(_tap(uplink, facts, config) for uplink in present)
         addresses = {address for uplink in present for path in uplink.paths.values() for address in path.addresses}
         local = {network for tap in taps for network in tap.local}
-        self._sockets = ReadSockets(tuple(sorted(addresses)), tuple(sorted(local)), mask)
-        if (taps, mask) == (self._taps, self._mask):
+        self._sockets = ReadSockets(tuple(sorted(addresses)), tuple(sorted(local)), config.fwmark_mask)
+        wanted = CountFlows(taps, config.fwmark_mask, config.gateway)
+        if wanted == self._wanted:
             return []
-        self._taps, self._mask, self._due, self._blind = taps, mask, now, BLIND_INTERVAL
-        return [CountFlows(taps, mask)]
+        self._wanted, self._due, self._blind = wanted, now, BLIND_INTERVAL
+        return [wanted]
 
     def ask(self, now: float, lanes: Iterable[Lane]) -> list[Effect]:
         """What to read now; `lanes`: those that are due. The counters come back in the same moment."""
@@ -84,6 +86,14 @@ class Sampler:
     def deadline(self) -> float:
         """When something is to be read next; inf: nothing."""
         return min(self._due, self._sockets_due)
+
+
+def _tap(uplink: Uplink, facts: Facts, config: Config) -> Tap:
+    """Where the box is a gateway, what it forwards bears the uplink's mark."""
+    own = own_networks(uplink, facts)
+    if config.gateway is None:
+        return Tap(uplink.interface, own)
+    return Tap(uplink.interface, own, mark_of(uplink.slot, config.fwmark_mask), uplink.delegated, uplink.name)
 
 
 def _undecided(now: float, lane: Lane) -> bool:

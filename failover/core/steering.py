@@ -192,9 +192,11 @@ def matching(steered: Steered, family: Family) -> list[Rule]:
     ]
 
 
-def leading(steered: Steered, family: Family, members: Iterable[Uplink], sources: Sequence[Rule]) -> list[Rule]:
+def leading(
+    steered: Steered, family: Family, members: Iterable[Uplink], sources: Sequence[Rule], lan: Sequence[str]
+) -> list[Rule]:
     """What follows a jump. `members`: the uplinks that have tables in this family; `sources`: the rules that keep open
-    flows there."""
+    flows there; `lan`: interfaces whose new flows go as those of the box do."""
     tables = {TABLE_UPLINK + uplink.slot: uplink for uplink in members}
     found = [aimed(Rule(family, PREF_UNMATCHED), PREF_SOURCE_LATE if sources else PREF_ACTIVE)]
     for place, aim in zip(PREFS_AIM, aims(steered.rules), strict=False):
@@ -203,16 +205,17 @@ def leading(steered: Steered, family: Family, members: Iterable[Uplink], sources
             open_to = {t for t, u in tables.items() if not refused and aim.allows(u.name, metered=u.metered)}
             held = ((replace(rule, priority=place), rule.table in open_to) for rule in sources)
             found += (aimed(rule, PREF_SOURCE_LATE) if stays else refusing(rule, place) for rule, stays in held)
-            found += _ends(family, place, course, {uplink.name: table for table, uplink in tables.items()})
+            found += _ends(family, place, course, {uplink.name: table for table, uplink in tables.items()}, lan)
     return found
 
 
-def _ends(family: Family, place: int, course: Course, tables: Mapping[str, int]) -> list[Rule]:
-    """New flows of the box where they have a way of their own, and all else."""
+def _ends(family: Family, place: int, course: Course, tables: Mapping[str, int], lan: Sequence[str]) -> list[Rule]:
+    """New flows of the box and its LAN where they have a way of their own, and all else."""
     if course.common:
         return [aimed(Rule(family, place + 2), PREF_ACTIVE)]
     new, settled = (tables.get(name or "") for name in (course.new, course.settled))
-    own = [] if new == settled else [_going(Rule(family, place + 1, iif="lo"), new)]
+    inward = () if new == settled else ("lo", *lan)
+    own = (_going(Rule(family, place + 1, iif=name), new) for name in inward)
     floor = [] if settled is None or family is Family.IPV4 else [refusing(Rule(family, place), place + 3)]
     return [*own, _going(Rule(family, place + 2), settled), *floor]
 

@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from failover import config as will
+from failover.config.values import mask_room
 from failover.facts import (
     PROTOCOL,
     SLOTS_MAX,
@@ -65,6 +66,8 @@ class Uplink:
     metered: bool
     targets: tuple[Target, ...]
     paths: Mapping[Family, Path]
+    delegated: tuple[str, ...] = ()
+    """Prefixes that it gives the LAN."""
 
 
 def resolve(facts: Facts, config: will.Config, known: Mapping[str, int]) -> tuple[Uplink, ...]:
@@ -75,8 +78,10 @@ def resolve(facts: Facts, config: will.Config, known: Mapping[str, int]) -> tupl
     """
     links = {link.name: link for link in facts.links}
     defaults = _main_defaults(facts)
-    chosen = config.uplinks or _discovered(defaults, known, links)
-    slots = _slots([(u.name, u.interface) for u in chosen], known, facts, links)
+    limit = min(SLOT_LIMIT, mask_room(config.fwmark_mask))
+    lan = config.gateway.lan if config.gateway else ()
+    chosen = config.uplinks or _discovered(defaults, known, links, lan)[:limit]
+    slots = _slots([(u.name, u.interface) for u in chosen], known, facts, links, limit)
     return tuple(
         Uplink(
             name=u.name,
@@ -87,6 +92,7 @@ def resolve(facts: Facts, config: will.Config, known: Mapping[str, int]) -> tupl
             metered=u.metered is not None,
             targets=config.targets_of(u),
             paths={family: _path(facts, defaults, links.get(u.interface), family) for family in FAMILIES},
+            delegated=u.delegated,
         )
         for u in chosen
         if u.name in slots
@@ -100,33 +106,33 @@ def _main_defaults(facts: Facts) -> list[Route]:
 
 
 def _discovered(
-    defaults: Iterable[Route], known: Mapping[str, int], links: Mapping[str, Link]
+    defaults: Iterable[Route], known: Mapping[str, int], links: Mapping[str, Link], lan: Sequence[str]
 ) -> tuple[will.Uplink, ...]:
     best: dict[int, int] = {}
     for route in defaults:
         assert route.interface is not None
         best[route.interface] = min(route.metric, best.get(route.interface, route.metric))
-    present = sorted((best[link.index], name) for name, link in links.items() if link.index in best)
+    present = sorted((best[link.index], name) for name, link in links.items() if link.index in best and name not in lan)
     names = [name for _, name in present]
     names += [name for name in sorted(known, key=lambda n: known[n]) if name not in set(names)]
-    return tuple(will.Uplink(name=name, interface=name) for name in names[:SLOT_LIMIT])
+    return tuple(will.Uplink(name=name, interface=name) for name in names if name not in lan)
 
 
 def _slots(
-    chosen: list[tuple[str, str]], known: Mapping[str, int], facts: Facts, links: Mapping[str, Link]
+    chosen: list[tuple[str, str]], known: Mapping[str, int], facts: Facts, links: Mapping[str, Link], limit: int
 ) -> dict[str, int]:
-    """Kept slots first, then those found in the kernel, then the lowest free ones."""
-    slots = {name: known[name] for name, _ in chosen if name in known}
+    """Kept slots first, then those found in the kernel, then the lowest free ones; all below the limit."""
+    slots = {name: known[name] for name, _ in chosen if known.get(name, limit) < limit}
     in_kernel = {
         r.interface: r.table - TABLE_UPLINK
         for r in facts.routes
-        if r.protocol == PROTOCOL and r.interface and TABLE_UPLINK <= r.table < TABLE_UPLINK + SLOT_LIMIT
+        if r.protocol == PROTOCOL and r.interface and TABLE_UPLINK <= r.table < TABLE_UPLINK + limit
     }
     for name, interface in chosen:
         slot = in_kernel.get(links[interface].index) if interface in links else None
         if name not in slots and slot is not None and slot not in slots.values():
             slots[name] = slot
-    free = iter(sorted(set(range(SLOT_LIMIT)) - set(slots.values())))
+    free = iter(sorted(set(range(limit)) - set(slots.values())))
     for name, _ in chosen:
         if name not in slots and (slot := next(free, None)) is not None:
             slots[name] = slot

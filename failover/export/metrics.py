@@ -200,6 +200,9 @@ class Metrics:
         self._broken = _counter(
             own, "flows_broken", "Flows of this box that were broken, to connect anew", "uplink", "family", "protocol"
         )
+        self._forgotten = _counter(
+            own, "flows_forgotten", "Forwarded flows that were made to take the present way", "uplink", "family"
+        )
         self._switches = _counter(own, "switches", "Changes of the active uplink", "family", "from", "to", "reason")
         self._apply = _times(own, "switch_apply", "From decision to the kernel's word for its replace", APPLY_BUCKETS)
         self._operations = _counter(own, "reconcile_operations", "Changes made in the kernel", "operation", "result")
@@ -232,9 +235,10 @@ class Metrics:
                 self._convictions.labels(self._known(fields["uplink"]), fields["family"]).inc()
         if notice.kind is NoticeKind.FLOWS:
             with self._lock:
-                for protocol in PROTOCOLS:
-                    lane = self._known(fields["uplink"]), fields["family"]
+                lane = self._known(fields["uplink"]), fields["family"]
+                for protocol in (one for one in PROTOCOLS if one in fields):
                     self._broken.labels(*lane, protocol).inc(int(str(fields[protocol])))
+                self._forgotten.labels(*lane).inc(int(str(fields.get("forwarded", 0))))
 
     def _switched(self, family: str, before: object, after: object, reason: str) -> None:
         with self._lock:
@@ -274,6 +278,7 @@ class Metrics:
                 for family in FAMILIES:
                     self._rtt.remove(name, family.value)
                     self._convictions.remove(name, family.value)
+                    self._forgotten.remove(name, family.value)
                     for protocol in PROTOCOLS:
                         self._broken.remove(name, family.value, protocol)
             ends = {"", OTHER, *present}
@@ -284,6 +289,7 @@ class Metrics:
             for name in present:
                 for family in FAMILIES:
                     self._convictions.labels(self._known(name), family.value)
+                    self._forgotten.labels(self._known(name), family.value)
                     for protocol in PROTOCOLS:
                         self._broken.labels(self._known(name), family.value, protocol)
 

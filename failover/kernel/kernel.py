@@ -62,6 +62,8 @@ class Kernel:
         """The namespace is that of the calling thread, also for sysctls later on. No ledger: no sysctl is set."""
         self._netlink = Netlink()
         self._ledger = ledger
+        self.gateways: tuple[str, ...] = ()
+        """Devices between which the box is to forward; what that hangs on is read for these alone."""
         self.port: Final = self._netlink.port
         """Marks what comes from us among the kernel's events."""
 
@@ -82,7 +84,7 @@ class Kernel:
             addresses=tuple(address for address in addresses if address is not None),
             routes=ways,
             rules=policy,
-            sysctls=tuple(sysctls.read(sysctls.of_interest(_names_used(found, ways)))),
+            sysctls=tuple(sysctls.read(sysctls.of_interest(_names_used(found, ways), self.gateways))),
         )
 
     def _rules(self, family: Family) -> list[Rule]:

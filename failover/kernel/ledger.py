@@ -80,7 +80,7 @@ class Ledger:
         KernelError when the file cannot be read or, at the end, written.
         """
         resisting = []
-        for change in self._present():
+        for change in reversed(self._present()):  # IPv6 forwards no more before uplinks are a host's again
             if sysctls.read_one(change.path) == change.new:
                 old = Sysctl(change.path, change.old)
                 error = _error(sysctls.write, old)

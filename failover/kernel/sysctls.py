@@ -11,19 +11,24 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from failover.facts import Sysctl
+from failover.facts import FORWARDING_IPV6, Sysctl
 from failover.model import FAMILIES, KernelError, clean
 
 ROOT: Final = "/proc/sys/"
 _DEVICE: Final = re.compile(r"net/ipv[46]/conf/(?P<device>[^/\0]+)/[a-z0-9_]+")
 SHARED: Final = frozenset((".", "..", "all", "default"))
-"""Not devices: never written to."""
+"""Not devices: never written to, but for FORWARDING_IPV6."""
 VALUE_BYTES: Final = 256
 
 
-def of_interest(interfaces: Iterable[str]) -> Iterator[str]:
-    """The paths that a plan for these devices goes by."""
+def of_interest(interfaces: Iterable[str], gateways: Iterable[str] = ()) -> Iterator[str]:
+    """The paths that a plan for these devices goes by; `gateways`: those between which the box forwards."""
     yield "net/ipv4/conf/all/rp_filter"
+    for number, name in enumerate(gateways):
+        if number == 0:
+            yield FORWARDING_IPV6
+        yield from (f"net/ipv4/conf/{name}/{key}" for key in ("forwarding", "src_valid_mark"))
+        yield f"net/ipv6/conf/{name}/accept_ra"
     for name in interfaces:
         yield f"net/ipv4/conf/{name}/rp_filter"
         yield from (f"net/{family}/conf/{name}/ignore_routes_with_linkdown" for family in FAMILIES)
@@ -54,8 +59,8 @@ def read_one(path: str) -> str | None:
 
 
 def check(path: str) -> None:
-    """KernelError unless it is a sysctl of one device."""
-    if _device(path) in (None, *SHARED):
+    """KernelError unless it is a sysctl of one device, or FORWARDING_IPV6."""
+    if path != FORWARDING_IPV6 and _device(path) in (None, *SHARED):
         raise KernelError(f"not a sysctl of a device: {clean(path)}")
 
 
@@ -70,8 +75,9 @@ def of_device(path: str) -> str:
 
 def index_of(path: str) -> int | None:
     """The ifindex of the device that it is of, if there is one."""
+    device = _device(path)
     try:
-        return socket.if_nametoindex(_device(path) or "")
+        return None if device in (None, *SHARED) else socket.if_nametoindex(device or "")
     except OSError:
         return None
 

@@ -25,6 +25,7 @@ from failover.seam import (
     CountFlows,
     DestroySockets,
     Effect,
+    ForgetFlows,
     KeepEndpoints,
     KernelRead,
     ReadCounters,
@@ -249,8 +250,8 @@ class World:
                     self._ready.append(SocketsRead(self._segments()))
                 case DestroySockets():
                     orders.append(effect)
-                case KeepEndpoints() | WithdrawEndpoints():
-                    pass  # nobody speaks MPTCP here
+                case ForgetFlows() | KeepEndpoints() | WithdrawEndpoints():
+                    pass  # nothing is forwarded here, and nobody speaks MPTCP
                 case Notice():
                     self._journal.note(self.now, effect)
                 case Answer():

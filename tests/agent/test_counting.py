@@ -66,7 +66,7 @@ def play(road: Road, scene: Scene) -> None:
 
     async def whole() -> None:
         said: list[tuple[str, str]] = []
-        bench = Bench(Counting(lambda kind, text: said.append((kind, text))), said)
+        bench = Bench(Counting(print, lambda kind, text: said.append((kind, text))), said)
         try:
             await scene(bench)
         finally:
@@ -299,7 +299,7 @@ def test_an_agent_whose_rights_no_child_inherits_counts_interfaces(road: Road) -
 
 async def _alone(scene: Scene) -> None:
     said: list[tuple[str, str]] = []
-    await scene(Bench(Counting(lambda kind, text: said.append((kind, text))), said))
+    await scene(Bench(Counting(print, lambda kind, text: said.append((kind, text))), said))
 
 
 def test_nft_that_hangs_or_fails_holds_up_nobody(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ def test_names_that_nft_does_not_take_keep_nobody_else_from_being_counted(road: 
         asked(road)
         assert bench.counting.read().counts == {**NOTHING, ("wan0", V4): counts(2, 29)}
         assert bench.said == [
-            ("warning", f"the flows of {name} cannot be counted: nft does not take its name") for name in odd
+            ("warning", f"nothing is done for the flows of {name}: nft does not take its name") for name in odd
         ]
 
     play(road, scene)

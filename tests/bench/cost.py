@@ -22,7 +22,7 @@ from failover.kernel import conntrack
 from failover.lab.namespaces import gain_privileges
 from failover.model import FAMILIES, Family
 from failover.moving import Moving
-from failover.seam import SocketsDestroyed
+from failover.seam import ForgetFlows, Moved, SocketsDestroyed
 from tests.bench.report import Figure
 from tests.kernel.box import GATEWAYS, INTERNET, OWN, WAN0, WAN1, Box
 from tests.kernel.flows import PATIENCE, PORT, Place, connected, order
@@ -131,13 +131,14 @@ async def _measured(family: Family, sockets: int) -> tuple[float, float]:
 
 async def _moved(family: Family, sockets: int) -> float:
     """The moment at which all has."""
-    came: asyncio.Future[SocketsDestroyed] = asyncio.get_running_loop().create_future()
-    with TemporaryDirectory() as home, closing(Moving(Path(home, "mptcp.json"), came.set_result, _nobody)) as moving:
+    came: asyncio.Queue[Moved] = asyncio.Queue()
+    with TemporaryDirectory() as home, closing(Moving(Path(home, "mptcp.json"), came.put_nowait, _nobody)) as moving:
         moving.carry_out(order(family))
-        found = await came
-        await asyncio.to_thread(conntrack.forget, LOST, MASK, family)
+        moving.carry_out(ForgetFlows("au", family, LOST, MASK))
+        broken, forgotten = await came.get(), await came.get()
         moment = time.monotonic()
-    assert (found.tcp, found.error) == (sockets, "")
+    assert isinstance(broken, SocketsDestroyed)
+    assert (broken.tcp, broken.error, forgotten.error) == (sockets, "", "")
     return moment
 
 

@@ -16,6 +16,7 @@ from failover.config.manual import TABLES, rewritten
 from failover.config.reading import SECTIONS, load_with_warnings, parse
 from failover.config.rules import describe_aim, describe_match
 from failover.config.targets import parse_target
+from failover.facts import Gateway
 
 HERE = Path(__file__).resolve().parents[2] / "config"
 REFERENCE = HERE / "failover.yaml"
@@ -26,9 +27,9 @@ BOUNDED = [name for name, key in KEYS.items() if re.fullmatch(r"\S+ to \S+", key
 
 
 def with_uplinks() -> str:
-    """The reference with its uplinks and its rules in force."""
+    """The reference with all that is commented out in force."""
     text = REFERENCE.read_text()
-    for key in ("# uplinks:", "# rules:"):
+    for key in ("# uplinks:", "# rules:", "# gateway:"):
         block = text[text.index(key) :].split("\n\n")[0]
         text = text.replace(block, re.sub("^# ", "", block, flags=re.MULTILINE))
     return text
@@ -53,7 +54,7 @@ def test_the_reference_is_the_default() -> None:
 
 
 def test_the_reference_names_every_key_that_has_a_default_in_force_and_every_other_in_a_comment() -> None:
-    named = {name for name in KEYS if name.startswith(("uplinks", "rules"))}
+    named = {name for name in KEYS if name.startswith(("uplinks", "rules", "gateway"))}
     assert set(paths(yaml.safe_load(REFERENCE.read_text()))) == set(KEYS) - named
     assert set(paths(yaml.safe_load(with_uplinks()))) == set(KEYS) - {"uplinks[].modem"}
 
@@ -74,10 +75,12 @@ def test_the_reference_s_uplinks_load() -> None:
             "",
             Metered(30_000_000, 2_000_000),
             (parse_target("icmp://10.1.1.1"), parse_target("icmp://10.1.1.2")),
+            ("2001:db8:100::/40",),
         ),
         Uplink("depot", "wlan0"),
     )
     assert [w.message for w in warnings] == ["no IPv6 target"]
+    assert config.gateway == Gateway(("br-lan",))
     assert [(rule.name, describe_match(rule.match), describe_aim(rule.aim)) for rule in config.rules] == [
         ("terminal", "to 198.51.100.0/24, protocol tcp, port 443 or 5000-5100", "prefers docomo"),
         ("video", "uid 1000, DSCP 34", "only depot, else held"),
@@ -148,5 +151,7 @@ def test_the_defaults_said_are_the_defaults(name: str) -> None:
         assert told == (Uplink("a", "b", metered=Metered()),)
     elif section.startswith("uplinks"):
         assert parse(f"uplinks: [{{name: a, interface: b, {written}}}]", "f")[0].uplinks == (Uplink("a", "b"),)
+    elif section == "gateway":
+        assert parse(f"gateway: {{lan: br-lan, {written}}}", "f")[0].gateway == Gateway(("br-lan",))
     else:
         assert parse(f"{section}: {{{written}}}" if section else written, "f") == (Config(), ())

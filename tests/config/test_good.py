@@ -21,6 +21,7 @@ from failover.config import (
 from failover.config.reading import load, load_with_warnings
 from failover.config.rules import Aim, Match, TrafficRule
 from failover.config.targets import parse_target
+from failover.facts import Gateway
 from failover.model import Family, Keep, ProbeKind, Target
 
 GOOD = Path(__file__).parent / "good"
@@ -73,6 +74,10 @@ TREES: dict[str, Config] = {
             Uplink("both", "wwan3", metered=Metered(12_500_000, 12_500_000)),
             Uplink("standby", "wwan4", metered=Metered(30_000_000, 1_000_000)),
         )
+    ),
+    "gateway": Config(
+        uplinks=(Uplink("au", "wwan0", delegated=("2001:db8:100::/40",)), Uplink("wire", "eth0")),
+        gateway=Gateway(("br-lan",)),
     ),
     "json": Config(uplinks=(Uplink("au", "wwan0", metered=Metered(5_000_000_000)),), metrics=Metrics(None)),
     "mask-full": Config(uplinks=tuple(Uplink(f"u{i}", f"eth{i}") for i in range(1, 7)), fwmark_mask=0x700000),

@@ -35,6 +35,7 @@ from failover.config.values import (
     parse_size,
 )
 from failover.config.yaml_tree import decode
+from failover.facts import Gateway
 from failover.model import Keep, Target
 
 unhurried = settings(deadline=None)
@@ -62,6 +63,7 @@ ADDRESSES = st.one_of(
     st.integers(0x0B000000, 0x7E000000).map(ipaddress.IPv4Address),
     st.integers(0x2000 << 112, (0x3000 << 112) - 1).map(ipaddress.IPv6Address),
 )
+NETWORKS = st.tuples(ADDRESSES, st.integers(1, 32)).map(lambda t: str(ipaddress.ip_network(t, strict=False)))
 HOSTS = ADDRESSES.map(lambda address: f"[{address}]" if address.version == 6 else str(address))
 DNS_NAMES = st.lists(st.from_regex(r"[a-z]([a-z0-9_-]{0,8}[a-z0-9])?", fullmatch=True), min_size=1, max_size=4).map(
     ".".join
@@ -94,6 +96,11 @@ def detections(draw: st.DrawFn) -> Detection:
     )
 
 
+def gateways(taken: list[str]) -> st.SearchStrategy[Gateway]:
+    lan = st.lists(INTERFACES.filter(lambda name: name not in taken), min_size=1, max_size=4, unique=True)
+    return st.builds(Gateway, lan.map(tuple), st.booleans())
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     bits = draw(st.integers(3, 32))
@@ -105,7 +112,12 @@ def configs(draw: st.DrawFn) -> Config:
     )
     uplinks = tuple(
         Uplink(
-            name, interface, draw(st.text(WORD + " é/:#", max_size=64)), draw(metered), draw(st.none() | TARGET_LISTS)
+            name,
+            interface,
+            draw(st.text(WORD + " é/:#", max_size=64)),
+            draw(metered),
+            draw(st.none() | TARGET_LISTS),
+            draw(st.just(()) | st.lists(NETWORKS, min_size=1, max_size=4, unique=True).map(tuple)),
         )
         for name, interface in zip(names, interfaces, strict=True)
     )
@@ -119,6 +131,7 @@ def configs(draw: st.DrawFn) -> Config:
         draw(st.booleans()),
         Metrics(draw(listen)),
         mask,
+        gateway=draw(st.none() | gateways(interfaces)),
     )
 
 
@@ -138,6 +151,7 @@ def written(config: Config) -> dict[str, Any]:
             "failback_moves_flows": config.policy.failback_moves_flows,
         },
         "flows": {"keep": {key: sorted(numbers) for key, numbers in asdict(config.flows.keep).items()}},
+        **({} if config.gateway is None else {"gateway": asdict(config.gateway)}),
         "mptcp": "auto" if config.mptcp else "off",
         "metrics": {"listen": config.metrics.listen or "none"},
         "kernel": {"fwmark_mask": f"{config.fwmark_mask:#x}"},
@@ -152,6 +166,7 @@ def written_uplink(uplink: Uplink) -> dict[str, Any]:
         "carrier": uplink.carrier,
         "metered": metered is not None and {key: f"{format_size(size)}/month" for key, size in asdict(metered).items()},
         **({} if uplink.targets is None else {"targets": [target.url for target in uplink.targets]}),
+        **({"delegated": list(uplink.delegated)} if uplink.delegated else {}),
     }
 
 

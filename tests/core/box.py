@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from failover.config import Config
 from failover.core.engine import Engine, Event
-from failover.facts import TABLE_MAIN, Address, Counts, Facts, Link, Operation, OperationResult, Sysctl
+from failover.facts import TABLE_MAIN, TABLE_UPLINK, Address, Counts, Facts, Link, Operation, OperationResult, Sysctl
 from failover.memory import Memory
 from failover.model import (
     PROBE_PATIENCE,
@@ -36,6 +36,8 @@ from failover.seam import (
     Counted,
     DestroySockets,
     Effect,
+    FlowsForgotten,
+    ForgetFlows,
     KeepEndpoints,
     KernelRead,
     ReadCounters,
@@ -118,6 +120,7 @@ class Box:
         self.answers: list[Answer] = []
         self.applied: list[tuple[float, Apply]] = []
         self.broken: list[tuple[float, DestroySockets]] = []
+        self.forgotten: list[tuple[float, ForgetFlows]] = []
         self.offered: list[tuple[float, KeepEndpoints]] = []
         self.withdrawn: list[tuple[float, WithdrawEndpoints]] = []
         self.read: list[float] = []
@@ -269,6 +272,8 @@ class Box:
                     self._carry_out(self.engine.handle(self.now, Counted(self.counts(self.now), self.weak)))
                 case DestroySockets():
                     self._destroy(effect)
+                case ForgetFlows():
+                    self._forget(effect)
                 case KeepEndpoints():
                     self.offered.append((self.now, effect))
                 case WithdrawEndpoints():
@@ -290,6 +295,15 @@ class Box:
         assert leads.isdisjoint(held.get(address) for address in order.addresses)
         self.broken.append((self.now, order))
         self.tell(SocketsDestroyed(order, tcp=1))
+
+    def _forget(self, order: ForgetFlows) -> None:
+        """Only when the kernel is known to lead new flows by another table than those with the mark."""
+        leads = {route.interface for route in self._known.routes if route.leads and route.family is order.family}
+        slot = order.mark // (order.mask & -order.mask) - 1
+        marked = {route.interface for route in self._known.routes if route.table == TABLE_UPLINK + slot}
+        assert leads.isdisjoint(marked)
+        self.forgotten.append((self.now, order))
+        self.tell(FlowsForgotten(order, flows=1))
 
     def _hold(self) -> None:
         snapshot = self.engine.snapshot()

@@ -119,7 +119,7 @@ def test_the_weak_kind_is_read_seldom_whatever_it_counts() -> None:
 
 
 def taps(facts: Facts) -> tuple[Tap, ...]:
-    (effect,) = Sampler().follow(0.0, resolve(facts, QUICK, {}), facts, QUICK.fwmark_mask)
+    (effect,) = Sampler().follow(0.0, resolve(facts, QUICK, {}), facts, QUICK)
     assert isinstance(effect, CountFlows)
     assert effect.mask == QUICK.fwmark_mask
     return effect.taps

@@ -198,7 +198,7 @@ def test_names_that_were_exchanged_mislead_nobody(garage: Namespace, ledger: Led
     rename("wan1", "wan0")
     garage.sysctl("ipv4/conf/wan0/rp_filter", 1)
     assert ledger.set_all(wanted("wan0")) == [None]
-    assert put_back(ledger) == ["wan9", "wan0"]
+    assert put_back(ledger) == ["wan0", "wan9"]
     assert (rp_filter("wan9"), rp_filter("wan0")) == ("0", "1")
 
 
