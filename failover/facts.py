@@ -23,6 +23,8 @@ TABLE_SETTLED: Final = 15590
 TABLES_OWNED: Final = range(15500, 15600)
 PREFS_OWNED: Final = range(15500, 15600)
 TABLE_MAIN: Final = 254
+PINS_MAX: Final = 256
+"""Host routes of main that are looked at."""
 SLOTS_MAX: Final = 62
 """Six bits of fwmark: slot s carries mark value s + 1; all six are for the connections of probes."""
 
@@ -90,6 +92,15 @@ class Route:
         return self.table == TABLE_ACTIVE and self.metric == METRIC_CHOSEN
 
 
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A host route of table main, set by a person or a program that is no routing daemon."""
+
+    family: Family
+    destination: str
+    interface: int
+
+
 class RuleAction(enum.Enum):
     """Policy rule actions (linux/fib_rules.h)."""
 
@@ -149,13 +160,15 @@ class Table:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The kernel's state, read at one moment: every link; every address of global scope; the default routes of table
-    main; every route of our own tables, whoever made it; every policy rule; the sysctls of interest."""
+    main; every route of our own tables, whoever made it; every policy rule; the sysctls of interest; the host routes of
+    main that were set, PINS_MAX of them and one more where there are more."""
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
+    pins: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import enum
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 _UNPRINTABLE: Final = frozenset(("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"))
@@ -57,6 +58,29 @@ class Family(enum.StrEnum):
 
 
 FAMILIES: Final = (Family.IPV4, Family.IPV6)
+_PRIVATE: Final = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::/127",
+        "::ffff:0:0/96",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+"""Unspecified, loopback, private, link-local, carrier-grade NAT, mapped IPv4: RFC 6890, RFC 6598, RFC 4193."""
+
+
+def is_private(address: str) -> bool:
+    """No address of a server on the Internet."""
+    ip = ip_address(address)
+    return any(ip in network for network in _PRIVATE if network.version == ip.version)
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ class Choices:
         self.will = Will()
         self.by_family: dict[Family, Decision] = {}
         self._fleet, self._kernel, self._steering = fleet, kernel, Steering()
+        self._shunned: frozenset[tuple[Family, str]] = frozenset()
+        """See pins.py."""
         self._due = dict.fromkeys(FAMILIES, inf)
         self._first_due = inf
 
@@ -123,7 +125,9 @@ class Choices:
             self._fleet.roles(now, [*self.by_family.values(), *self._steering.by_key.values()])
         if switch := self._kernel.switch(now, self._fleet.uplinks, switched):
             return [*switch, *effects]  # the rest follows when the kernel has been read again
-        decided = bool(changed or steered)
+        shunned = self._fleet.shunned(now, self.by_family.values())
+        decided = bool(changed or steered or shunned != self._shunned)
+        self._shunned = shunned
         return [*self._plan(now, config, decided=decided), *effects] if decided or facts else effects
 
     def _steer(self, now: float, families: Collection[Family], config: Config) -> list[Notice]:
@@ -148,7 +152,8 @@ class Choices:
 
     def _plan(self, now: float, config: Config, *, decided: bool) -> list[Apply]:
         steered, lan = self._steering.steered, config.gateway.lan if config.gateway else ()
-        self._kernel.want(now, self._fleet.uplinks, self.by_family, config.fwmark_mask, steered, lan)
+        ground = self._fleet.uplinks, self.by_family, config.fwmark_mask
+        self._kernel.want(now, *ground, steered, lan, self._shunned)
         return self._kernel.apply(now, decided=decided)
 
     def _expire(self, now: float) -> list[Effect]:

@@ -35,7 +35,7 @@ def diff(facts: Facts, desired: Desired) -> tuple[Operation, ...]:
     return (
         *(Operation(Verb.ADD, rule) for rule in first),
         *sorted(upserts, key=lambda operation: not is_switch(operation)),
-        *(Operation(Verb.ADD, rule) for rule in missing[len(first) :]),
+        *(Operation(Verb.ADD, rule) for rule in missing if rule not in first),
         *_sysctls(facts, desired.sysctls),
         *_deletions([rule for rule in have if rule not in wanted], stale),
     )

@@ -19,6 +19,7 @@ from failover.core.lane import Lane
 from failover.core.names import ASK_AGAIN, AT_ONCE, LOOK_AGAIN, MUTE_STREAK
 from failover.core.policy import Candidate, Will
 from failover.core.uplinks import Uplink, resolve
+from failover.core.verdicts import LOST
 from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Counts, Facts, RouteKind
 from failover.model import FAMILIES, RECEIVING, Decision, Family, Notice, NoticeKind, Reason, Verdict
 from failover.picture import UplinkView
@@ -229,6 +230,18 @@ class Fleet:
                 lane.standing.served(Reason.OPERATOR)
             elif lane.standing.until() <= now and after:
                 lane.standing.served(Reason.CONFIG)
+
+    def shunned(self, now: float, decisions: Iterable[Decision]) -> frozenset[tuple[Family, str]]:
+        """What no traffic should be kept on while new flows have a way that is not lost."""
+        return frozenset(
+            (then.family, lane.uplink.name)
+            for then in decisions
+            for lane in self.by_family[then.family]
+            if lane.uplink.name != then.active and lane.shunned(now) and self._leads(then)
+        )
+
+    def _leads(self, then: Decision) -> bool:
+        return any(lane.uplink.name == then.active and lane.verdict not in LOST for lane in self.by_family[then.family])
 
     def roles(self, now: float, decisions: Collection[Decision]) -> None:
         """Who carries traffic has a budget for that."""

@@ -200,6 +200,10 @@ class Lane:
         """Its newest probe was answered, lately enough to take traffic over on doubt."""
         return self.health.proven(now, PROOF_AGE * (self.families if self.uplink.metered else 1))
 
+    def shunned(self, now: float) -> bool:
+        """Whether it is lost, or was and still owes its hold-down."""
+        return self.verdict in LOST or (self.standing.convicted and self.standing.owed(now) > 0)
+
     def candidate(self, now: float, preference: int) -> Candidate:
         """As policy sees it; `preference` 0 is the first choice."""
         health = self.health

@@ -1,7 +1,7 @@
 """By which way a packet would go now, and why: the wanted policy rules, walked as the kernel walks them.
 
 Pure. What is asked is what `plan` has made, so an answer cannot disagree with the rules. What others say before ours,
-and routes of main that are more specific than a default, are known only in part.
+and routes of main that are neither a default nor a host's, are known only in part.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 from failover.config.rules import PROTOCOLS, TrafficRule, describe_aim
+from failover.core.pins import pinned
 from failover.core.plan import PREF_SPECIFIC, Desired, goto_target, ours
 from failover.core.steering import (
     FRA_DPORT_RANGE,
@@ -24,7 +25,7 @@ from failover.core.steering import (
     Steered,
 )
 from failover.core.uplinks import Uplink
-from failover.facts import TABLES_OWNED, Facts, Route, RouteKind, Rule, RuleAction
+from failover.facts import PREFS_OWNED, TABLE_MAIN, TABLES_OWNED, Facts, Route, RouteKind, Rule, RuleAction
 from failover.model import Decision, Family, Verdict
 from failover.picture import Packet, Passage
 
@@ -64,11 +65,13 @@ def passage(packet: Packet, ground: Ground) -> Passage:
     about = (
         f"rule {walk.rule.name} ({describe_aim(walk.rule.aim)})" if walk.rule else "no rule of the config is about it"
     )
+    names = {uplink.index: uplink.name for uplink in ground.uplinks if uplink.index is not None}
+    uplink = names.get(walk.route.interface) if walk.route is not None and walk.route.interface is not None else None
+    if walk.route is not None and walk.route.table == TABLE_MAIN:
+        return Passage(uplink, f"a host route of main leads there by {uplink}, as long as that is not lost")
     told = Passage(None, about, rule=walk.rule.name if walk.rule else None, allowed=allowed)
     if walk.last is not None and walk.last.action is RuleAction.LOOKUP and walk.last.table not in TABLES_OWNED:
         return replace(told, text=f"a rule of others sends it to table {walk.last.table}")
-    names = {uplink.index: uplink.name for uplink in ground.uplinks if uplink.index is not None}
-    uplink = names.get(walk.route.interface) if walk.route is not None and walk.route.interface is not None else None
     if uplink is None:
         return replace(told, text=f"{about}: refused", refused=True)
     decision = ground.common if walk.rule is None else ground.steering[packet.family, walk.rule.aim]
@@ -90,7 +93,10 @@ def _walked(packet: Packet, ground: Ground) -> Walk:
             continue
         if ours(rule) and rule.priority in PREFS_MATCH:
             matched = ground.steered.rules[rule.priority - PREFS_MATCH.start]
-        if rule.action is RuleAction.GOTO:
+        if rule.priority == PREF_SPECIFIC and ours(rule):
+            if way := _pinned(packet, ground):
+                return Walk(matched, rule, way)
+        elif rule.action is RuleAction.GOTO:
             at = goto_target(rule) or at
         elif rule.action is not RuleAction.LOOKUP or rule.table not in TABLES_OWNED:
             return Walk(matched, rule)
@@ -100,11 +106,17 @@ def _walked(packet: Packet, ground: Ground) -> Walk:
 
 
 def _asked(family: Family, ground: Ground) -> list[Rule]:
-    """Ours, and those of others before them, in order; not what knows networks alone."""
-    foreign = (r for r in ground.facts.rules if 0 < r.priority < PREF_SPECIFIC)
+    """Ours, and those of others before them, in order; not what of theirs knows networks alone."""
+    foreign = (r for r in ground.facts.rules if 0 < r.priority < PREFS_OWNED.start and r.suppress_prefix_length is None)
     every: Iterable[Rule] = (*foreign, *ground.desired.rules)
-    found = [rule for rule in every if rule.family is family and rule.suppress_prefix_length is None]
-    return sorted(found, key=lambda rule: rule.priority)
+    return sorted((rule for rule in every if rule.family is family), key=lambda rule: rule.priority)
+
+
+def _pinned(packet: Packet, ground: Ground) -> Route | None:
+    """The host route of main that it would take."""
+    pins = (pin for pin, _ in pinned(packet.family, ground.facts, ground.uplinks))
+    mine = (pin for pin in pins if ip_address(pin.destination) == ip_address(packet.to))
+    return next((Route(pin.family, TABLE_MAIN, 0, interface=pin.interface) for pin in mine), None)
 
 
 def _best(routes: Sequence[Route], rule: Rule, facts: Facts) -> Route | None:

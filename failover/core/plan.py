@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
+from failover.core.pins import Shunned, overriding, too_many
 from failover.core.steering import (
     FRA_GOTO,
     FRA_UID_RANGE,
@@ -46,8 +47,8 @@ from failover.facts import (
 from failover.model import FAMILIES, Decision, Family
 from failover.wording import describe
 
-PREF_SPECIFIC: Final = 15500
-"""What main knows more exactly than a default route (the LAN) goes before everything of ours."""
+PREF_SPECIFIC: Final = 15502
+"""What main knows more exactly than a default route (the LAN) goes before everything of ours but `pins`."""
 MARK_ANY: Final = (1, 0)
 """fwmark 0x1/0 is every packet. `wg-quick down` deletes rules until `ip rule` shows no line with "from all lookup main
 suppress_prefixlength 0"; without this selector ours is such a line, and the loop runs on against our repairs."""
@@ -92,6 +93,7 @@ def plan(
     mask: int,
     steered: Steered | None = None,
     lan: Sequence[str] = (),
+    shunned: Shunned = (),
 ) -> Desired:
     """DESIGN section 5 for these uplinks. A family in which no uplink has a default route gets no route and no rule.
 
@@ -103,7 +105,10 @@ def plan(
     for family in served:
         members = [uplink for uplink in uplinks if _takes_part(uplink, family, facts)]
         routes += _routes(family, members, decisions.get(family))
-        rules += _rules(family, members, _addresses_once(uplinks, family), facts, mask, steered or Steered(), lan)
+        addresses = [held for held in _addresses_once(uplinks, family) if held[1] in {u.slot for u in members}]
+        made = _rules(family, members, addresses, facts, mask, steered or Steered(), lan)
+        landing = min(rule.priority for rule in made if rule.priority > PREF_SPECIFIC)
+        rules += [*overriding(family, facts, members, shunned, addresses, landing), *made]
     return Desired(
         routes=tuple(routes),
         rules=tuple(rules),
@@ -112,6 +117,7 @@ def plan(
         warnings=(
             *(warning for family in served for warning in inseparable(uplinks, family)),
             *crowded(served, facts),
+            *too_many(served, rules, facts),
             *deafening(uplinks, facts),
             *map(intruder, conflicts(facts)),
         ),
@@ -235,7 +241,7 @@ def _rules(
     matches = matching(steered, family)
     copies = _copies(family, facts, matches[0].priority if matches else PREF_ACTIVE)
     behind = bool(copies or matches)
-    early, late = _source_rules(family, [(a, s) for a, s in addresses if s in slots], behind=behind)
+    early, late = _source_rules(family, addresses, behind=behind)
     marked = [Rule(family, PREF_MARK, table=table_of(s), fwmark=mark_of(s, mask), fwmask=mask) for s in slots]
     return [
         Rule(family, PREF_SPECIFIC, table=TABLE_MAIN, suppress_prefix_length=0, fwmark=MARK_ANY[0], fwmask=MARK_ANY[1]),
@@ -404,7 +410,7 @@ def _meets_replies(rule: Rule) -> bool:
     anyone = (rule.source, rule.destination, rule.suppress_prefix_length, rule.extra) == (None, None, None, ())
     return (
         rule.family is Family.IPV4
-        and 0 < rule.priority < PREF_SPECIFIC
+        and 0 < rule.priority < PREFS_OWNED.start
         and rule.table != TABLE_MAIN
         and anyone
         and rule.iif in (None, "lo")

@@ -13,6 +13,7 @@ from math import inf
 from typing import Final
 
 from failover.core.diff import diff
+from failover.core.pins import Shunned
 from failover.core.plan import Desired, ours, plan, way_of_new_flows
 from failover.core.steering import Steered
 from failover.core.uplinks import Uplink
@@ -98,9 +99,10 @@ class Reconciler:
         mask: int,
         steered: Steered | None = None,
         lan: Sequence[str] = (),
+        shunned: Shunned = (),
     ) -> None:
         """Plan anew."""
-        self.desired = plan(uplinks, decisions, self.facts, mask, steered, lan)
+        self.desired = plan(uplinks, decisions, self.facts, mask, steered, lan, shunned)
         if self.desired.refresh_after is not None:
             self._read_at = min(self._read_at, now + self.desired.refresh_after)
 

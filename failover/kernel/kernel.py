@@ -11,10 +11,11 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Final, assert_never
 
 from failover.facts import (
+    PINS_MAX,
     PREFS_OWNED,
     PROTOCOL,
     TABLE_MAIN,
@@ -24,6 +25,7 @@ from failover.facts import (
     Link,
     Operation,
     OperationResult,
+    Pin,
     Route,
     Rule,
     SubflowLimits,
@@ -78,27 +80,34 @@ class Kernel:
             links.global_address(body) for body in self._netlink.dump(links.RTM_GETADDR, links.ADDRESSES_ASKED).bodies
         )
         policy = tuple(rule for family in FAMILIES for rule in self._rules(family))
-        ways = tuple(route for family in FAMILIES for route in self._routes(family))
+        ways: list[Route] = []
+        pins: list[Pin] = []
+        for family in FAMILIES:
+            found_ways, found_pins = self._routes(family)
+            ways += found_ways
+            pins += found_pins
         return Facts(
             links=found,
             addresses=tuple(address for address in addresses if address is not None),
-            routes=ways,
+            routes=tuple(ways),
             rules=policy,
             sysctls=tuple(sysctls.read(sysctls.of_interest(_names_used(found, ways), self.gateways))),
+            pins=tuple(pins[: PINS_MAX + 1]),
         )
 
     def _rules(self, family: Family) -> list[Rule]:
         decoded = (rules.decode(body) for body in self._netlink.dump(rules.RTM_GETRULE, rules.asked(family)).bodies)
         return [rule for rule in decoded if rule is not None]
 
-    def _routes(self, family: Family) -> list[Route]:
-        """The defaults of main and of our tables; main first, as it has the lowest number."""
+    def _routes(self, family: Family) -> tuple[list[Route], list[Pin]]:
+        """The defaults of main and of our tables, main first, as it has the lowest number; and host routes of main."""
         resolve = _Nexthops(self._netlink)
         dump = self._netlink.dump(routes.RTM_GETROUTE, routes.asked(family))
-        found = _defaults(dump, family, resolve)
+        found, pins = _defaults(dump, family, resolve), _pins(dump, resolve)
         if family is Family.IPV6 and dump.pieces > 1:
             found = self._repeated(dump, found, resolve)
-        return [route for _, route in sorted(found, key=lambda item: (item[1].table, item[1].metric, item[0]))]
+        ranked = sorted(found, key=lambda item: (item[1].table, item[1].metric, item[0]))
+        return [route for _, route in ranked], pins
 
     def _repeated(self, dump: Dump, found: Iterable[Ranked], resolve: _Nexthops) -> list[Ranked]:
         """An IPv6 dump in several pieces is not to be trusted: when the table changes between two pieces, the kernel
@@ -190,6 +199,12 @@ def _defaults(dump: Dump, family: Family, resolve: routes.Nexthops) -> list[Rank
         for rank, route in routes.decode(body, resolve)
         if (route.table == TABLE_MAIN or route.table in TABLES_OWNED) and route.family is family
     ]
+
+
+def _pins(dump: Dump, resolve: routes.Nexthops) -> list[Pin]:
+    """The first ones alone: somebody may have thousands."""
+    listed = islice(filter(routes.is_pin, dump.bodies), PINS_MAX + 1)
+    return [pin for body in listed for pin in routes.pins(body, resolve)]
 
 
 def _names_used(known: Iterable[Link], ways: Iterable[Route]) -> list[str]:

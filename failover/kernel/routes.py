@@ -1,6 +1,7 @@
 """Default routes, to and from rtnetlink (linux/rtnetlink.h, linux/nexthop.h). Packing and unpacking only.
 
-Only plain defaults exist here: no destination, no source prefix, no tos, not cached, of a kind the model knows.
+Only plain defaults exist here: no destination, no source prefix, no tos, not cached, of a kind the model knows; and the
+host routes that somebody set in main, which are only read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from failover.facts import Route, RouteKind
+from failover.facts import TABLE_MAIN, Pin, Route, RouteKind
 from failover.kernel.wire import (
     FAMILIES_BY_NUMBER,
     FAMILY_NUMBERS,
@@ -37,6 +38,7 @@ RTNEXTHOP: Final = struct.Struct("=HBBi")
 VIA_FAMILY: Final = struct.Struct("=H")
 CACHEINFO: Final = struct.Struct("=IIiIIIII")
 
+RTA_DST: Final = 1
 RTA_OIF: Final = 4
 RTA_GATEWAY: Final = 5
 RTA_PRIORITY: Final = 6
@@ -57,6 +59,10 @@ RTNH_F_DEAD: Final = 1
 RTNH_F_ONLINK: Final = 4
 RTNH_F_LINKDOWN: Final = 16
 RTM_F_CLONED: Final = 0x200
+RTPROT_BOOT: Final = 3
+RTPROT_STATIC: Final = 4
+SET_BY_HAND: Final = (RTPROT_BOOT, RTPROT_STATIC)
+"""Who wrote a route: `ip`, programs like it, network managers; no routing daemon, no lease, not the kernel."""
 RT_SCOPE_UNIVERSE: Final = 0
 RT_SCOPE_LINK: Final = 253
 RT_SCOPE_NOWHERE: Final = 255
@@ -97,6 +103,25 @@ def is_default(body: bytes) -> bool:
     """A look at the head alone: anything else is skipped before its attributes are read."""
     _, destination, source, tos, _, _, _, kind, flags = unpack(RTMSG, body, "route")
     return not (destination or source or tos or flags & RTM_F_CLONED) and kind in KINDS
+
+
+def is_pin(body: bytes) -> bool:
+    """The same for a host route of main that a person or a VPN client set."""
+    family, destination, source, tos, table, protocol, _, kind, flags = unpack(RTMSG, body, "route")
+    plain = not (source or tos or flags & RTM_F_CLONED) and kind == RouteKind.UNICAST.value
+    whole = family in FAMILIES_BY_NUMBER and destination == FAMILIES_BY_NUMBER[family].bits
+    return plain and whole and table == TABLE_MAIN and protocol in SET_BY_HAND
+
+
+def pins(body: bytes, nexthops: Nexthops) -> list[Pin]:
+    """The host route that `is_pin` has found, once for each device it leads out of."""
+    family = FAMILIES_BY_NUMBER[body[0]]
+    found = dict(attributes(body, RTMSG.size))
+    if RTA_DST not in found:
+        return []
+    destination = address_text(family, found[RTA_DST])
+    hops = _hops(family, 0, found, nexthops)
+    return [Pin(family, destination, hop.interface) for hop in hops if hop.interface is not None]
 
 
 def table_of(body: bytes) -> int | None:

@@ -17,7 +17,7 @@ from typing import Final
 from failover.facts import PREFS_OWNED, TABLE_MAIN, TABLES_OWNED, Address
 from failover.kernel import links, routes, rules
 from failover.kernel.wire import Message, attributes, messages, read_u32, unpack
-from failover.model import KernelError
+from failover.model import Family, KernelError
 
 GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 """RTNLGRP_LINK, and address, route and rule of IPv4 and IPv6 (linux/rtnetlink.h)."""
@@ -158,6 +158,8 @@ class Watch:
 
 
 def _route(body: bytes) -> Dirty:
+    if routes.is_pin(body):
+        return Dirty.CHANGED
     table = routes.table_of(body)
     if table in TABLES_OWNED:
         return Dirty.URGENT
@@ -192,17 +194,25 @@ def _enlarge(listener: socket.socket, size: int) -> None:
 
 
 def _skip_other_routes(listener: socket.socket) -> None:
-    """Let the kernel drop the events of routes that have a destination, before they are queued.
+    """Let the kernel drop the events of routes that are neither defaults nor set host routes of main, before they are
+    queued.
 
     Thousands of them a second cost nothing then. Without the filter they are only skipped later.
     """
-    kind_at, length_at, keep = 4, 17, 0xFFFFFFFF
+    kind_at, length_at, table_at, protocol_at, keep = 4, 17, 20, 21, 0xFFFFFFFF
     program = (
         (0x28, 0, 0, kind_at),  # load the message type, which is read in network order
         (0x15, 1, 0, socket.htons(routes.RTM_NEWROUTE)),
-        (0x15, 0, 2, socket.htons(routes.RTM_DELROUTE)),
+        (0x15, 0, 9, socket.htons(routes.RTM_DELROUTE)),
         (0x30, 0, 0, length_at),  # load the length of the route's destination
-        (0x15, 0, 1, 0),
+        (0x15, 7, 0, 0),
+        (0x15, 1, 0, Family.IPV4.bits),
+        (0x15, 0, 6, Family.IPV6.bits),
+        (0x30, 0, 0, table_at),
+        (0x15, 0, 4, TABLE_MAIN),
+        (0x30, 0, 0, protocol_at),
+        (0x15, 1, 0, routes.RTPROT_STATIC),
+        (0x15, 0, 1, routes.RTPROT_BOOT),
         (0x06, 0, 0, keep),
         (0x06, 0, 0, 0),
     )

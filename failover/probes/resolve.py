@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from failover.model import Family, Outcome
+from failover.model import Family, Outcome, is_private
 from failover.probes import dns
 from failover.probes.attempt import Ask, UnansweredError, patience
 
@@ -18,23 +18,6 @@ SERVERS_MAX: Final = 3
 SERVER_PATIENCE: Final = 2.0
 """Seconds that each server gets."""
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
-_PRIVATE: Final = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "::/127",
-        "::ffff:0:0/96",
-        "fc00::/7",
-        "fe80::/10",
-    )
-)
-"""Unspecified, loopback, private, link-local, carrier-grade NAT, mapped IPv4: RFC 6890, RFC 6598, RFC 4193."""
 _LOCAL_DOMAINS: Final = (
     "local",
     "localhost",
@@ -76,12 +59,6 @@ def _honest(name: str, addresses: Sequence[str]) -> str:
     if private and is_public(name):
         raise UnansweredError(Outcome.PORTAL, f"{name} is said to be at {private[0]}")
     return addresses[0]
-
-
-def is_private(address: str) -> bool:
-    """No address of a server on the Internet."""
-    ip = ipaddress.ip_address(address)
-    return any(ip in network for network in _PRIVATE if network.version == ip.version)
 
 
 def is_public(name: str) -> bool:

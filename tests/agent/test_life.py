@@ -314,7 +314,7 @@ def test_a_loop_that_takes_our_rules_ends_and_they_come_back(van: Namespace, tmp
     suppress = Rule(15500, socket.AF_INET, table=254)
 
     def back(found: Facts) -> bool:
-        return any(rule.priority == 15500 and rule.family is Family.IPV4 for rule in found.rules)
+        return any(rule.priority == 15502 and rule.family is Family.IPV4 for rule in found.rules)
 
     with running(van, tmp_path) as agent, watching(van) as wait:
         agent.ready().all_up()

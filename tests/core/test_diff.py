@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failover.core.diff import diff, removal
-from failover.core.plan import Desired, conflicts, ours, plan
+from failover.core.plan import PREF_SPECIFIC, Desired, conflicts, ours, plan
 from failover.facts import Facts, Operation, Route, RouteKind, Rule, Sysctl, Verb
 from failover.model import FAMILIES
 
@@ -57,8 +57,8 @@ def test_from_nothing_the_lan_comes_first_and_then_tables_before_the_rules_that_
     operations = diff(BOTH, AT_A)
     assert {o.verb for o in operations} == {Verb.ADD}
     assert [(o.item.family, o.item.priority) for o in operations[:2] if isinstance(o.item, Rule)] == [
-        (V4, 15500),
-        (V6, 15500),
+        (V4, PREF_SPECIFIC),
+        (V6, PREF_SPECIFIC),
     ]
     kinds = [type(o.item) for o in operations[2:]]
     assert kinds == sorted(kinds, key=lambda kind: kind is Rule)
@@ -67,7 +67,7 @@ def test_from_nothing_the_lan_comes_first_and_then_tables_before_the_rules_that_
 
 
 def test_a_switch_is_first_even_when_much_else_is_missing() -> None:
-    rules = tuple(r for r in SETTLED.rules if not ours(r) or r.priority == 15500)
+    rules = tuple(r for r in SETTLED.rules if not ours(r) or r.priority == PREF_SPECIFIC)
     operations = diff(replace(SETTLED, rules=rules), choose("b", "b", "b", "a"))
     assert [slot_of(o.item)[1:] for o in operations[:2] if isinstance(o.item, Route)] == [(15500, 1)] * 2
 

@@ -46,7 +46,7 @@ def test_two_uplinks_in_one_family_are_laid_out_as_designed() -> None:
     assert table(desired, 15502) == [(1, 3), (0xFFFFFFFF, None)]
     assert {r.kind for r in desired.routes if r.metric == 0xFFFFFFFF} == {FLOOR}
     assert desired.rules == (
-        Rule(V4, 15500, table=254, suppress_prefix_length=0, fwmark=1, fwmask=0),
+        Rule(V4, 15502, table=254, suppress_prefix_length=0, fwmark=1, fwmask=0),
         Rule(V4, 15510, table=15501, source="10.0.2.2/32"),
         Rule(V4, 15510, table=15502, source="10.0.3.2/32"),
         Rule(V4, 15520, table=15501, fwmark=0x01000000, fwmask=MASK),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from failover.facts import Address, Route, RouteKind, Sysctl
+from failover.facts import PINS_MAX, Address, Pin, Route, RouteKind, Sysctl
 from failover.kernel import Kernel
+from failover.lab.rtnl import Route as LabRoute
 from failover.model import Family
 
 from .box import FLOOR_METRIC, GATEWAYS, OWN, V4, V6, WAN0, WAN1, Box, add, default, floor, mains, ours
@@ -48,6 +49,34 @@ def test_a_tentative_address_is_not_usable(box: Box, kernel: Kernel) -> None:
     box.van.sysctl("ipv6/conf/wan0/dad_transmits", 10)
     box.ip("-6 addr add fd10::7/64 dev wan0")
     assert not next(a for a in kernel.read().addresses if a.address == "fd10::7").usable
+
+
+def test_host_routes_that_somebody_set_in_main(box: Box, kernel: Kernel) -> None:
+    for line in (
+        "route add 203.0.113.1 via 10.10.0.1",
+        "route add 203.0.113.2 dev wan1 proto static metric 7",
+        "-6 route add 2001:db8:f::1 via fd10::1",
+        "nexthop add id 1 via 10.20.0.1 dev wan1",
+        "route add 203.0.113.3 nhid 1",
+        "route add 203.0.113.4 via 10.20.0.1 proto bird",
+        "route add 203.0.113.5 via 10.20.0.1 table 7",
+        "route add 203.0.113.6/31 via 10.20.0.1",
+        "route add unreachable 203.0.113.8",
+        "-6 route add 2001:db8::/32 via fd10::1",
+    ):
+        box.ip(line)
+    assert set(kernel.read().pins) == {
+        Pin(V4, "203.0.113.1", WAN0),
+        Pin(V4, "203.0.113.2", WAN1),
+        Pin(V4, "203.0.113.3", WAN1),
+        Pin(V6, "2001:db8:f::1", WAN0),
+    }
+
+
+def test_of_thousands_only_so_many_are_looked_at(box: Box, kernel: Kernel) -> None:
+    for number in range(PINS_MAX + 100):
+        box.van.rtnl.add_route(LabRoute(f"12.0.{number >> 8}.{number & 255}/32", WAN0, GATEWAYS[WAN0][V4]))
+    assert len(kernel.read().pins) == PINS_MAX + 1
 
 
 def test_only_defaults_of_main_are_told(box: Box, kernel: Kernel) -> None:

@@ -96,6 +96,28 @@ def test_a_router_that_was_silent_is_asked_again_at_the_next_packet(van: Van, fa
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("how", ["gateway", "device"])
+def test_a_host_route_to_a_lost_uplink_is_overridden_and_let_go(van: Van, family: Family, how: str) -> None:
+    """As a VPN client pins its server. What moved stays where it is; the route of main is left alone."""
+    gateway = "10.0.0.1" if family is V4 else "fe80::1"
+    via = f"via {gateway}" if how == "gateway" else "proto static"
+    van.ip(f"-{family[-1]} route add {INTERNET[family]} {via} dev wan0")
+    van.ends("wan0")[0].namespace.rtnl.add_neighbour(10, INTERNET[family], van.ends("wan0")[1].mac)
+    pinned = van.ip(f"-{family[-1]} route show table main")
+    van.agent.reconcile(active="wan1")
+    assert van.via(family) == "wan0", "main's say, as long as nothing is wrong with it"
+    van.agent.shunned = {(family, "wan0")}
+    van.agent.reconcile()
+    with van.flow(family) as tunnel:
+        assert tunnel.ask() == "wan1"
+        van.agent.shunned = set()
+        van.agent.reconcile(active="wan0")
+        assert van.via(family) == "wan0"
+        assert tunnel.ask() == "wan1", "and no packet of it leaves by wan0 with the address of wan1"
+    assert van.ip(f"-{family[-1]} route show table main") == pinned
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_kernel_fails_over_in_order_with_nobody_running(tmp_path: Path, family: Family) -> None:
     with built(tmp_path / "state", 3) as van:
         van.agent.order = ["wan0", "wan2", "wan1"]

@@ -20,6 +20,9 @@ from .box import AF, GATEWAYS, V4, V6, WAN0, WAN1, Box, add, apply, default, dra
 
 CLEAN, CHANGED, URGENT = Dirty
 
+BIRD = 12
+"""A routing daemon's protocol (RTPROT_BIRD)."""
+
 
 @pytest.fixture
 def watch(kernel: Kernel) -> Iterator[Watch]:
@@ -50,6 +53,12 @@ def test_what_we_do_ourselves_is_no_event(kernel: Kernel, watch: Watch) -> None:
         ("route add 198.51.100.0/24 via 10.10.0.1", CLEAN),
         ("-6 route add 2001:db8:9::/48 via fd10::1", CLEAN),
         ("route add 0.0.0.0/1 via 10.10.0.1", CLEAN),
+        ("route add 203.0.113.9 via 10.10.0.1", CHANGED),
+        ("route add 203.0.113.9 dev wan0 proto static", CHANGED),
+        ("-6 route add 2001:db8:f::9 via fd10::1", CHANGED),
+        ("route add 203.0.113.9 via 10.10.0.1 proto bird", CLEAN),
+        ("-6 route add 2001:db8:f::9 via fd10::1 proto zebra", CLEAN),
+        ("route add 203.0.113.9 via 10.10.0.1 table 7", CLEAN),
         ("rule add prohibit pref 20000", CHANGED),
         ("rule add prohibit pref 15555", URGENT),
         ("-6 rule add prohibit pref 15555", URGENT),
@@ -105,13 +114,14 @@ def test_a_rule_and_a_route_of_ours_that_others_delete(box: Box, kernel: Kernel,
 
 
 def test_thousands_of_other_routes_do_not_even_wake_us(box: Box, kernel: Kernel) -> None:
-    """With room for a dozen events, and 4000 that do not concern us, none that does is lost."""
+    """With room for a dozen events, and 6000 that do not concern us, none that does is lost."""
     watch = quiet(Watch(kernel.port, queue_bytes=1))
     try:
         for change in (box.van.rtnl.add_route, box.van.rtnl.remove_route):
             for number in range(1000):
                 change(LabRoute(f"11.{number >> 8}.{number & 255}.0/24", WAN0, GATEWAYS[WAN0][V4]))
                 change(LabRoute(f"2001:{number:x}::/48", WAN0, GATEWAYS[WAN0][V6]))
+                change(LabRoute(f"12.0.{number >> 8}.{number & 255}/32", WAN0, GATEWAYS[WAN0][V4], protocol=BIRD))
         box.ip("route add default via 10.10.0.1")
         assert watch.drain() is CHANGED
     finally:

@@ -248,6 +248,7 @@ class Agent:
         self._known = {name: slot for slot, name in enumerate(names)}
         self.active = self.settled = names[0]
         self.order = names
+        self.shunned: set[tuple[Family, str]] = set()
         with space.entered():
             self.kernel = Kernel(ledger)
 
@@ -274,7 +275,7 @@ class Agent:
     def operations(self) -> tuple[Operation, ...]:
         facts = self.facts()
         uplinks = self.uplinks(facts)
-        return diff(facts, plan(uplinks, self.decisions(uplinks), facts, MASK))
+        return diff(facts, plan(uplinks, self.decisions(uplinks), facts, MASK, shunned=self.shunned))
 
     def apply(self, operations: tuple[Operation, ...]) -> tuple[OperationResult, ...]:
         with self._space.entered():

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failover.model import Family, ProbeKind, Target
+from failover.model import Family, ProbeKind, Target, is_private
 from failover.probes import bound, errors, http, packets, tcp
 from failover.probes import dns as probe_dns
 from failover.probes.attempt import UnansweredError
-from failover.probes.resolve import is_private, is_public, read_resolv_conf
+from failover.probes.resolve import is_public, read_resolv_conf
 
 from .ground import AF, ALIVE, GATEWAY, VAN
 from .peers import icmp
