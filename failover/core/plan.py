@@ -58,7 +58,7 @@ PREF_SOURCE_FLOOR: Final = 15511
 PREF_MARK: Final = 15520
 PREF_MARK_FLOOR: Final = 15521
 PREFS_COPY: Final = range(15530, PREFS_MATCH.start)
-PREF_LAN: Final = 15585
+PREF_LAN: Final = 15588
 """New flows of a gateway's clients go as those of the box do."""
 PREF_SETTLED: Final = 15590
 PREF_MAIN: Final = 32766

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from failover.config import Config, Metered, Reconfigured
 from failover.config import Uplink as Named
 from failover.config.rules import AIMS_MAX, RULES_MAX, Aim, Match, TrafficRule, aims
-from failover.core.plan import PREF_SETTLED, PREFS_COPY, plan
+from failover.core.plan import PREF_LAN, PREF_SETTLED, PREFS_COPY, plan
 from failover.core.steering import (
     PREF_ACTIVE,
     PREF_SOURCE_LATE,
@@ -200,7 +200,7 @@ def test_every_pref_has_its_place() -> None:
     assert len(PREFS_MATCH) == RULES_MAX
     assert len(PREFS_AIM) == AIMS_MAX
     order = [PREFS_COPY[0], PREFS_COPY[-1], PREFS_MATCH[0], PREFS_MATCH[-1], PREF_UNMATCHED, PREFS_AIM[0]]
-    order += [last, PREF_SOURCE_LATE, PREF_SOURCE_LATE_FLOOR, PREF_ACTIVE, PREF_SETTLED]
+    order += [last, PREF_SOURCE_LATE, PREF_SOURCE_LATE_FLOOR, PREF_ACTIVE, PREF_LAN, PREF_SETTLED]
     assert order == sorted(set(order))
     assert all(pref in PREFS_OWNED for pref in order)
 

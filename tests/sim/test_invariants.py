@@ -81,7 +81,7 @@ def test_no_default_while_a_link_has_an_address() -> None:
 
 
 def test_no_default_for_settled_flows() -> None:
-    wall = Rule(Family.IPV4, 15588, action=RuleAction.UNREACHABLE)
+    wall = Rule(Family.IPV4, 15589, action=RuleAction.UNREACHABLE)
     with pytest.raises(InvariantError, match="no ipv4 default for open and forwarded flows"):
         play(adds(Operation(Verb.ADD, wall)))
 
