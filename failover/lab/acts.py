@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from failover.lab import faults
 from failover.lab.stage import Stage
+from failover.lab.user import Seen
 from failover.model import FAMILIES, Family
 
 NEW_FLOWS = 1.6
@@ -19,6 +20,8 @@ LINK_DOWN = 1.1
 """Seconds; the kernel may hold a carrier event back for one."""
 STREAM = 1.2
 """Seconds; the longest outage of an MPTCP stream in a silent blackout: nobody is convicted by then."""
+FORWARDED = 3.5
+"""Seconds; the longest outage of a LAN client's flows in a silent blackout."""
 COLD_BOOT = 5.0
 FAILBACK = 20.0
 UNDISTURBED = 0.1
@@ -67,8 +70,16 @@ def blackout(stage: Stage) -> None:
     _break_au(stage, text, faults.blackout(stage.world, "au"))
     for (family, kind), seen in stage.user.seen(stage.t0).items():
         if kind == "mptcp":
-            goes_on = seen.outage_seconds is not None and seen.outage_seconds <= STREAM and not seen.reconnects
+            goes_on = _was_out(seen, STREAM) and not seen.reconnects
             stage.expect(goes_on, f"{family}: the MPTCP stream did not go on within {STREAM} s: {seen}")
+    for guest in stage.users[1:]:
+        for (family, kind), seen in guest.seen(stage.t0).items():
+            stage.expect(_was_out(seen, FORWARDED), f"{family}: the LAN's {kind} not back within {FORWARDED} s: {seen}")
+
+
+def _was_out(seen: Seen, limit: float) -> bool:
+    """For so long at most."""
+    return seen.outage_seconds is not None and seen.outage_seconds <= limit
 
 
 def failback(stage: Stage) -> None:

@@ -10,17 +10,21 @@ import dataclasses
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from json import dumps
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from failover.kernel import nft
 from failover.lab.acts import DEFAULT, MORE, Act
+from failover.lab.lan import Lan
 from failover.lab.meter import Hear
 from failover.lab.namespaces import LabError, gain_privileges
 from failover.lab.pattern import STREAMING
 from failover.lab.reach import speaks_multipath
-from failover.lab.stage import FAILBACK_AFTER, Played, Said, Stage, Status
+from failover.lab.stage import CONFIG, FAILBACK_AFTER, GATEWAY, Played, Said, Stage, Status
+from failover.lab.user import Seen
 from failover.model import FAMILIES, FailoverError, Family
 
 if TYPE_CHECKING:
@@ -35,6 +39,9 @@ HEADS = ("act", *KINDS_SHOWN.values())
 WIDE = 100
 """Columns from which on what the agent said has a column of its own."""
 PIPE_WIDTH = 160
+
+
+Flows = Mapping[tuple[Family, str], Seen]
 
 
 class UsageError(FailoverError):
@@ -108,12 +115,13 @@ def choose(names: Sequence[str], all_: bool) -> tuple[Act, ...]:
 def perform(act: Act, teller: Screen | Teller) -> Played:
     """Play one act on a stage of its own."""
     teller.say("play", f"--- {act.name}: {act.title}")
-    with Stage(teller.say, hear=teller.packet) as stage:
+    lan = Lan() if nft.find() else None
+    with Stage(teller.say, config=CONFIG + GATEWAY if lan else CONFIG, hear=teller.packet, lan=lan) as stage:
         teller.attends(stage.status)
         if speaks_multipath(stage.world.van):
             stage.user.change(STREAMING)
         try:
-            stage.check_traffic()
+            stage.check_traffic(stage.user)
             if act.warm:
                 stage.start_agent()
                 stage.ready()
@@ -156,27 +164,23 @@ class Teller:
 
 def as_json(act: Act, played: Played) -> dict[str, Any]:
     """One act's measurement; seconds are after the fault, null is "not over while it was watched"."""
-    flows = {
-        family.value: {kind: _as_json(played, family, kind) for kind in STREAMING.intervals}
-        for family in FAMILIES
-        if played.flows
-    }
     return {
         "name": act.name,
         "title": act.title,
         "ok": not played.failures,
         "failures": played.failures,
         "watched_seconds": played.watched_seconds,
-        "flows": flows,
+        "flows": _flows(played.flows),
+        "lan": _flows(played.guest),
         "said": [{"after_seconds": said.at, "kind": said.kind, "text": said.text} for said in played.said],
         "probe_bytes": played.probe_bytes,
     }
 
 
-def _as_json(played: Played, family: Family, kind: str) -> dict[str, Any] | None:
-    """What a flow went through; None where there is none of that kind."""
-    seen = played.flows.get((family, kind))
-    return None if seen is None else dataclasses.asdict(seen)
+def _flows(seen: Flows) -> dict[str, Any]:
+    """By family and kind; None where there is none of a kind, nothing where there is nobody."""
+    found = {key: dataclasses.asdict(flow) for key, flow in seen.items()}
+    return {f.value: {kind: found.get((f, kind)) for kind in STREAMING.intervals} for f in FAMILIES if found}
 
 
 def show_table(results: Sequence[tuple[Act, Played]]) -> None:
@@ -199,32 +203,36 @@ def _wide(console: Console, results: Sequence[tuple[Act, Played]]) -> None:
 
     table = Table(*HEADS, "the agent said", show_lines=True)
     for act, played in results:
-        name, *cells = _cells(act, played)
-        table.add_row(Text(name, _style(played)), *cells, "\n".join(_said(played)))
+        name, *columns = map("\n".join, zip(*_rows(act, played), strict=True))
+        table.add_row(Text(name, _style(played)), *columns, "\n".join(_said(played)))
     console.print(table)
 
 
 def _narrow(console: Console, results: Sequence[tuple[Act, Played]]) -> None:
-    """What the agent said stands below each row."""
+    """What the agent said stands below each act's rows."""
     from rich.text import Text
 
-    rows = [_cells(act, played) for act, played in results]
-    widths = [max(map(len, column)) for column in zip(HEADS, *rows, strict=True)]
+    every = [_rows(act, played) for act, played in results]
+    widths = [max(map(len, column)) for column in zip(HEADS, *chain.from_iterable(every), strict=True)]
 
     def line(cells: Sequence[str], style: str) -> None:
         text = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
         console.print(Text(text.rstrip(), style))
 
     line(HEADS, "bold")
-    for row, (_, played) in zip(rows, results, strict=True):
-        line(row, _style(played))
+    for rows, (_, played) in zip(every, results, strict=True):
+        for row in rows:
+            line(row, _style(played))
         for said in _said(played):
             for part in textwrap.wrap(said, console.width, initial_indent=" " * 4, subsequent_indent=" " * 6):
                 console.print(part)
 
 
-def _cells(act: Act, played: Played) -> list[str]:
-    return [act.name, *(_losses(played, kind) if act.lossy else _outages(played, kind) for kind in KINDS_SHOWN)]
+def _rows(act: Act, played: Played) -> list[list[str]]:
+    """Of the van, and of the LAN where there is somebody."""
+    cells = _losses if act.lossy else _outages
+    users = {act.name: played.flows} | ({"  in the LAN": played.guest} if played.guest else {})
+    return [[name, *(cells(played, seen, kind) for kind in KINDS_SHOWN)] for name, seen in users.items()]
 
 
 def _style(played: Played) -> str:
@@ -236,18 +244,18 @@ def _said(played: Played) -> list[str]:
     return [*digest(played.said), f"probe bytes: {cost}"]
 
 
-def _outages(played: Played, kind: str) -> str:
-    found = (played.flows.get((family, kind)) for family in FAMILIES)
-    return " / ".join("-" if seen is None else _outage(played, seen.outage_seconds) for seen in found)
+def _outages(played: Played, seen: Flows, kind: str) -> str:
+    found = (seen.get((family, kind)) for family in FAMILIES)
+    return " / ".join("-" if flow is None else _outage(played, flow.outage_seconds) for flow in found)
 
 
 def _outage(played: Played, seconds: float | None) -> str:
     return f"> {played.watched_seconds:.1f}" if seconds is None else f"{seconds:.2f}"
 
 
-def _losses(played: Played, kind: str) -> str:
-    found = (played.flows.get((family, kind)) for family in FAMILIES)
-    shares = ("-" if seen is None or not seen.sent else f"{1 - seen.answered / seen.sent:.0%}" for seen in found)
+def _losses(_: Played, seen: Flows, kind: str) -> str:
+    found = (seen.get((family, kind)) for family in FAMILIES)
+    shares = ("-" if flow is None or not flow.sent else f"{1 - flow.answered / flow.sent:.0%}" for flow in found)
     return " / ".join(shares) + " lost"
 
 

@@ -28,7 +28,7 @@ APP: Final = {Family.IPV4: "203.0.113.10", Family.IPV6: "2001:db8:ffff::10"}
 DEAD_SERVER: Final = {Family.IPV4: "203.0.113.66", Family.IPV6: "2001:db8:ffff::66"}
 """Nobody's, beside it."""
 NEW_FLOW: Final = b"new flow"
-"""What the user says in each of its new flows, and hears back."""
+"""What the user says in each of its new flows, before its own address, and hears back."""
 NAMES: Final = {
     "connectivitycheck.gstatic.com": {Family.IPV4: "142.250.4.94", Family.IPV6: "2404:6800:4003:c00::5e"},
     "example.com": {Family.IPV4: "93.184.215.14", Family.IPV6: "2606:2800:21f:cb07:6820:80da:af6b:8b2c"},

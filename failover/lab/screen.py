@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from failover.lab.places import CARRIERS
-from failover.lab.strip import ROWS, STREAM, Shown, State
+from failover.lab.strip import GUESTS, ROWS, STREAM, Shown, State
 from failover.model import FAMILIES, Family
 
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ SPARKS: Final = 24
 """Samples of a sparkline."""
 STRIP_MARGIN: Final = 16
 """Columns of a strip's line that are not the strip."""
-LABELS: Final = {Family.IPV4: "new flows ipv4", Family.IPV6: "          ipv6", STREAM: "MPTCP stream"}
+LABELS: Final = {
+    Family.IPV4: "new flows ipv4",
+    Family.IPV6: "          ipv6",
+    STREAM: "MPTCP stream",
+    GUESTS: "LAN, new flows",
+}
 VERDICT_STYLES: Final = {"up": "green", "degraded": "yellow", "doubtful": "yellow", "portal": "red", "down": "red"}
 CARRIER_STYLES: Final = dict(zip((carrier.interface for carrier in CARRIERS), ("cyan", "magenta", "blue"), strict=True))
 CELLS: Final = {State.NONE: " ", State.SERVED: "█", State.PARTLY: "▒", State.LOST: "×"}

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from failover.lab.lan import Lan
 from failover.lab.meter import Hear, Meter
 from failover.lab.namespaces import LabError
 from failover.lab.pattern import DENSE, Pattern
-from failover.lab.places import CARRIERS
+from failover.lab.places import CARRIERS, LAN
 from failover.lab.user import Seen, User
 from failover.lab.world import World
 from failover.model import FAMILIES, ControlError, Family, clean
@@ -40,6 +40,8 @@ uplinks:
 policy: {{failback_after: {FAILBACK_AFTER}}}
 metrics: {{listen: 127.0.0.1:{METRICS_PORT}}}
 """
+GATEWAY = f"gateway: {{lan: [{LAN}], masquerade: true}}\n"
+"""Of the config where there is a LAN that the agent is to serve."""
 DELAY = 0.015
 """Seconds per direction of every carrier's link, if nothing else is asked for."""
 ON_THE_WAY = 0.006
@@ -79,6 +81,8 @@ class Played:
     """What came of an act. Times are seconds after the fault."""
 
     flows: dict[tuple[Family, str], Seen] = field(default_factory=dict)
+    guest: dict[tuple[Family, str], Seen] = field(default_factory=dict)
+    """Of the LAN's first client, where there is one."""
     watched_seconds: float = 0.0
     said: list[Said] = field(default_factory=list)
     probe_bytes: dict[str, int] = field(default_factory=dict)
@@ -179,6 +183,8 @@ class Stage:
         """Wait until the agent has proven every uplink in every family; LabError when it does not come to that."""
         if not self._until(lambda: self._verdicts() == {"up"}, timeout):
             raise LabError(f"the agent has not proven all uplinks within {timeout:.0f} s: {self._verdicts()}")
+        if guests := self.users[1:]:
+            self.check_traffic(*guests)
         self.watch(CALM + self._dice.random())
 
     def _verdicts(self) -> set[str]:
@@ -211,20 +217,22 @@ class Stage:
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
-    def check_traffic(self) -> None:
-        """LabError unless all of the user's flows work and the link delays as it says; a busy machine gets time."""
+    def check_traffic(self, *users: User) -> None:
+        """LabError unless all flows of these users, or of all, work and the link is as slow as it says; a busy machine
+        gets time."""
+        users = users or tuple(self.users)
         wrong = "the van's traffic does not flow"
         for _ in range(LOOKS):
             started = time.monotonic()
-            if all(self.settle(started, 10.0, user=user) for user in self.users):
-                wrong = self._wrong_delay(started)
+            if all(self.settle(started, 10.0, user=user) for user in users):
+                wrong = self._wrong_delay(users, started)
                 if not wrong:
                     return
         raise LabError(wrong)
 
-    def _wrong_delay(self, since: float) -> str:
+    def _wrong_delay(self, users: Sequence[User], since: float) -> str:
         low, high = 2 * self._delay, 2 * self._delay + ON_THE_WAY
-        for flow in (flow for user in self.users for flow in user.seen(since).values()):
+        for flow in (flow for user in users for flow in user.seen(since).values()):
             if flow.rtt_seconds is not None and not low <= flow.rtt_seconds <= high:
                 return f"{flow.family} {flow.kind}: round trip {flow.rtt_seconds} s, not {low} to {high} s"
         return ""
@@ -292,7 +300,8 @@ class Stage:
         now, after = time.monotonic(), self.probe_bytes()
         cost = {name: count - self._bytes_before.get(name, 0) for name, count in after.items()}
         said = [replace(said, at=said.at - self.t0) for said in self.said if said.at >= self.t0]
-        return Played(self.user.seen(self.t0), now - self.t0, said, cost, self.failures)
+        flows, guest = self.user.seen(self.t0), self.users[-1].seen(self.t0) if self.users[1:] else {}
+        return Played(flows, guest, now - self.t0, said, cost, self.failures)
 
     def _until(self, true: Callable[[], bool], timeout: float) -> bool:
         deadline = time.monotonic() + timeout

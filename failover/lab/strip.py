@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final
 
-from failover.lab.places import APP, ECHO_PORT, MULTIPATH_PORT, NEW_FLOW
+from failover.lab.places import APP, ECHO_PORT, LAN_GATEWAY, MULTIPATH_PORT, NEW_FLOW
 from failover.model import FAMILIES, Family
 
 CELL: Final = 0.2
@@ -24,14 +24,16 @@ ECHO: Final = 0.03
 GRACE: Final = 0.1
 """Seconds after a cell's end until it is shown."""
 KEPT: Final = 200
-STREAM: Final = "MPTCP"
-ROWS: Final = (*FAMILIES, STREAM)
-"""New flows by family; the streams of both together."""
-GOOD: Final[Mapping[str, float]] = {Family.IPV4: 0.9, Family.IPV6: 0.9, STREAM: 0.5}
+STREAM, GUESTS = "MPTCP", "LAN"
+ROWS: Final = (*FAMILIES, STREAM, GUESTS)
+"""New flows of the van by family; its streams, and new flows of the LAN's clients, of both families together."""
+GOOD: Final[Mapping[str, float]] = {Family.IPV4: 0.9, Family.IPV6: 0.9, STREAM: 0.5, GUESTS: 0.9}
 """Share of what is sent in a cell that must be answered: each new flow, or so many packets of a stream, whose answers
 bear no name and may come a cell late."""
 _TCP: Final = b"\x06"
 _UDP: Final = b"\x11"
+_GUEST: Final = tuple(NEW_FLOW + gateway.removesuffix("1").encode() for gateway in LAN_GATEWAY.values())
+"""How a client's new flow begins: with the network of its address."""
 _APP: Final = {ipaddress.ip_address(address).packed for address in APP.values()}
 
 
@@ -117,8 +119,8 @@ def _message(packet: bytes) -> tuple[str, int, bool] | None:
     else:
         return None
     row: str
-    if protocol == _UDP and _is_new_flow(packet[start:]):
-        row, server = family, ECHO_PORT
+    if protocol == _UDP and (said := packet[start + 8 :]).startswith(NEW_FLOW):
+        row, server = GUESTS if said.startswith(_GUEST) else family, ECHO_PORT
     elif protocol == _TCP and _carries_data(packet[start:]):
         row, server = STREAM, MULTIPATH_PORT
     else:
@@ -129,10 +131,6 @@ def _message(packet: bytes) -> tuple[str, int, bool] | None:
     if source in _APP and ours == server:
         return row, theirs, False
     return None
-
-
-def _is_new_flow(datagram: bytes) -> bool:
-    return datagram[8 : 8 + len(NEW_FLOW)] == NEW_FLOW
 
 
 def _carries_data(segment: bytes) -> bool:

@@ -29,6 +29,7 @@ FREE = {
     "decisions",
     "families",
     "flows",
+    "lan",
     "down_count",
 }
 """Objects whose keys are not the schema's, or not all of them there always."""

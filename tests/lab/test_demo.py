@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -100,7 +101,8 @@ SEEN = {
     for family in FAMILIES
     for kind in STREAMING.intervals
 }
-PLAYED = Played(SEEN, 5.0, [SWITCH], {"au": 1000, "docomo": 2000})
+GUEST = {key: replace(seen, outage_seconds=None) for key, seen in SEEN.items() if seen.kind != "mptcp"}
+PLAYED = Played(SEEN, GUEST, 5.0, [SWITCH], {"au": 1000, "docomo": 2000})
 
 
 @pytest.mark.parametrize("columns", [72, 80, 99])
@@ -112,12 +114,14 @@ def test_on_a_narrow_terminal_what_was_said_stands_below_its_row(
     show_table([(DEFAULT[0], PLAYED), (DEFAULT[1], PLAYED)])
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= columns
-    assert lines[-8:] == [
-        "act       new flows    open UDP     open TCP     MPTCP",
-        "blackout  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50",
+    assert lines[-10:] == [
+        "act           new flows      open UDP       open TCP       MPTCP",
+        "blackout      0.50 / 0.50    0.50 / 0.50    0.50 / 0.50    0.50 / 0.50",
+        "  in the LAN  > 5.0 / > 5.0  > 5.0 / > 5.0  > 5.0 / > 5.0  - / -",
         "    0.42 / - switch au -> docomo: doubt",
         "    probe bytes: au 1000, docomo 2000",
-        "failback  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50  0.50 / 0.50",
+        "failback      0.50 / 0.50    0.50 / 0.50    0.50 / 0.50    0.50 / 0.50",
+        "  in the LAN  > 5.0 / > 5.0  > 5.0 / > 5.0  > 5.0 / > 5.0  - / -",
         "    0.42 / - switch au -> docomo: doubt",
         "    probe bytes: au 1000, docomo 2000",
         "2 of 2 acts came out as promised",
@@ -128,6 +132,12 @@ def test_where_there_is_room_it_has_a_column(capsys: pytest.CaptureFixture[str])
     show_table([(DEFAULT[0], PLAYED)])
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "blackout" in line]
     assert "0.42 / - switch au -> docomo: doubt" in row
+
+
+def test_where_nobody_is_in_the_lan_there_is_no_row_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table([(DEFAULT[0], replace(PLAYED, guest={}))])
+    assert "in the LAN" not in capsys.readouterr().out
+    assert as_json(DEFAULT[0], replace(PLAYED, guest={}))["lan"] == {}
 
 
 def test_a_long_line_of_the_story_is_told_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

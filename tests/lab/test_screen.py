@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from failover.lab.places import APP, CARRIERS, ECHO_PORT, MULTIPATH_PORT, NEW_FLOW
+from failover.lab.places import APP, CARRIERS, ECHO_PORT, MULTIPATH_PORT, NEW_FLOW, client_address
 from failover.lab.screen import SPARKS, Scene, picture, spark
-from failover.lab.strip import CELL, GRACE, KEPT, STREAM, Shown, State, Strip
+from failover.lab.strip import CELL, GRACE, GUESTS, KEPT, STREAM, Shown, State, Strip
 from failover.model import FAMILIES, Family
 
 V4, V6 = FAMILIES
@@ -47,6 +47,7 @@ OUTAGE = Scene(
         V4: (Shown(State.SERVED, "wwan0"), Shown(State.LOST, "wwan0"), Shown(State.PARTLY, "wwan1")),
         V6: (Shown(State.NONE), Shown(State.SERVED, "wwan1"), Shown(State.SERVED, "wwan1")),
         STREAM: (Shown(State.SERVED, "wwan0"), Shown(State.SERVED, "wwan1")),
+        GUESTS: (Shown(State.LOST, "wwan0"),),
     },
 )
 
@@ -64,7 +65,8 @@ def test_a_scene_shows_the_act_the_uplinks_and_the_traffic() -> None:
     assert rows["au"].split()[2:4] == ["doubtful", "doubtful"]
     assert rows["au"].endswith("▂·")
     assert lines[7:10] == ["new flows ipv4  █×▒", "          ipv6   ██", "MPTCP stream    ██"]
-    assert lines[10].split() == [
+    assert lines[10] == "LAN, new flows  ×"
+    assert lines[11].split() == [
         "█",
         "by",
         "au",
@@ -91,7 +93,7 @@ def test_while_the_agent_is_dead_the_traffic_is_still_shown() -> None:
 
 def test_no_line_is_wider_than_the_terminal_and_every_picture_is_as_high() -> None:
     wide = Scene("act", "title " * 50, 1, 13, "playing " * 50, strips={V4: [Shown(State.SERVED, "wwan0")] * 300})
-    assert {len(drawn(scene, width=72)) for scene in (Scene("a", "b", 1, 1), OUTAGE, wide)} == {11}
+    assert {len(drawn(scene, width=72)) for scene in (Scene("a", "b", 1, 1), OUTAGE, wide)} == {12}
     assert max(len(line) for line in drawn(wide, width=72)) <= 72
 
 
@@ -120,6 +122,9 @@ def packet(family: Family, port: int, *, leaves: bool, payload: bytes = NEW_FLOW
     if family is V4:
         return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0) + source + target + udp
     return struct.pack("!IHBB", 6 << 28, len(udp), 17, 64) + source + target + udp
+
+
+OWN = {family: CARRIERS[0].address[family].encode() for family in FAMILIES}
 
 
 def segment(*, leaves: bool, data: bytes = b"12345678", port: int = MULTIPATH_PORT) -> bytes:
@@ -178,6 +183,17 @@ def test_only_new_flows_of_the_user_count() -> None:
         strip.packet(100.0, "wwan0", other)
     assert states(strip, 100.5, 3) == [State.NONE] * 3
     assert states(strip, 100.5, 3, V6) == [State.NONE] * 3
+
+
+def test_what_a_client_says_is_known_behind_the_translation() -> None:
+    strip = Strip()
+    for family in FAMILIES:
+        said = NEW_FLOW + client_address(1)[family].encode()
+        strip.packet(100.01, "wwan0", packet(family, 1000, leaves=True, payload=said))
+        strip.packet(100.04, "wwan0", packet(family, 1000, leaves=False, payload=said))
+        strip.packet(100.05, "wwan0", packet(family, 1001, leaves=True, payload=NEW_FLOW + OWN[family]))
+    shown = {row: strip.last(100.0 + CELL + GRACE + 0.01, row, 1)[0].state for row in (*FAMILIES, GUESTS)}
+    assert shown == {V4: State.LOST, V6: State.LOST, GUESTS: State.SERVED}
 
 
 def test_a_stream_is_served_while_data_comes_back() -> None:

@@ -93,11 +93,14 @@ class NewFlows(ShortFlows):
     limit = OPEN_FLOWS
     type = socket.SOCK_DGRAM
     events = selectors.EVENT_READ
-    message = NEW_FLOW
 
     def _begin(self, opened: socket.socket) -> None:
         opened.connect(self._server)
-        opened.send(self.message)
+        opened.send(self._message(str(opened.getsockname()[0])))
+
+    def _message(self, address: str) -> bytes:
+        """With the sender's address, by which it is known behind a translation."""
+        return NEW_FLOW + address.encode()
 
     def _is_answered(self, opened: socket.socket) -> bool:
         try:
@@ -165,7 +168,7 @@ class Lookups(Stubborn, NewFlows):
         import dns.message  # here: it takes 0.1 s, and nobody else needs it
 
         super().__init__(family, interval, selector)
-        self.message = dns.message.make_query(next(iter(NAMES)), "A").to_wire()
+        self._query = dns.message.make_query(next(iter(NAMES)), "A").to_wire()
         self._asked: dict[socket.socket, float] = {}
 
     def due(self) -> float:
@@ -179,7 +182,7 @@ class Lookups(Stubborn, NewFlows):
             del self._asked[opened]
             self._asked[opened] = now
             try:
-                opened.send(self.message)
+                opened.send(self._query)
             except OSError:
                 self._finish(opened)
         super().run(now)
@@ -187,6 +190,9 @@ class Lookups(Stubborn, NewFlows):
     def _begin(self, opened: socket.socket) -> None:
         super()._begin(opened)
         self._asked[opened] = time.monotonic()
+
+    def _message(self, _: str) -> bytes:
+        return self._query
 
     def _close(self, opened: socket.socket) -> None:
         self._asked.pop(opened, None)
