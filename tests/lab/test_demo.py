@@ -182,6 +182,7 @@ def test_the_demo_as_everybody_runs_it_keeps_what_it_promises_and_prints_json_on
             line = f"{family} docomo -> au: failback: " if act["name"] == "failback" else f"{family} au -> docomo: "
             assert any(said["text"].startswith(line) for said in act["said"])
             assert set(act["flows"][family]) == {"new", "udp", "tcp", "mptcp"}
+            assert all(act["lan"][family][kind]["answered"] for kind in ("new", "udp", "tcp"))
             if act["name"] == "blackout":
                 assert act["flows"][family]["mptcp"]["outage_seconds"] <= STREAM
         assert set(act["probe_bytes"]) == {"au", "docomo", "depot"}
