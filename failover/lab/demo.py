@@ -276,7 +276,7 @@ def digest(said: Sequence[Said]) -> list[str]:
 def _without_numbers(line: Said) -> tuple[str, str]:
     """The one family that a line is of, or nothing; the line without it."""
     subject, *told = line.text.split(": ")
-    reason = [told[0].split(",")[0]] if told and line.kind in WITH_REASON else []
+    reason = [told[0].split(",")[0].lstrip("0123456789 ")] if told and line.kind in WITH_REASON else []
     named = [word for word in subject.split() if word in FAMILIES]
     family = named[0] if len(named) == 1 else ""
     words = " ".join(word for word in subject.split() if word != family)

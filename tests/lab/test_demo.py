@@ -67,6 +67,8 @@ def test_what_was_said_is_shown_by_family() -> None:
         Said(0.70, "switch", "ipv6 au -> docomo: doubt: again"),
         Said(1.6, "flows", "au ipv4: open flows of this box broken, to connect anew: 2 TCP, 42 UDP"),
         Said(1.61, "flows", "au ipv6: open flows of this box broken, to connect anew: 1 TCP, 0 UDP"),
+        Said(1.7, "flows", "au ipv4: 229 forwarded flows take the present way with their next packet"),
+        Said(1.7, "flows", "au ipv6: 226 forwarded flows take the present way with their next packet"),
         Said(2.0, "warning", "the machine slept for 3 s"),
         Said(3.0, "ready", "2 uplinks, ipv4 by au, ipv6 by docomo"),
     ]
@@ -74,6 +76,7 @@ def test_what_was_said_is_shown_by_family() -> None:
         "0.41 / - verdict au is doubtful",
         "0.42 / 0.63 switch au -> docomo: doubt",
         "1.60 / 1.61 flows au: open flows of this box broken",
+        "1.70 / 1.70 flows au: forwarded flows take the present way with their next packet",
         "2.00 warning the machine slept for 3 s",
         "3.00 ready 2 uplinks, ipv4 by au, ipv6 by docomo",
     ]
