@@ -9,10 +9,12 @@ thousands hold nobody up.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
 
@@ -20,6 +22,7 @@ from failover.counting import ended
 from failover.export.log import Say
 from failover.facts import Mptcp, SubflowLimits, Subflows
 from failover.kernel import conntrack, subflows
+from failover.kernel.challenge import challenge
 from failover.kernel.destroy import destroy
 from failover.kernel.endpoints import Done, Endpoints
 from failover.kernel.mptcp import PathManager
@@ -75,13 +78,25 @@ class Moving:
                 case DestroySockets():
                     self._put(await _sliced(destroy(order)))
                 case ForgetFlows():
-                    self._put(await _forget(order))
+                    await self._forget(order)
                 case KeepEndpoints():
                     await self._endpoints(partial(_keep, order))
                 case WithdrawEndpoints():
                     await self._endpoints(partial(_withdraw, order))
                 case _:
                     assert_never(order)
+
+    async def _forget(self, order: ForgetFlows) -> None:
+        """Not on the loop: 10,000 of 20,000 take 24 ms in one call. Nor while sockets are asked about, which would
+        wait. Clients are told afterwards."""
+        try:
+            told, flows = await asyncio.to_thread(_forgotten, order)
+            self._put(FlowsForgotten(order, flows))
+            if told:
+                await asyncio.to_thread(_challenge, order, told)
+        except (KernelError, RuntimeError) as error:  # the latter: no thread can be started
+            mend = error.hint if isinstance(error, KernelError) else ""
+            self._put(FlowsForgotten(order, error=f"{error} ({mend})" if mend else str(error)))
 
     async def _endpoints(self, step: Callable[[PathManager, Endpoints], list[Done]]) -> None:
         """Not on the loop: to delete one takes 15 ms."""
@@ -101,14 +116,24 @@ class Moving:
             return step(manager, Endpoints(manager, self._notes))
 
 
-async def _forget(order: ForgetFlows) -> FlowsForgotten:
-    """Not on the loop: 10,000 of 20,000 take 24 ms in one call. Nor while sockets are asked about, which would wait."""
-    forget = partial(conntrack.forget, order.mark, order.mask, order.family, unanswered=order.unanswered)
-    try:
-        return FlowsForgotten(order, await asyncio.to_thread(forget))
-    except (KernelError, RuntimeError) as error:  # the latter: no thread can be started
-        mend = error.hint if isinstance(error, KernelError) else ""
-        return FlowsForgotten(order, error=f"{error} ({mend})" if mend else str(error))
+def _forgotten(order: ForgetFlows) -> tuple[list[bytes], int]:
+    """What there was, as far as it is to be asked, and how much of it was forgotten."""
+    asked = bool(order.clients) and not order.unanswered
+    told = conntrack.hoard(order.mark, order.mask, order.family) if asked else []
+    return told, conntrack.forget(order.mark, order.mask, order.family, unanswered=order.unanswered)
+
+
+def _challenge(order: ForgetFlows, told: list[bytes]) -> None:
+    """Open TCP connections of clients: their mark is that which no uplink has."""
+    around = [(int(network.network_address), int(network.netmask)) for network in map(ip_network, order.clients)]
+    entries = conntrack.hoarded(told)
+    flows = (one.flow for one in entries if one.answered and one.flow.protocol == socket.IPPROTO_TCP)
+    challenge((flow for flow in flows if _within(flow.source, around)), order.mask)
+
+
+def _within(address: str, networks: Iterable[tuple[int, int]]) -> bool:
+    number = int(ip_address(address))
+    return any(number & mask == base for base, mask in networks)
 
 
 async def _sliced(slices: Iterator[T | None]) -> T:

@@ -139,7 +139,7 @@ class Engine:
         facts, fleet, choices = self._kernel.facts, self._fleet, self._choices
         effects: list[Effect] = [*fleet.follow(now, facts)]
         effects += self._sampler.follow(now, fleet.uplinks, facts, self.config)
-        self._evictions.follow(fleet.uplinks, facts)
+        self._evictions.follow(fleet.uplinks, facts, self.config)
         self._prober.prune(fleet, self.config.fwmark_mask)
         choices.rename()
         if not choices:

@@ -21,7 +21,7 @@ from failover.config import Config
 from failover.core.lane import Lane
 from failover.core.multipath import Multipath, proven
 from failover.core.plan import mark_of, ours, shared_addresses
-from failover.core.uplinks import Uplink, lan_networks, own_networks
+from failover.core.uplinks import Uplink, lan_networks, networks_behind, own_networks
 from failover.core.verdicts import LOST
 from failover.facts import Facts
 from failover.model import RECEIVING, Decision, Family, Reason, Verdict
@@ -141,13 +141,16 @@ class Evictions:
         """By interface: the networks between it and its router; it keeps the last ones when that is gone."""
         self._near: tuple[str, ...] = ()
         """Those, and all others of the box that no uplink leads to."""
+        self._clients: tuple[str, ...] = ()
+        """Those behind a gateway's LAN."""
 
-    def follow(self, uplinks: Sequence[Uplink], facts: Facts) -> None:
+    def follow(self, uplinks: Sequence[Uplink], facts: Facts, config: Config) -> None:
         """The uplinks, and what the kernel has of them now."""
         self._leads = {route.family: route.interface for route in facts.routes if route.leads and ours(route)}
         own = ((uplink.interface, own_networks(uplink, facts)) for uplink in uplinks)
         self._own = {interface: networks or self._own.get(interface, ()) for interface, networks in own}
         self._near = tuple(sorted({*lan_networks(uplinks, facts), *chain.from_iterable(self._own.values())}))
+        self._clients = networks_behind(config.gateway.lan, facts) if config.gateway else ()
         paths = {(u.interface, family): (u.slot, path) for u in uplinks for family, path in u.paths.items()}
         self._shared = frozenset(a for family in Family for a in shared_addresses(uplinks, family))
         everybodys = frozenset(address.address for address in facts.addresses)
@@ -215,7 +218,8 @@ class Evictions:
         if held and what is not _What.BACK:
             yield DestroySockets(name, family, held, self._near, mask, config.flows.keep, unanswered)
         if config.gateway is not None and what in (_What.UNANSWERED, _What.ALL):
-            yield ForgetFlows(name, family, mark_of(one.slot, mask), mask, unanswered)
+            clients = tuple(network for network in self._clients if Family.of(network) is family)
+            yield ForgetFlows(name, family, mark_of(one.slot, mask), mask, unanswered, clients)
 
     def _way(self, now: float, lanes: Sequence[Lane], decision: Decision) -> _Way:
         lane = next((lane for lane in lanes if lane.uplink.name == decision.active), None)

@@ -6,7 +6,7 @@ is kept as long as the uplink is known and is found again in the kernel after a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -173,6 +173,12 @@ def lan_networks(uplinks: Sequence[Uplink], facts: Facts) -> tuple[str, ...]:
     """The networks of what is no uplink."""
     indexes = {uplink.index for uplink in uplinks}
     return tuple(sorted({_network(address) for address in facts.addresses if address.index not in indexes}))
+
+
+def networks_behind(interfaces: Collection[str], facts: Facts) -> tuple[str, ...]:
+    """The networks of these."""
+    indexes = {link.index for link in facts.links if link.name in interfaces}
+    return tuple(sorted({_network(address) for address in facts.addresses if address.index in indexes}))
 
 
 def _network(address: Address) -> str:

@@ -9,6 +9,7 @@ new flow takes is not decided here: routing does that, and here it is noted.
                 routed, and a strict reverse path filter lets it in (src_valid_mark). The first packet of a flow that
                 comes in by an uplink gets that one's
     passing     forward: the segments that TCP announces fit both ways' MTU; and `adrift`
+    challenged  output, before tracking: what asks clients where they stand (challenge.py) is not tracked
     adrift      TCP from the LAN in the middle of a connection that nobody knows (any more), which would be translated
                 anew: to its server it would be a stranger's. It is reset, and its program hears of it
     translated  postrouting: from the LAN by an uplink with the uplink's address as source
@@ -37,7 +38,8 @@ from failover.kernel.statements import (
     within,
 )
 
-KEPT, ENTERED, PASSING, ADRIFT, TRANSLATED, NOTED = "kept", "entered", "passing", "adrift", "translated", "noted"
+KEPT, ENTERED, PASSING, NOTED = "kept", "entered", "passing", "noted"
+CHALLENGED, ADRIFT, TRANSLATED = "challenged", "adrift", "translated"
 OUTWARD, INWARD = "outward", "inward"
 
 RESTORE: Final = -110
@@ -45,6 +47,8 @@ RESTORE: Final = -110
 what judges the reverse path by the mark (firewalld, 10)."""
 FIRST: Final = -150
 """Before the filters: many drop what begins without a SYN, and then nobody would tell the client."""
+RAW: Final = -300
+"""Before connection tracking (-200)."""
 SOURCE_NAT: Final = 100
 LATE: Final = 200
 """After whatever others write into the mark of the connection."""
@@ -73,6 +77,7 @@ def described(gateway: Gateway, taps: Iterable[Tap], mask: int) -> Iterator[Obje
         yield rule(PASSING, _INVALID, match({"&": [_FLAGS, _ENDS]}, "fin"), *leaving, jump(ADRIFT))
         yield from _untranslated(ADRIFT, uplinks)
         yield rule(ADRIFT, {"reject": {"type": "tcp reset"}})
+        yield rule(CHALLENGED, match(masked("meta", mask), mask), {"notrack": None})
         yield from _untranslated(TRANSLATED, uplinks)
         yield rule(TRANSLATED, *leaving, {"masquerade": None})
     for way in (leaving, entering):
@@ -86,6 +91,7 @@ def _chains(masquerade: bool) -> Iterator[Object]:
     yield from map(chain, (ENTERED, OUTWARD, INWARD))
     if masquerade:
         yield base_chain(TRANSLATED, "postrouting", SOURCE_NAT, "nat")
+        yield base_chain(CHALLENGED, "output", RAW)
         yield chain(ADRIFT)
 
 

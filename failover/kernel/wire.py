@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from failover.model import Family, KernelError, clean
@@ -17,6 +17,7 @@ from failover.model import Family, KernelError, clean
 NLMSG_NOOP: Final = 1
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
+NLMSG_MIN_TYPE: Final = 16
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
 NLM_F_DUMP_INTR: Final = 0x10
@@ -67,6 +68,25 @@ def messages(data: bytes) -> Iterator[Message]:
             raise garbled("message length")
         yield Message(kind, flags, sequence, port, data[offset + HEADER.size : offset + length])
         offset += (length + 3) & ~3
+
+
+def last(data: bytes, sequence: int) -> int | None:
+    """The kind of the last message of one datagram, if it answers that request; the others are not looked at."""
+    offset, end = 0, len(data)
+    while end - offset >= HEADER.size:
+        length, kind, _, answers, _ = HEADER.unpack_from(data, offset)
+        if length < HEADER.size:
+            raise garbled("message length")
+        offset += (length + 3) & ~3
+        if offset >= end:
+            return kind if answers == sequence else None
+    raise garbled("message header")
+
+
+def bodies(datagrams: Iterable[bytes]) -> Iterator[bytes]:
+    """Of all messages that tell of something."""
+    for data in datagrams:
+        yield from (found.body for found in messages(data) if found.kind >= NLMSG_MIN_TYPE)
 
 
 def attribute(kind: int, payload: bytes) -> bytes:

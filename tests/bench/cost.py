@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from socket import SOCK_STREAM, socket
+from socket import IPPROTO_TCP, SOCK_STREAM, socket
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from failover.agent import GIVE_WAY
 from failover.kernel import conntrack
 from failover.lab.namespaces import gain_privileges
 from failover.model import FAMILIES, Family
@@ -35,6 +37,9 @@ SPARE: Final = 500
 MASK: Final = 0x3F000000
 LOST: Final = 1 << 24
 FOREIGN: Final = (2 << 24, 0x80000)
+UNUSED: Final = 3 << 24
+CLIENTS: Final = ("192.0.2.0/24", "2001:db8::/64")
+"""Where tracked flows come from."""
 """Marks: of another uplink, of Tailscale."""
 TICK: Final = 0.002
 """Seconds between two things that the loop has to do."""
@@ -79,7 +84,7 @@ def cost(place: Place, family: Family, sockets: int, tracked: int) -> Cost:
     with ExitStack() as held, place.box.van.entered():
         ours = _connected(held, sockets // 2, OWN[WAN0][family], INTERNET[family])
         others = _connected(held, sockets // 2, OWN[WAN1][family], GATEWAYS[WAN1][family])
-        track(flows(family, tracked // 2), LOST)
+        track(flows(family, tracked // 2, IPPROTO_TCP), LOST)
         theirs = flows(family, tracked // 2)
         for number, mark in enumerate(FOREIGN):
             track(theirs[number :: len(FOREIGN)], mark)
@@ -118,6 +123,8 @@ async def _measured(family: Family, sockets: int) -> tuple[float, float]:
     """Seconds until all has moved, and how late at worst the loop was meanwhile."""
     gc.collect()
     gc.freeze()  # as the agent does
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(GIVE_WAY)
     late, loop = [0.0], asyncio.get_running_loop()
     began = time.monotonic()
     moved = asyncio.ensure_future(_moved(family, sockets))
@@ -126,6 +133,7 @@ async def _measured(family: Family, sockets: int) -> tuple[float, float]:
         await asyncio.sleep(TICK)
         late.append(loop.time() - due)
     gc.unfreeze()
+    sys.setswitchinterval(interval)
     return await moved - began, max(late)
 
 
@@ -134,9 +142,11 @@ async def _moved(family: Family, sockets: int) -> float:
     came: asyncio.Queue[Moved] = asyncio.Queue()
     with TemporaryDirectory() as home, closing(Moving(Path(home, "mptcp.json"), came.put_nowait, _nobody)) as moving:
         moving.carry_out(order(family))
-        moving.carry_out(ForgetFlows("au", family, LOST, MASK))
+        moving.carry_out(ForgetFlows("au", family, LOST, MASK, clients=CLIENTS))
         broken, forgotten = await came.get(), await came.get()
         moment = time.monotonic()
+        moving.carry_out(ForgetFlows("nobody", family, UNUSED, MASK))
+        await came.get()  # by now the clients are told
     assert isinstance(broken, SocketsDestroyed)
     assert (broken.tcp, broken.error, forgotten.error) == (sockets, "", "")
     return moment

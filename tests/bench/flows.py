@@ -129,8 +129,8 @@ CASES: Final[Mapping[str, Sequence[Case]]] = {
     "forwarded": (Case("forwarded", Setting(IDLE, lan=Lan(), guest=EVERYTHING, extra=GATEWAY), GUEST),),
     "mptcp": (Case("mptcp", Setting(STREAM), MULTIPATH),),
 }
-USUAL: Final = ("box", "mptcp")
-"""What is played if nothing is named. The other needs an agent that is a gateway."""
+USUAL: Final = ("box", "forwarded", "mptcp")
+"""What is played if nothing is named."""
 
 
 def run(case: Case, seed: int) -> list[list[float]]:

@@ -8,14 +8,15 @@ import pytest
 
 from failover.config import Config, Policy, Reconfigured, Uplink
 from failover.core.eviction import GRACE
-from failover.core.plan import PREF_LAN, Desired, plan
+from failover.core.plan import PREF_LAN, PREF_SETTLED, Desired, plan
 from failover.core.sampler import Sampler
+from failover.core.steering import PREF_ACTIVE
 from failover.core.uplinks import resolve
-from failover.facts import FORWARDING_IPV6, TABLE_ACTIVE, Facts, Gateway, Link, Sysctl
+from failover.facts import FORWARDING_IPV6, TABLE_ACTIVE, Address, Facts, Gateway, Link, Sysctl
 from failover.model import Decision, Family, NoticeKind, Use
 from failover.seam import CountFlows, FlowsForgotten, ForgetFlows
 
-from .box import PINGS, QUICK, Box, dead, ground, told
+from .box import PINGS, PINGS6, QUICK, Box, dead, ground, told
 from .worlds import V4, V6, way
 
 LAN = Gateway(("br-lan",))
@@ -50,6 +51,18 @@ def test_the_unanswered_are_forgotten_on_doubt_and_all_on_conviction_and_again()
     assert doubted[1:] == ("a", MARK_A, True)
     assert after == [(round(convicted + at, 3), "a", MARK_A, False) for at in (0, 2, 5)]
     assert {order.mask for _, order in box.forgotten} == {MASK}
+
+
+def test_clients_are_told_in_the_same_breath_but_not_those_who_only_begin() -> None:
+    """By the networks of the LAN, each family its own; the uplinks' own wires are none."""
+    box = Box("a", "b", config=replace(GUESTS, targets=(*PINGS, *PINGS6)), families=(V4, V6))
+    lan = Address(9, V4, "192.168.50.1", 24), Address(9, V6, "fd50::1", 64), Address(8, V4, "172.17.0.1", 16)
+    links = Link(9, "br-lan", True, True), Link(8, "docker0", True, True)
+    box.facts = replace(box.facts, addresses=(*box.facts.addresses, *lan), links=(*box.facts.links, *links))
+    box.weather["a"] = dead(100)
+    box.run(110)
+    asked = {(order.family, order.clients) for _, order in box.forgotten}
+    assert asked == {(V4, ("192.168.50.0/24",)), (V6, ("fd50::/64",))}
 
 
 def test_nothing_is_forgotten_where_nothing_is_forwarded() -> None:
@@ -137,6 +150,7 @@ def test_what_was_forgotten_is_told() -> None:
 
 def test_new_flows_of_clients_go_as_those_of_the_box() -> None:
     rules = planned(ground(("a", "b"), (V4, V6))).rules
+    assert PREF_ACTIVE < PREF_LAN < PREF_SETTLED
     found = [rule for rule in rules if rule.priority == PREF_LAN]
     assert [(rule.family, rule.iif, rule.table) for rule in found] == [
         (V4, "br-lan", TABLE_ACTIVE),
