@@ -5,7 +5,8 @@
     control socket ─> Asked ──────────┤                  ^                   ├─> answers, log lines, metrics
     clocks ─> WallClock, Resumed ─────┤        timer at Engine.deadline()    ├─> (snapshot: status and gauges)
     resent ─> SocketsRead ────────────┤                  │                   ├─> moving: open flows, and MPTCP's ways
-    moving ─> what came of it ────────┘                  └───── Counted ─────┴─> counting: the user's packets
+    moving ─> what came of it ────────┤                  │                   ├─> resolving: whom the box asks for names
+    resolving ─> NamesTold ───────────┘                  └───── Counted ─────┴─> counting: the user's packets
 
 Each notice becomes one entry, and goes to the log, the journal on disk, the metrics, and whoever watches.
 
@@ -64,13 +65,16 @@ from failover.probes import Probes
 from failover.reader import Reader
 from failover.reload import Reload
 from failover.resent import Resent
+from failover.resolving import Resolving
 from failover.seam import (
     Applied,
     Apply,
     Asked,
+    AskNames,
     CountFlows,
     DestroySockets,
     Effect,
+    FollowNames,
     ForgetFlows,
     KeepEndpoints,
     KernelRead,
@@ -162,9 +166,17 @@ class Agent:
         self._moving = Moving(options.socket.parent / NOTES, self._put, self._say)
         self._counting = Counting(self._moving.carry_out, self._say)
         self._resent = Resent(self._put, self._say)
+        self._resolving = Resolving(options.socket.parent, self._put, self._say)
         self._pulse = Pulse()
         sources = Sources(
-            self._engine, self._metrics, self._storage, self._pulse, self._past.entries, self._about, self._counting
+            self._engine,
+            self._metrics,
+            self._storage,
+            self._pulse,
+            self._past.entries,
+            self._about,
+            self._counting,
+            self._resolving,
         )
         self._desk = Desk(options.socket, sources, self._ask, self._reload, self._say)
         self._ended: int | None = None
@@ -191,6 +203,7 @@ class Agent:
         await self._desk.open(self._engine.config.metrics.listen)
         self._say("started", f"failover {__version__}, pid {os.getpid()}")
         self._reloads.begin()
+        self._resolving.begin(self._engine.config.dns.way)
         for complaint in self._past.complaints:
             self._say("warning", complaint)
         self._remember_due = time.monotonic() + REMEMBERED
@@ -207,6 +220,7 @@ class Agent:
         if self._timer is not None:
             self._timer.cancel()
         self._probes.close()
+        await self._resolving.close()
         await self._desk.close()
         self._remember()
         self._storage.close(time.monotonic())
@@ -328,6 +342,8 @@ class Agent:
                     self._resent.read(effect)
                 case DestroySockets() | ForgetFlows() | KeepEndpoints() | WithdrawEndpoints():
                     self._moving.carry_out(effect)
+                case AskNames() | FollowNames():
+                    self._resolving.carry_out(effect)
                 case Answer(id=number):
                     self._asked.pop(number).set_result(effect)
                 case Notice():
@@ -388,7 +404,8 @@ class Agent:
     def _about(self) -> dict[str, object]:
         problems = list(self._reloads.problems)
         config = {"path": str(self._reloads.path), "ok": not problems, "problems": problems}
-        return {"agent": {"version": __version__, "pid": os.getpid()}, "config": config}
+        agent = {"version": __version__, "pid": os.getpid()}
+        return {"agent": agent, "config": config, "names": self._resolving.about()}
 
     # --- the config --------------------------------------------------------------------------------------------------
 
@@ -407,4 +424,5 @@ class Agent:
     async def _take(self, config: Config) -> str:
         """Put it in force; what could not be had is the answer."""
         self._put(Reconfigured(config))
+        self._resolving.begin(config.dns.way)
         return await self._desk.serve_metrics(config.metrics.listen)

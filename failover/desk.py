@@ -29,6 +29,7 @@ from failover.export.status import document
 from failover.export.storage import Storage
 from failover.model import Answer, Command, ControlError
 from failover.picture import Snapshot
+from failover.resolving import Resolving
 
 HELD, HELD_STEP = 1.0, 0.02
 """Seconds in which an address that we served at may still be in use, and between two looks: a child that is about to
@@ -56,10 +57,12 @@ class Sources:
     """Of earlier runs, as they are on disk."""
     about: About
     counting: Counting
+    resolving: Resolving
 
     def snapshot(self) -> Snapshot:
         """The engine's picture, with what only the shell knows to stand in the way."""
         picture = self.engine.snapshot()
+        picture = replace(picture, warnings=(*picture.warnings, *self.resolving.warnings))
         if not self.counting.weak:
             return picture
         return replace(picture, warnings=(*picture.warnings, *self.counting.warnings), flows_counted=False)

@@ -10,7 +10,8 @@ from contextlib import closing
 from math import inf
 from typing import Any, Final
 
-from failover.config import Config, Metered
+from failover import config as will
+from failover.config import Config
 from failover.config.summary import budget, megabytes, summary, urls
 from failover.config.values import format_size
 from failover.core.budget import MONTH
@@ -44,15 +45,16 @@ def document(config: Config, facts: Facts | None) -> dict[str, Any]:
             entry |= {"present": None, "families": None}
             entry["at_rest"] = at_rest(targets, FAMILIES, metered=uplink.metered is not None)
     else:
-        metered = {uplink.interface: uplink.metered for uplink in config.uplinks}
+        told = {uplink.interface: uplink for uplink in config.uplinks}
         uplinks = resolve(facts, config, {})
-        base["uplinks"] = [_found(uplink, metered.get(uplink.interface)) for uplink in uplinks]
+        base["uplinks"] = [_found(uplink, told.get(uplink.interface)) for uplink in uplinks]
         base["cautions"] += plan(uplinks, {}, facts, config.fwmark_mask).warnings
     base["cautions"] += _overspent(base["uplinks"])
     return base
 
 
-def _found(uplink: Uplink, metered: Metered | None) -> dict[str, Any]:
+def _found(uplink: Uplink, told: will.Uplink | None) -> dict[str, Any]:
+    metered = told.metered if told is not None else None
     served = [family for family in FAMILIES if uplink.paths[family].route is not None]
     return {
         "name": uplink.name,
@@ -61,6 +63,7 @@ def _found(uplink: Uplink, metered: Metered | None) -> dict[str, Any]:
         "metered": metered is not None,
         "budget": budget(metered),
         "targets": urls(uplink.targets),
+        "dns": list(told.dns) if told is not None and told.dns is not None else None,
         "present": uplink.index is not None,
         "families": {family.value: _way(uplink.paths[family]) for family in FAMILIES},
         "at_rest": at_rest(uplink.targets, served or FAMILIES, metered=metered is not None),

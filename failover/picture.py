@@ -85,6 +85,8 @@ class UplinkView:
     """IP bytes of probes that its budget holds when it is full; None: not metered."""
     budget_left: float | None = None
     """What is left of that."""
+    name_servers: tuple[str, ...] = ()
+    """Whom the box's resolver is to ask over it; none while that is not known, or names do not follow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from failover.facts import Counts, Facts, Gateway, Operation, OperationResult, Segments, Tap
 from failover.model import Answer, Command, Family, Keep, Notice, SendProbe
+from failover.resolvers import Resolvers
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,13 @@ class FlowsForgotten:
     flows: int = 0
     error: str = ""
     """Why there were none, with the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamesTold:
+    """Event: the name servers that the uplinks' networks tell, best first, by interface; none where nobody knows."""
+
+    servers: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +197,27 @@ class WithdrawEndpoints:
     """Only if every connection that uses them stands on a proven one as well."""
 
 
+@dataclass(frozen=True, slots=True)
+class AskNames:
+    """Effect: ask which name servers these interfaces' networks tell; a NamesTold follows, if anybody can be asked."""
+
+    interfaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowNames:
+    """Effect: let the box's resolver ask so from now on; every uplink's link is named."""
+
+    wanted: tuple[Resolvers, ...]
+
+
 Order = DestroySockets | ForgetFlows | KeepEndpoints | WithdrawEndpoints
 """The effects on flows that are open; they are carried out one after the other."""
 Moved = SocketsDestroyed | FlowsForgotten
 """What comes of those that break any."""
-Effect = SendProbe | Apply | ReadKernel | CountFlows | ReadCounters | ReadSockets | Order | Answer | Notice
+Reading = ReadKernel | CountFlows | ReadCounters | ReadSockets | AskNames
+"""The effects that find something out."""
+Effect = SendProbe | Apply | FollowNames | Reading | Order | Answer | Notice
 
-Told = KernelRead | Applied | Counted | SocketsRead | Moved | Resumed | WallClock | Asked
+Told = KernelRead | Applied | Counted | SocketsRead | Moved | NamesTold | Resumed | WallClock | Asked
 """The events of this file."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from failover.config import PROFILES, Config, Metered, Uplink
+from failover.config import PROFILES, Config, Metered, Names, Uplink
 from failover.config.summary import lines
 from failover.config.targets import parse_target
 from failover.core.budget import MONTH
@@ -23,10 +23,16 @@ V4, V6 = FAMILIES
 CONFIG = Config(
     uplinks=(
         Uplink("au", "wwan0", "KDDI", Metered()),
-        Uplink("depot", "wlan0", targets=(parse_target("icmp://10.1.1.1"), parse_target("icmp://10.1.1.2"))),
+        Uplink(
+            "depot",
+            "wlan0",
+            targets=(parse_target("icmp://10.1.1.1"), parse_target("icmp://10.1.1.2")),
+            dns=("10.1.1.53",),
+        ),
         Uplink("spare", "wwan9"),
     ),
     detection=replace(PROFILES["fast"], doubt=0.3, conviction_sends=8),
+    dns=Names(servers=("9.9.9.9",)),
 )
 FACTS = Facts(
     links=(Link(2, "wwan0", True, True), Link(3, "wlan0", True, True)),
@@ -45,7 +51,7 @@ FACTS = Facts(
 
 def test_the_uplinks_are_shown_as_the_kernel_has_them() -> None:
     found = list(lines(document(CONFIG, FACTS)))
-    assert found[:12] == [
+    assert found[:13] == [
         "uplink 1: au on wwan0, KDDI, metered",
         "  ipv4: 192.168.8.100 by 192.168.8.1, metric 100",
         "  ipv6: 2001:db8::2 without a gateway, metric 100",
@@ -56,6 +62,7 @@ def test_the_uplinks_are_shown_as_the_kernel_has_them() -> None:
         "  ipv6: no address",
         "  ipv4 targets of its own: icmp://10.1.1.1, icmp://10.1.1.2",
         "  ipv6 targets of its own: none",
+        "  name servers as told here: 10.1.1.53",
         "  probes at rest: 145 MB a month while active, 29 MB as a standby (ipv4)",
         "uplink 3: spare on wwan9",
         "  there is no interface wwan9 now",
@@ -72,6 +79,7 @@ def test_the_numbers_in_force_are_shown_with_what_they_override() -> None:
         "suspicion 150ms, doubt 300ms or 2.5 round trips, conviction 1s and 8 sends, return after 10s"
     ) in said
     assert "policy: failback after 1m, forwarded traffic not along" in said
+    assert "dns: auto; where an uplink's own do not answer, 9.9.9.9" in said
     plain = document(Config(), FACTS)["detection"]
     assert plain["overridden"] == {}
     assert (plain["profile"], plain["doubt_seconds"], plain["conviction_sends"]) == ("balanced", 0.35, 6)

@@ -94,6 +94,7 @@ def clean_up(arguments: argparse.Namespace) -> int:
     from failover.cli import report
     from failover.cli.undone import Undone
     from failover.export.instance import missing_capabilities, sole_instance
+    from failover.names.ways import put_back
 
     options = agent.Options(None, socket_path(arguments.socket), Path(arguments.state))
     if missing := missing_capabilities():
@@ -107,6 +108,7 @@ def clean_up(arguments: argparse.Namespace) -> int:
                 raise FailoverError(str(error), f"{error.hint}; --force cleans up all the same") from error
             complain(str(error), "a running agent makes everything anew")
         undone.extend(undo(options.ledgers))
+        undone.extend(put_back(ledger.parent for ledger in options.ledgers))
     for trouble in undone.errors:
         report(trouble)
     if arguments.json:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from failover.facts import Endpoint, OperationResult, Route, RouteKind, Rule, SubflowLimits, Sysctl, Table
-from failover.model import KernelError, clean
+from failover.model import FailoverError, clean
 from failover.wording import describe
 
 KINDS = {
@@ -26,15 +26,20 @@ class Undone:
     """Every operation, and what kept any from being done."""
 
     results: list[OperationResult] = field(default_factory=list)
-    errors: list[KernelError] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    """What was put back of the box's resolver, a sentence each."""
+    errors: list[FailoverError] = field(default_factory=list)
 
-    def extend(self, found: Iterable[OperationResult | KernelError]) -> None:
+    def extend(self, found: Iterable[OperationResult | str | FailoverError]) -> None:
         """Take in what came of it, as it comes."""
         for one in found:
-            if isinstance(one, KernelError):
-                self.errors.append(one)
-            else:
-                self.results.append(one)
+            match one:
+                case FailoverError():
+                    self.errors.append(one)
+                case str():
+                    self.names.append(one)
+                case _:
+                    self.results.append(one)
 
     @property
     def failed(self) -> int:
@@ -44,7 +49,7 @@ class Undone:
     @property
     def done(self) -> int:
         """How many were."""
-        return sum(result.error is None for result in self.results)
+        return len(self.names) + sum(result.error is None for result in self.results)
 
     def document(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -52,7 +57,7 @@ class Undone:
             "ok": not self.failed,
             "done_count": self.done,
             "failed_count": self.failed,
-            "operations": [_operation(result) for result in self.results],
+            "operations": [*map(_operation, self.results), *map(_of_names, self.names)],
             "errors": [{"error": clean(str(error), 1000), "hint": clean(error.hint, 1000)} for error in self.errors],
         }
 
@@ -60,6 +65,7 @@ class Undone:
         """In words."""
         for result in self.results:
             yield f"{result.operation.verb} {name(result)}" + (f": {result.error}" if result.error else "")
+        yield from (clean(sentence, 500) for sentence in self.names)
         yield f"{self.done} removed or put back" + (f", {self.failed} not" if self.failed else "")
 
 
@@ -71,6 +77,10 @@ def _operation(result: OperationResult) -> dict[str, Any]:
         "text": name(result),
         "error": result.error,
     }
+
+
+def _of_names(sentence: str) -> dict[str, Any]:
+    return {"operation": "set", "object": "name-servers", "text": clean(sentence, 500), "error": None}
 
 
 def name(result: OperationResult) -> str:

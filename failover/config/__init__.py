@@ -11,6 +11,7 @@ from typing import Final
 from failover.config.rules import TrafficRule
 from failover.facts import Gateway
 from failover.model import FailoverError, Family, Keep, ProbeKind, Target
+from failover.resolvers import Way
 
 CONFIG_PATH: Final = "/etc/failover/failover.yaml"
 
@@ -65,6 +66,8 @@ class Uplink:
     """Instead of the common ones."""
     delegated: tuple[str, ...] = ()
     """Prefixes that its carrier gives the LAN, as `2001:db8:100::/40`: they leave by it untranslated."""
+    dns: tuple[str, ...] | None = None
+    """Addresses of its name servers, instead of those that its network tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,15 @@ class Flows:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """How names follow the uplink."""
+
+    way: Way = Way.AUTO
+    servers: tuple[str, ...] = ()
+    """Addresses of public name servers, for an uplink whose own do not answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """Where Prometheus reads."""
 
@@ -153,6 +165,7 @@ class Config:
     flows: Flows = field(default_factory=Flows)
     mptcp: bool = True
     """Uplinks' addresses are MPTCP endpoints, where the kernel has it."""
+    dns: Names = field(default_factory=Names)
     metrics: Metrics = field(default_factory=Metrics)
     fwmark_mask: int = 0x3F000000
     rules: tuple[TrafficRule, ...] = ()

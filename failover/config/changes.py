@@ -47,7 +47,7 @@ def _uplink(before: Uplink, after: Uplink) -> Iterator[str]:
     """Of one that stays on its interface."""
     if before.name != after.name:
         yield f"uplinks: {after.name}, was {before.name}"
-    rest = [name for name in ("carrier", "metered", "targets") if getattr(before, name) != getattr(after, name)]
+    rest = [name for name in ("carrier", "metered", "targets", "dns") if getattr(before, name) != getattr(after, name)]
     if rest:
         yield f"uplinks: {after.name}: other {', '.join(rest)}"
 
@@ -64,6 +64,8 @@ def _written(config: Config) -> dict[str, str]:
         "flows.keep.ports": _listed(config.flows.keep.ports),
         "flows.keep.uids": _listed(config.flows.keep.uids),
         "mptcp": "auto" if config.mptcp else "off",
+        "dns.way": config.dns.way.value,
+        "dns.servers": ", ".join(config.dns.servers) or "none",
         "metrics.listen": config.metrics.listen or "none",
         "kernel.fwmark_mask": f"{config.fwmark_mask:#010x}",
     }

@@ -23,6 +23,7 @@ from failover.config import (
 from failover.config.detection_reading import DETECTION_KEYS, read_detection
 from failover.config.keys import Key, Keys, switch, timed
 from failover.config.lists import LIST_BOUNDS, some_names, some_networks
+from failover.config.name_reading import NAME_KEYS, UPLINK_KEY, read_names
 from failover.config.rule_reading import RULE_KEYS, check_rules, read_rules
 from failover.config.rules import RULES_MAX, TrafficRule
 from failover.config.targets import parse_target
@@ -285,6 +286,12 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             "`auto`",
             "where the kernel has MPTCP, its connections are offered every uplink's address",
         ),
+        "dns": Key(
+            lambda place: read_names(place, lambda mapping: _read(mapping, "dns")),
+            "word or mapping",
+            "`auto`",
+            "names are asked over the active uplink, of its own name servers: `way` alone, or the keys below",
+        ),
         "metrics": Key(_metrics, "mapping", "", "what Prometheus reads"),
         "kernel": Key(_kernel, "mapping", "", "what is ours in the kernel"),
     },
@@ -335,6 +342,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             "prefixes that its carrier gives the LAN, or all of the carrier's: they leave by it untranslated",
             LIST_BOUNDS,
         ),
+        "dns": UPLINK_KEY,
         "modem": Key(_modem, "-", "", "not supported: name the modem's interface"),
     },
     "uplinks[].metered": {
@@ -393,6 +401,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         ),
     },
     "rules[]": RULE_KEYS,
+    "dns": NAME_KEYS,
     "metrics": {
         "listen": Key(
             lambda place: parse_listen(text("ADDRESS:PORT", "127.0.0.1:9109")(place)),

@@ -27,6 +27,7 @@ def summary(config: Config) -> dict[str, Any]:
             "metered": uplink.metered is not None,
             "budget": budget(uplink.metered),
             "targets": urls(config.targets_of(uplink)),
+            "dns": None if uplink.dns is None else list(uplink.dns),
         }
         for uplink in config.uplinks
     ]
@@ -43,6 +44,7 @@ def summary(config: Config) -> dict[str, Any]:
         ],
         "gateway": _gateway(config.gateway),
         "mptcp": "auto" if config.mptcp else "off",
+        "dns": {"way": config.dns.way.value, "servers": list(config.dns.servers)},
         "metrics": config.metrics.listen,
         "fwmark_mask": f"{config.fwmark_mask:#010x}",
     }
@@ -99,6 +101,8 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
         if uplink["targets"] != document["targets"]:
             for family, own in uplink["targets"].items():
                 yield f"  {family} targets of its own: {', '.join(own) or 'none'}"
+        if uplink["dns"] is not None:
+            yield f"  name servers as told here: {', '.join(uplink['dns']) or 'none'}"
         yield _cost(uplink["at_rest"], uplink["budget"])
     for family, common in document["targets"].items():
         yield f"{family} targets: {', '.join(common) or 'none'}"
@@ -111,6 +115,7 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
         translated = "masqueraded" if gateway["masquerade"] else "not translated"
         yield f"gateway of {', '.join(gateway['lan'])}: clients are {translated}, each flow keeps its uplink"
     yield f"mptcp: {document['mptcp']}"
+    yield _names_line(document["dns"])
     yield f"metrics: {document['metrics'] or 'not served'}"
     if document["kernel_error"] is not None:
         yield f"caution: the kernel cannot be read, so nothing is said of interfaces: {document['kernel_error']}"
@@ -169,6 +174,11 @@ def _shown(name: str, numbers: Mapping[str, float]) -> str:
 def _flows_line(keep: Mapping[str, Sequence[int]]) -> str:
     kept = [f"{what} {', '.join(map(str, numbers))}" for what, numbers in keep.items() if numbers]
     return f"flows: broken when their uplink is lost, but for {' and '.join(kept) or 'none'}"
+
+
+def _names_line(dns: Mapping[str, Any]) -> str:
+    public = f"; where an uplink's own do not answer, {', '.join(dns['servers'])}" if dns["servers"] else ""
+    return f"dns: {dns['way']}{public}"
 
 
 def _policy_line(policy: Mapping[str, Any]) -> str:

@@ -15,12 +15,13 @@ from failover.core.choices import Choices
 from failover.core.eviction import Evictions
 from failover.core.fleet import Fleet
 from failover.core.lane import Lane
+from failover.core.naming import Naming
 from failover.core.prober import Prober
 from failover.core.recall import Recall
 from failover.core.reconcile import Reconciler
 from failover.core.sampler import Sampler
 from failover.memory import Memory
-from failover.model import ProbeNow, ProbeResult, Use
+from failover.model import ProbeNow, ProbeResult
 from failover.picture import Explanation, Snapshot
 from failover.seam import (
     Applied,
@@ -29,6 +30,7 @@ from failover.seam import (
     Effect,
     FlowsForgotten,
     KernelRead,
+    NamesTold,
     Order,
     ReadCounters,
     ReadKernel,
@@ -52,10 +54,8 @@ class Engine:
         self._fleet = Fleet(config, random)
         self._kernel = Reconciler()
         self._choices = Choices(self._fleet, self._kernel)
-        self._sampler, self._prober, self._evictions = Sampler(), Prober(), Evictions()
-        self._warned: tuple[str, ...] = ()
-        """What stands in the way now."""
-        self._failures, self._warnings, self._ready = notices.Once(), notices.Once(), notices.Once()
+        self._sampler, self._prober, self._evictions, self._naming = Sampler(), Prober(), Evictions(), Naming()
+        self._failures, self._warnings, self._ready = notices.Once(), notices.Warnings(), notices.Once()
 
     def handle(self, now: float, event: Event) -> list[Effect]:
         """Take in one event; returns what to do about it."""
@@ -72,6 +72,8 @@ class Engine:
                 return []  # it is judged with the next packet
             case SocketsDestroyed() | FlowsForgotten():
                 return [*notices.moved(event)]
+            case NamesTold():
+                return self._follow(now) if self._naming.told(event) else self._turn(now, ())
             case KernelRead(facts):
                 self._kernel.read(now, facts)
                 return self._follow(now) + self._readiness(now)
@@ -112,14 +114,14 @@ class Engine:
     def deadline(self) -> float:
         """Monotonic time of the next `wake`; inf when nothing is under way."""
         there, here = self._fleet.deadline(), min(self._sampler.deadline(), self._evictions.deadline)
-        return min(there, here, self._choices.deadline(), self._kernel.deadline())
+        return min(there, here, self._choices.deadline(), self._kernel.deadline(), self._naming.deadline())
 
     def snapshot(self) -> Snapshot:
         """The whole picture, with monotonic times."""
         will = self._choices.will
         until = will.until if will.until < inf else None
-        uplinks = self._fleet.views(will.drained)
-        return Snapshot(dict(self._choices.by_family), uplinks, will.use, until, will.strict, self._warned)
+        uplinks = self._fleet.views(will.drained, self._naming.wished)
+        return Snapshot(dict(self._choices.by_family), uplinks, will.use, until, will.strict, self._warnings.texts)
 
     def explain(self, now: float) -> tuple[Explanation, ...]:
         """Why each family's traffic goes where it goes, and what would change that."""
@@ -137,7 +139,8 @@ class Engine:
     def _follow(self, now: float) -> list[Effect]:
         """New facts or a new config: everything is looked at again."""
         facts, fleet, choices = self._kernel.facts, self._fleet, self._choices
-        effects: list[Effect] = [*fleet.follow(now, facts)]
+        effects: list[Effect] = [*fleet.follow(now, facts, self._naming.targets(self.config))]
+        effects += self._naming.follow(now, fleet.uplinks, self.config)
         effects += self._sampler.follow(now, fleet.uplinks, facts, self.config)
         self._evictions.follow(fleet.uplinks, facts, self.config)
         self._prober.prune(fleet, self.config.fwmark_mask)
@@ -156,16 +159,9 @@ class Engine:
         before, answer = self._choices.will, self._choices.obey(now, asked)
         if answer.error:
             return [answer]
-        named = [lane for lane in self._fleet if lane.uplink.name == getattr(asked.command, "name", None)]
-        if isinstance(asked.command, ProbeNow):
-            for lane in named:
-                lane.probe_all(now)
-            return [answer, *self._turn(now, named)]
-        if isinstance(asked.command, Use):
-            for lane in named:
-                lane.pardon()
+        named, willed = self._fleet.obey(now, asked.command), not isinstance(asked.command, ProbeNow)
         said = [] if self._choices.will == before else [notices.operator(answer.text)]
-        return [answer, *said, *self._turn(now, named, willed=True)]
+        return [answer, *said, *self._turn(now, named, willed=willed)]
 
     def _evict(self, now: float) -> list[Order]:
         lanes, decisions, settled = self._fleet.by_family, self._choices.by_family, self._kernel.settled(now)
@@ -188,13 +184,11 @@ class Engine:
             lanes = [*(lane for lane in self._fleet if lane.family in families), *others]
         if families or now >= self._evictions.deadline:
             effects += self._evict(now)
+        effects += self._naming.due(now, lanes, self._fleet.by_family, self._choices.by_family, self.config)
         for lane in lanes:
             rivals, decision = self._fleet.by_family[lane.family], self._choices.by_family[lane.family]
             lane.pace(now, decision, left=self._fleet.left(lane, decision))
             effects += self._prober.due(now, lane, rivals, decision)
             lane.rearm()
-        warned = (*self._kernel.desired.warnings, *self._fleet.warnings(now))
-        if warned == self._warned:
-            return effects
-        self._warned = warned
-        return effects + self._warnings.news(now, notices.warnings(warned))
+        warned = (*self._kernel.desired.warnings, *self._fleet.warnings(now), *self._naming.warnings)
+        return effects + self._warnings.news(now, warned)

@@ -6,7 +6,7 @@ Pure. Holds the lanes and finds out what changed; how a lane is judged and what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import takewhile
 from math import inf
@@ -21,8 +21,22 @@ from failover.core.policy import Candidate, Will
 from failover.core.uplinks import Uplink, resolve
 from failover.core.verdicts import LOST
 from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Counts, Facts, RouteKind
-from failover.model import FAMILIES, RECEIVING, Decision, Family, Notice, NoticeKind, Reason, Verdict
+from failover.model import (
+    FAMILIES,
+    RECEIVING,
+    Command,
+    Decision,
+    Family,
+    Notice,
+    NoticeKind,
+    ProbeNow,
+    Reason,
+    Target,
+    Use,
+    Verdict,
+)
 from failover.picture import UplinkView
+from failover.resolvers import Resolvers
 from failover.seam import Counted, SocketsRead
 
 SHAKY: Final = (Verdict.DOUBTFUL, Verdict.DEGRADED)
@@ -60,12 +74,13 @@ class Fleet:
         for lane in self._lanes:
             lane.standing.shorten(failback, after_doubt)
 
-    def follow(self, now: float, facts: Facts) -> list[Notice]:
-        """Take over new facts; says which uplinks came and went. One that only got a new name keeps its history."""
+    def follow(self, now: float, facts: Facts, besides: Mapping[str, tuple[Target, ...]]) -> list[Notice]:
+        """Take over new facts; says which uplinks came and went. One that only got a new name keeps its history.
+        `besides`: targets by interface, after the config's."""
         kept = (u for u in self.uplinks if self.config.uplinks or u.name == u.interface)  # no ghosts of given names
         slots = {uplink.name: uplink.slot for uplink in kept}
         before = {uplink.name: uplink.interface for uplink in self.uplinks}
-        self.uplinks = resolve(facts, self.config, slots)
+        self.uplinks = resolve(facts, self.config, slots, besides)
         names = {uplink.interface: uplink.name for uplink in self.uplinks}
         self.renamed = {name: names[at] for name, at in before.items() if at in names and name not in names.values()}
         self._allot(now)
@@ -299,8 +314,9 @@ class Fleet:
         active, settled = (self.renamed.get(name or "", name) for name in (decision.active, decision.settled))
         return replace(decision, active=active, settled=settled)
 
-    def views(self, drained: frozenset[str]) -> tuple[UplinkView, ...]:
+    def views(self, drained: frozenset[str], names: Iterable[Resolvers] = ()) -> tuple[UplinkView, ...]:
         """Every uplink for the snapshot; `drained` names those that are."""
+        asked = {one.interface: one.servers for one in names}
         lanes = {(lane.uplink.name, lane.family): lane for lane in self}
         return tuple(
             UplinkView(
@@ -313,9 +329,20 @@ class Fleet:
                 families={family: lanes[uplink.name, family].view() for family in FAMILIES},
                 budget=self.budgets[uplink.name].capacity,
                 budget_left=self.budgets[uplink.name].known,
+                name_servers=asked.get(uplink.interface, ()),
             )
             for uplink in self.uplinks
         )
+
+    def obey(self, now: float, command: Command) -> list[Lane]:
+        """What a command that was taken means to the lanes that it names; returns those."""
+        named = self._lanes_of(getattr(command, "name", ""))
+        for lane in named:
+            if isinstance(command, ProbeNow):
+                lane.probe_all(now)
+            elif isinstance(command, Use):
+                lane.pardon()
+        return named
 
     def resumed(self, now: float, seconds: float) -> None:
         """The machine slept for so long."""

@@ -40,6 +40,21 @@ class Once:
         return [present[key] for key in begun]
 
 
+class Warnings:
+    """What stands in the way now, in `texts`; each is said once as long as it does."""
+
+    def __init__(self) -> None:
+        self.texts: tuple[str, ...] = ()
+        self._once = Once()
+
+    def news(self, now: float, texts: tuple[str, ...]) -> list[Notice]:
+        """Those that were not there the last time."""
+        if texts == self.texts:
+            return []
+        self.texts = texts
+        return self._once.news(now, {text: Notice(NoticeKind.WARNING, text) for text in texts})
+
+
 def switch(before: Decision, then: Decision) -> Notice:
     """Traffic moves."""
     if before.active != then.active:
@@ -136,11 +151,6 @@ def recalled(now: float, will: Will) -> list[Notice]:
         left = "" if will.until == inf else f" for {format_duration(round(will.until - now))} more"
         texts.insert(0, f"still using {will.use}{left}{', strictly' if will.strict else ''}")
     return [operator("; ".join(texts))] if texts else []
-
-
-def warnings(texts: Iterable[str]) -> dict[str, Notice]:
-    """What stands in the way, by its text."""
-    return {text: Notice(NoticeKind.WARNING, text) for text in texts}
 
 
 def resumed(seconds: float) -> Notice:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from types import MappingProxyType
 from typing import Final
 
 from failover import config as will
@@ -70,11 +71,16 @@ class Uplink:
     """Prefixes that it gives the LAN."""
 
 
-def resolve(facts: Facts, config: will.Config, known: Mapping[str, int]) -> tuple[Uplink, ...]:
+def resolve(
+    facts: Facts,
+    config: will.Config,
+    known: Mapping[str, int],
+    besides: Mapping[str, tuple[Target, ...]] = MappingProxyType({}),
+) -> tuple[Uplink, ...]:
     """The uplinks in order of preference.
 
     `known` is name -> slot of the uplinks so far: they keep their slot, and discovered ones stay listed (last) while
-    their default route is away, so that their history is not lost.
+    their default route is away, so that their history is not lost. `besides`: targets by interface, after the config's.
     """
     links = {link.name: link for link in facts.links}
     defaults = _main_defaults(facts)
@@ -90,7 +96,7 @@ def resolve(facts: Facts, config: will.Config, known: Mapping[str, int]) -> tupl
             index=links[u.interface].index if u.interface in links else None,
             carrier=u.carrier,
             metered=u.metered is not None,
-            targets=config.targets_of(u),
+            targets=tuple(dict.fromkeys((*config.targets_of(u), *besides.get(u.interface, ())))),
             paths={family: _path(facts, defaults, links.get(u.interface), family) for family in FAMILIES},
             delegated=u.delegated,
         )

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from failover.doctor import keeping, machine, marks, offload, places, probing, rivals, routing, rules
+from failover.doctor import keeping, machine, marks, names, offload, places, probing, rivals, routing, rules
 from failover.doctor.case import Case, Ground
 from failover.doctor.finding import Finding, Remark, Remarks, failure, note, ok, warning
 from failover.model import FailoverError, KernelError
@@ -39,6 +39,7 @@ OF_THE_CASE: Final[tuple[Check[Case], ...]] = (
     Check("state directory", keeping.state_directory),
     Check("socket directory", keeping.socket_directory),
     Check("metrics", places.metrics),
+    Check("names", names.resolver),
     Check("other daemons", rivals.processes, fine="none that moves routes is known to run"),
     Check("marks of the firewall", marks.firewall, fine="nobody sets bits of our mask"),
     Check("flow offload", offload.flows, fine="no flow passes by the counters"),

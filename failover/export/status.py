@@ -63,6 +63,7 @@ def _uplink(uplink: UplinkView, now: float) -> dict[str, object]:
         "drained": uplink.drained,
         "slot": uplink.slot,
         "usable": is_usable(uplink, now),
+        "name_servers": list(uplink.name_servers),
         "families": {family.value: _family(view, now) for family, view in uplink.families.items()},
     }
 

@@ -49,6 +49,11 @@ class Following:
         self._asked = tuple(interfaces)
         self._begin()
 
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What could not be done the last time that it was tried."""
+        return tuple(f"{what}: {complaint}" for what, complaint in self._complaints.items() if complaint)
+
     async def close(self) -> None:
         """Do no more; what is set stays."""
         self._wanted = self._asked = None
@@ -93,8 +98,9 @@ class Following:
         except TimeoutError:
             await self._let_go()
             complaint = f"not done after {SECONDS:g} s"
+        complaint = clean(complaint, 400)
         if complaint not in ("", self._complaints.get(what)):
-            self._say("warning", f"{what}: {clean(complaint, 400)}")
+            self._say("warning", f"{what}: {complaint}")
         self._complaints[what] = complaint
 
     async def _let_go(self) -> None:

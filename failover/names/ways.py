@@ -46,9 +46,23 @@ def put_back(
     return asyncio.run(_put_back(dict.fromkeys(folders), root, find()))
 
 
+async def put_others_back(choice: Choice, folder: Path) -> list[str | NamesError]:
+    """Undo what an agent whose state files are in `folder` did by another way than the chosen one; as `put_back`."""
+    found: list[Backend] = []
+    if choice.way is not Way.RESOLVED and (folder / RECORD).exists():
+        found.append(Resolved(folder / RECORD))
+    if choice.path != folder / OWN:
+        found.append(File(folder / OWN))
+    return await _restored(found)
+
+
 async def _put_back(folders: Iterable[Path], root: Path, program: str | None) -> list[str | NamesError]:
+    return await _restored([*_noted(folders, root), *await _openresolv(program)])
+
+
+async def _restored(backends: Iterable[Backend]) -> list[str | NamesError]:
     found: list[str | NamesError] = []
-    for backend in [*_noted(folders, root), *await _openresolv(program)]:
+    for backend in backends:
         try:
             found += await backend.restore()
         except NamesError as error:

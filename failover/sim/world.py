@@ -21,10 +21,12 @@ from failover.seam import (
     Applied,
     Apply,
     Asked,
+    AskNames,
     Counted,
     CountFlows,
     DestroySockets,
     Effect,
+    FollowNames,
     ForgetFlows,
     KeepEndpoints,
     KernelRead,
@@ -237,6 +239,8 @@ class World:
             if isinstance(effect, ReadCounters):
                 counting = True
                 continue
+            if isinstance(effect, AskNames | FollowNames):
+                continue  # nobody looks names up here
             stirred = stirred or not (isinstance(effect, Notice) and effect.kind is NoticeKind.UPLINK)
             self._watch.saw(self.now, effect)
             match effect:

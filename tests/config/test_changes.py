@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from failover.config import DEFAULT_TARGETS, PROFILES, Config, Detection, Metered, Metrics, Policy, Uplink
+from failover.config import DEFAULT_TARGETS, PROFILES, Config, Detection, Metered, Metrics, Names, Policy, Uplink
 from failover.config.changes import changes
 from failover.config.rules import Aim, TrafficRule
 from failover.export.client import call
 from failover.lab.places import CARRIERS
 from failover.lab.stage import Stage
 from failover.model import FAMILIES, Family
+from failover.resolvers import Way
 
 AU, DOCOMO, DEPOT = (Uplink(carrier.name, carrier.interface) for carrier in CARRIERS)
 BASE = Config(uplinks=(AU, DOCOMO))
@@ -39,6 +40,16 @@ CHANGES: dict[str, tuple[Config, list[str]]] = {
             "policy.failback_moves_flows: true, was false",
             "metrics.listen: none, was 127.0.0.1:9109",
             "kernel.fwmark_mask: 0x00ff0000, was 0x3f000000",
+        ],
+    ),
+    "names": (
+        replace(
+            BASE, dns=Names(Way.FILE, ("9.9.9.9", "2620:fe::fe")), uplinks=(replace(AU, dns=("10.1.0.53",)), DOCOMO)
+        ),
+        [
+            "uplinks: au: other dns",
+            "dns.way: file, was auto",
+            "dns.servers: 9.9.9.9, 2620:fe::fe, was none",
         ],
     ),
     "rules": (

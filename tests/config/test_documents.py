@@ -77,7 +77,7 @@ def test_the_reference_s_uplinks_load() -> None:
             (parse_target("icmp://10.1.1.1"), parse_target("icmp://10.1.1.2")),
             ("2001:db8:100::/40",),
         ),
-        Uplink("depot", "wlan0"),
+        Uplink("depot", "wlan0", dns=("192.168.1.1",)),
     )
     assert [w.message for w in warnings] == ["no IPv6 target"]
     assert config.gateway == Gateway(("br-lan",))

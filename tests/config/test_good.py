@@ -15,6 +15,7 @@ from failover.config import (
     Flows,
     Metered,
     Metrics,
+    Names,
     Policy,
     Uplink,
 )
@@ -23,6 +24,7 @@ from failover.config.rules import Aim, Match, TrafficRule
 from failover.config.targets import parse_target
 from failover.facts import Gateway
 from failover.model import Family, Keep, ProbeKind, Target
+from failover.resolvers import Way
 
 GOOD = Path(__file__).parent / "good"
 
@@ -64,6 +66,11 @@ TREES: dict[str, Config] = {
         detection=replace(PROFILES["fast"], doubt=0.3, return_after=60.0, conviction_sends=8, rtt_factor=3.0)
     ),
     "detection-profile": Config(detection=PROFILES["frugal"]),
+    "dns": Config(
+        uplinks=(Uplink("au", "wwan0", dns=("10.1.0.53", "2001:db8:1::53")), Uplink("depot", "wlan0", dns=())),
+        dns=Names(Way.RESOLVED, ("9.9.9.9", "2620:fe::fe")),
+    ),
+    "dns-word": Config(dns=Names(Way.NONE)),
     "durations": Config(policy=Policy(failback_after=3570.0), detection=Detection(return_after=90.0)),
     "empty": Config(),
     "budgets": Config(

@@ -21,6 +21,7 @@ from failover.config import (
     Flows,
     Metered,
     Metrics,
+    Names,
     Policy,
     Uplink,
 )
@@ -37,6 +38,7 @@ from failover.config.values import (
 from failover.config.yaml_tree import decode
 from failover.facts import Gateway
 from failover.model import Keep, Target
+from failover.resolvers import Way
 
 unhurried = settings(deadline=None)
 """Time is not the matter here, and this machine may be busy."""
@@ -82,6 +84,7 @@ URLS = st.one_of(
     ).map(lambda t: f"{t[0]}://{t[1]}:{t[2]}{t[3]}{t[4]}"),
 )
 TARGETS = URLS.map(parse_target)
+SERVERS = st.lists(ADDRESSES.map(str), max_size=6, unique=True).map(tuple)
 TARGET_LISTS = st.lists(TARGETS, max_size=6, unique_by=lambda target: target.url).map(tuple)
 
 
@@ -118,6 +121,7 @@ def configs(draw: st.DrawFn) -> Config:
             draw(metered),
             draw(st.none() | TARGET_LISTS),
             draw(st.just(()) | st.lists(NETWORKS, min_size=1, max_size=4, unique=True).map(tuple)),
+            draw(st.none() | SERVERS),
         )
         for name, interface in zip(names, interfaces, strict=True)
     )
@@ -129,6 +133,7 @@ def configs(draw: st.DrawFn) -> Config:
         Policy(draw(seconds(1000, 3_600_000)), draw(st.booleans())),
         Flows(Keep(draw(few(1, 65535)), draw(few(0, 2**32 - 2)))),
         draw(st.booleans()),
+        Names(draw(st.sampled_from(Way)), draw(SERVERS)),
         Metrics(draw(listen)),
         mask,
         gateway=draw(st.none() | gateways(interfaces)),
@@ -153,6 +158,7 @@ def written(config: Config) -> dict[str, Any]:
         "flows": {"keep": {key: sorted(numbers) for key, numbers in asdict(config.flows.keep).items()}},
         **({} if config.gateway is None else {"gateway": asdict(config.gateway)}),
         "mptcp": "auto" if config.mptcp else "off",
+        "dns": {"way": config.dns.way.value, "servers": list(config.dns.servers)},
         "metrics": {"listen": config.metrics.listen or "none"},
         "kernel": {"fwmark_mask": f"{config.fwmark_mask:#x}"},
     }
@@ -167,6 +173,7 @@ def written_uplink(uplink: Uplink) -> dict[str, Any]:
         "metered": metered is not None and {key: f"{format_size(size)}/month" for key, size in asdict(metered).items()},
         **({} if uplink.targets is None else {"targets": [target.url for target in uplink.targets]}),
         **({"delegated": list(uplink.delegated)} if uplink.delegated else {}),
+        **({} if uplink.dns is None else {"dns": list(uplink.dns)}),
     }
 
 

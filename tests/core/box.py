@@ -33,13 +33,16 @@ from failover.seam import (
     Applied,
     Apply,
     Asked,
+    AskNames,
     Counted,
     DestroySockets,
     Effect,
     FlowsForgotten,
+    FollowNames,
     ForgetFlows,
     KeepEndpoints,
     KernelRead,
+    NamesTold,
     ReadCounters,
     ReadKernel,
     SocketsDestroyed,
@@ -123,6 +126,9 @@ class Box:
         self.forgotten: list[tuple[float, ForgetFlows]] = []
         self.offered: list[tuple[float, KeepEndpoints]] = []
         self.withdrawn: list[tuple[float, WithdrawEndpoints]] = []
+        self.servers: dict[str, tuple[str, ...]] | None = None
+        """What the networks tell of their name servers, by interface; None: names do not follow."""
+        self.wished: list[tuple[float, FollowNames]] = []
         self.read: list[float] = []
         self.errors = 0
         self.counts: Callable[[float], dict[tuple[str, Family], Counts]] = lambda _: {}
@@ -274,6 +280,10 @@ class Box:
                     self._destroy(effect)
                 case ForgetFlows():
                     self._forget(effect)
+                case AskNames(interfaces) if self.servers is not None:
+                    self.tell(NamesTold({name: self.servers.get(name, ()) for name in interfaces}))
+                case FollowNames():
+                    self.wished.append((self.now, effect))
                 case KeepEndpoints():
                     self.offered.append((self.now, effect))
                 case WithdrawEndpoints():

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from failover.core.notices import Once, recalled, warnings
+from failover.core.notices import Warnings, recalled
 from failover.core.policy import Will
 
 
 def test_what_lasts_is_said_once_and_what_comes_again_after_a_minute() -> None:
-    once, there = Once(), warnings(["a", "b"])
-    assert [n.text for n in once.news(0.0, there)] == ["a", "b"]
-    assert once.news(30.0, there) == []
-    assert once.news(300.0, there) == []
-    assert once.news(301.0, {}) == []
-    assert [n.text for n in once.news(302.0, there)] == ["a", "b"]
+    warnings, there = Warnings(), ("a", "b")
+    assert [n.text for n in warnings.news(0.0, there)] == ["a", "b"]
+    assert warnings.news(30.0, there) == []
+    assert warnings.news(300.0, there) == []
+    assert (warnings.news(301.0, ()), warnings.texts) == ([], ())
+    assert [n.text for n in warnings.news(302.0, there)] == ["a", "b"]
 
 
 def test_what_comes_and_goes_is_said_once_a_minute() -> None:
-    once, there = Once(), warnings(["a"])
-    said = [now for now in range(0, 200, 10) for _ in once.news(float(now), there if now % 20 == 0 else {})]
+    warnings = Warnings()
+    said = [now for now in range(0, 200, 10) for _ in warnings.news(float(now), ("a",) if now % 20 == 0 else ())]
     assert said == [0, 60, 120, 180]
 
 

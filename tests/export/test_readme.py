@@ -42,6 +42,7 @@ def paths(tree: object, above: str = "") -> set[str]:
 
 
 ABOUT = {"agent.version", "agent.pid", "config.path", "config.ok", "config.problems[]"}
+ABOUT |= {"names.way", "names.text", "names.mend", "names.trouble[]"}
 """What the agent's shell puts before the document."""
 
 

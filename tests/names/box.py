@@ -78,7 +78,7 @@ class Box:
     def popen(self, *argv: str, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[Any]:
         """Start a command in it, as root."""
         enter = ["nsenter", f"--target={self._init.pid}", "--mount", "--pid", "--"]
-        child = self._network.popen([*enter, *argv], env=env, stderr=self._log, **options)
+        child = self._network.popen([*enter, *argv], env=env, **{"stderr": self._log, **options})
         self._children.append(child)
         return child
 

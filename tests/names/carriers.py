@@ -34,6 +34,8 @@ class Carrier:
         self.asked: list[str] = []
         """Names, as they came."""
         self.silent = self.slow = False
+        self.own_silent = False
+        """Its resolver that is nobody else's does not answer, in IPv4."""
         self._held: list[tuple[socket.socket, bytes, tuple[str, int]]] = []
         self.beyond = Namespace(f"carrier{number}")
         self.here, self.there = End(box, self.name, 10 + number), End(self.beyond, f"gw{number}", 30 + number)
@@ -70,7 +72,7 @@ class Carrier:
         if slow:
             self._held.append((to, reply.to_wire(), sender))
         self.asked.append(question.name.to_text(omit_final_dot=True))
-        if not slow and not self.silent:
+        if not (slow or self.silent or (self.own_silent and to is self.sockets[0])):
             to.sendto(reply.to_wire(), sender)
 
     def hurry(self) -> None:

@@ -1,0 +1,140 @@
+"""The box's resolver: by which way it is told (names/), chosen as the config says and put to work beside the agent.
+
+Which servers, and over which uplink, is the core's business. Nothing here holds anybody up; what cannot be had is said,
+and names are then asked as they were before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import assert_never
+
+from failover.counting import ended
+from failover.export.log import Say
+from failover.model import clean
+from failover.names.backend import Backend, NamesError
+from failover.names.choose import Choice, choose
+from failover.names.following import Following
+from failover.names.ways import OWN, opened, put_others_back
+from failover.resolvers import Way
+from failover.seam import AskNames, FollowNames, NamesTold
+
+
+class Resolving:
+    """`begin` with a way, `carry_out` effects; both return at once. What networks tell goes to `put`."""
+
+    def __init__(self, folder: Path, put: Callable[[NamesTold], None], say: Say) -> None:
+        """To be made in the running loop. `folder`: where notes of what was changed are, as of the control socket."""
+        self._loop = asyncio.get_running_loop()
+        self._folder, self._put, self._say = folder, put, say
+        self._asked_for: Way | None = None
+        """As the config says."""
+        self._choice = Choice(Way.NONE)
+        self._backend: Backend | None = None
+        self._following: Following | None = None
+        self._choosing: asyncio.Task[None] | None = None
+        self._ask: AskNames | None = None
+        self._wish: FollowNames | None = None
+        """The newest of each that came before a way was chosen."""
+
+    def begin(self, way: Way) -> None:
+        """By this way from now on; what was changed by another one is put back."""
+        if way is not self._asked_for:
+            self._asked_for = way
+            self._choosing = self._loop.create_task(self._change(way, self._choosing))
+            self._choosing.add_done_callback(ended)
+
+    def carry_out(self, effect: AskNames | FollowNames) -> None:
+        """As soon as there is a way; where there is none, nothing is done, and nothing told."""
+        match effect:
+            case AskNames(interfaces):
+                self._ask = effect
+                if self._following is not None:
+                    self._following.ask(interfaces)
+            case FollowNames(wanted):
+                self._wish = effect
+                if self._following is not None:
+                    self._following.follow(wanted)
+            case _:
+                assert_never(effect)
+
+    def about(self) -> dict[str, object]:
+        """By which way, and why by none, for `status`."""
+        why, mend = self._choice.warning, self._choice.hint
+        return {"way": self._choice.way.value, "text": why, "mend": mend, "trouble": list(self.warnings)}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What keeps names from following, as long as it does."""
+        return () if self._following is None else self._following.complaints
+
+    async def close(self) -> None:
+        """Do no more; what is set stays."""
+        if self._choosing is not None:
+            self._choosing.cancel()
+        if self._following is not None:
+            await self._following.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _change(self, way: Way, before: asyncio.Task[None] | None) -> None:
+        """One after the other."""
+        if before is not None:
+            await asyncio.wait((before,))
+        await self._undo()
+        try:
+            self._choice = await choose(way, self._folder / OWN)
+        except NamesError as error:
+            self._choice = Choice(Way.NONE, warning=f"names do not follow the uplink: {error}", hint=error.hint)
+            self._say("warning", f"{self._choice.warning}; {error.hint}")
+        else:
+            self._say("config", _told(self._choice))
+        self._tell(await put_others_back(self._choice, self._folder))
+        self._backend = opened(self._choice, self._folder)
+        if self._backend is None:
+            self._put(NamesTold({}))
+            return
+        self._following = Following(self._backend, self._say, self._heard)
+        for effect in (self._ask, self._wish):
+            if effect is not None:
+                self.carry_out(effect)
+
+    async def _undo(self) -> None:
+        """Put back what was changed by the way before."""
+        following, backend, self._following = self._following, self._backend, None
+        if following is None or backend is None:
+            return
+        await following.close()
+        try:
+            self._tell(await backend.restore())
+        except NamesError as error:
+            self._tell((error,))
+        await backend.close()
+
+    def _tell(self, done: Iterable[str | NamesError]) -> None:
+        """What was put back, and what could not be."""
+        for one in done:
+            if isinstance(one, NamesError):
+                self._say("warning", f"name servers are not put back: {one}; {one.hint}")
+            else:
+                self._say("kernel", one)
+
+    def _heard(self, servers: Mapping[str, tuple[str, ...]]) -> None:
+        self._put(NamesTold(dict(servers)))
+
+
+def _told(choice: Choice) -> str:
+    """Which way it is, for the log."""
+    match choice.way:
+        case Way.RESOLVED:
+            return "names follow the uplink: systemd-resolved is told"
+        case Way.RESOLVCONF:
+            return "names follow the uplink: openresolv is told"
+        case Way.FILE:
+            return f"names follow the uplink: {clean(str(choice.path), 400)} is written"
+        case Way.NONE | Way.AUTO:
+            return f"{choice.warning}; {choice.hint}" if choice.warning else "dns: none: names are left as they are"
+        case _:
+            assert_never(choice.way)
