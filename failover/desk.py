@@ -19,7 +19,7 @@ from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.entries import Entry, Recent
 from failover.export.explain import document as explained
-from failover.export.explain import passage
+from failover.export.explain import names, passage
 from failover.export.log import Say
 from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.pulse import Pulse
@@ -149,7 +149,10 @@ class Desk:
     async def _explain(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         now = time.monotonic()
         found = self._from.engine.explain(now)
-        return {"explain": passage(found, arguments) if arguments else explained(found, now)}
+        if arguments:
+            return {"explain": passage(found, arguments)}
+        asked = names(self._from.snapshot(), self._from.resolving.about())
+        return {"explain": {**explained(found, now), "names": asked}}
 
     async def _events(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         since = arguments.get("since")

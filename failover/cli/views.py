@@ -26,6 +26,8 @@ AGES: Final = ("last_proven_seconds", "user_replied_seconds")
 """Numbers that say how long ago something was."""
 UNCOUNTED: Final = {"interface": "only its interface is counted, not its flows", "no": "its traffic is not counted"}
 """How the traffic of the active uplink is counted, where that is worth a word."""
+WAYS: Final = {"resolved": "systemd-resolved", "resolvconf": "openresolv", "file": "a file of ours"}
+"""By which names are asked."""
 PIPE_WIDTH: Final = 160
 """Columns of a long explanation where there is no terminal."""
 DEEP: Final = "    "
@@ -78,7 +80,8 @@ def probe_lines(told: Sequence[Mapping[str, Any]], screen: Screen) -> Iterator[s
 def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> Iterator[str]:
     """For each family: the decision, the rule, every candidate, and what would change that and when."""
     screen = replace(screen, width=screen.width or PIPE_WIDTH)
-    families = cleaned(explained)["families"]
+    told = cleaned(explained)
+    families = told["families"]
     if not families:
         yield "nothing is decided yet"
     for number, (family, one) in enumerate(families.items()):
@@ -94,6 +97,17 @@ def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> I
             yield from screen.wrap(_prospect(prospect, now), DEEP, "  - ")
         if not one["prospects"]:
             yield "  - nothing that is in sight"
+    if families and "names" in told:
+        yield ""
+        yield from screen.wrap(f"names {_names(told['names'])}", "  ")
+
+
+def _names(told: Mapping[str, Any]) -> str:
+    """Whom the box asks, and over which uplinks."""
+    asked = [f"{', '.join(one['name_servers'])} over {one['uplink']}" for one in told["asked"]]
+    if told["way"] == "none":
+        return f"are left as they are{': ' + told['text'] if told['text'] else ''}"
+    return f"are asked of {' and of '.join(asked) or 'whom the box knows'}, by {WAYS[told['way']]}"
 
 
 def passage_lines(found: Mapping[str, Any], screen: Screen) -> Iterator[str]:

@@ -13,12 +13,23 @@ from failover.config.rules import PROTOCOLS
 from failover.config.values import WrongValueError, parse_port
 from failover.export.status import age, number
 from failover.model import ControlError, Family, clean
-from failover.picture import CandidateView, Explanation, Packet, Prospect
+from failover.picture import CandidateView, Explanation, Packet, Prospect, Snapshot
 
 
 def document(explanations: Iterable[Explanation], now: float) -> dict[str, object]:
     """`explanations` as plain JSON values; `now` is the monotonic time of their stamps."""
     return {"families": {one.family.value: _family(one, now) for one in explanations}}
+
+
+def names(snapshot: Snapshot, about: Mapping[str, object]) -> dict[str, object]:
+    """Whom the box asks for names, and over which uplinks; `about`: by which way it is told, or why by none."""
+    used = {decision.active for decision in snapshot.decisions.values()}
+    asked = [uplink for uplink in snapshot.uplinks if uplink.name in used and uplink.name_servers]
+    return {
+        "way": about["way"],
+        "text": about["text"],
+        "asked": [{"uplink": uplink.name, "name_servers": list(uplink.name_servers)} for uplink in asked],
+    }
 
 
 def passage(explanations: Iterable[Explanation], arguments: Mapping[str, Any]) -> dict[str, object]:

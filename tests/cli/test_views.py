@@ -64,6 +64,23 @@ def test_explain_tells_the_way_of_a_packet(uplink: str | None, refused: bool, he
     assert list(passage_lines({**found, "allowed": []}, Screen(None)))[2:] == []
 
 
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (
+            {"way": "resolved", "text": "", "asked": [{"uplink": "au", "name_servers": ["10.1.0.53", "9.9.9.9"]}]},
+            "names are asked of 10.1.0.53, 9.9.9.9 over au, by systemd-resolved",
+        ),
+        ({"way": "file", "text": "", "asked": []}, "names are asked of whom the box knows, by a file of ours"),
+        ({"way": "none", "text": "so it \x1b is", "asked": []}, "names are left as they are: so it ? is"),
+        ({"way": "none", "text": "", "asked": []}, "names are left as they are"),
+    ],
+)
+def test_explain_tells_whom_names_are_asked_of(told: dict[str, Any], line: str) -> None:
+    document = {**explain.document([EXPLANATION], NOW), "names": told}
+    assert list(explain_lines(document, UNIX, Screen(None)))[-2:] == ["", line]
+
+
 def test_explain_with_nothing_to_tell() -> None:
     assert explained() == ["nothing is decided yet"]
     nothing = replace(EXPLANATION, prospects=(), candidates=())

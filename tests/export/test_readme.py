@@ -51,8 +51,11 @@ def test_fields_of_status() -> None:
 
 
 def test_fields_of_explain() -> None:
-    box = Box("au", "docomo").run(100.0)
-    found = paths(explain.document(box.engine.explain(box.now), box.now))
+    box = Box("au", "docomo")
+    box.servers = {"au": ("10.1.0.53",)}
+    box.run(100.0)
+    asked = explain.names(box.engine.snapshot(), {"way": "none", "text": ""})
+    found = paths({**explain.document(box.engine.explain(box.now), box.now), "names": asked})
     assert documented("What `explain` answers") == found - {"families.FAMILY.prospects[]"}
 
 
