@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from failover.config import PROFILES
-from tests.bench import calm, cost, detection, expense, flows, people, road, scraping, virtual
+from tests.bench import calm, cost, crowd, detection, expense, flows, people, road, scraping, virtual
 from tests.bench.peers import bench as peers
 from tests.bench.report import Figure, draw
 
@@ -44,7 +44,7 @@ PLAYS: Final[Mapping[str, Play]] = {
     "status": lambda arguments: [people.status(arguments.runs)],
     "scrape": lambda arguments: scraping.scrape(times=5 * arguments.runs),
     "growth": lambda _: people.growth(),
-    "cost": lambda arguments: cost.figures(arguments.runs),
+    "cost": lambda arguments: [*cost.figures(arguments.runs), *crowd.figures(min(6, arguments.runs))],
     "detection": _detection,
     "flows": _flows,
     "peers": lambda arguments: peers.bench(arguments.runs, arguments.seconds),

@@ -37,10 +37,10 @@ SPARE: Final = 500
 MASK: Final = 0x3F000000
 LOST: Final = 1 << 24
 FOREIGN: Final = (2 << 24, 0x80000)
+"""Marks: of another uplink, of Tailscale."""
 UNUSED: Final = 3 << 24
 CLIENTS: Final = ("192.0.2.0/24", "2001:db8::/64")
 """Where tracked flows come from."""
-"""Marks: of another uplink, of Tailscale."""
 TICK: Final = 0.002
 """Seconds between two things that the loop has to do."""
 
@@ -61,7 +61,7 @@ def figures(runs: int, sockets: int = SOCKETS, tracked: Sequence[int] = TRACKED)
     """Three rows for each number of tracked flows; a value per run, by turns of IPv4 and IPv6."""
     gain_privileges()
     found: list[Figure] = []
-    with _files(sockets + SPARE), closing(Box()) as box, closing(Place(box)) as place:
+    with files(sockets + SPARE), closing(Box()) as box, closing(Place(box)) as place:
         for number in tracked:
             costs = [cost(place, FAMILIES[run % len(FAMILIES)], sockets, number) for run in range(runs)]
             found += _rows(sockets, number, costs)
@@ -84,15 +84,11 @@ def cost(place: Place, family: Family, sockets: int, tracked: int) -> Cost:
     with ExitStack() as held, place.box.van.entered():
         ours = _connected(held, sockets // 2, OWN[WAN0][family], INTERNET[family])
         others = _connected(held, sockets // 2, OWN[WAN1][family], GATEWAYS[WAN1][family])
-        track(flows(family, tracked // 2, IPPROTO_TCP), LOST)
-        theirs = flows(family, tracked // 2)
-        for number, mark in enumerate(FOREIGN):
-            track(theirs[number :: len(FOREIGN)], mark)
-        before = _foreign()
+        before = fill(family, tracked)
         seconds, late = asyncio.run(_measured(family, len(ours)))
         assert conntrack.count(LOST, MASK) == 0
         assert _served(place, INTERNET[family], ours) == 0
-        harmed = len(before - _foreign()) + len(others) - _served(place, GATEWAYS[WAN1][family], others)
+        harmed = len(before - tracked_now()) + len(others) - _served(place, GATEWAYS[WAN1][family], others)
         for mark in FOREIGN:
             conntrack.forget(mark, mark)
     return Cost(seconds, late, harmed)
@@ -115,8 +111,17 @@ def _served(place: Place, target: str, clients: Sequence[socket]) -> int:
     return came
 
 
-def _foreign() -> set[conntrack.Entry]:
-    return {one for some in conntrack.entries(0, 0) for one in some if one.mark & MASK != LOST}
+def fill(family: Family, number: int) -> set[conntrack.Entry]:
+    """Track so many flows in this thread's namespace, half of them with the mark LOST; the others."""
+    track(flows(family, number // 2, IPPROTO_TCP), LOST)
+    others = flows(family, number // 2)
+    for turn, mark in enumerate(FOREIGN):
+        track(others[turn :: len(FOREIGN)], mark)
+    return {one for one in tracked_now() if one.mark in FOREIGN}
+
+
+def tracked_now() -> set[conntrack.Entry]:
+    return {one for some in conntrack.entries(0, 0) for one in some}
 
 
 async def _measured(family: Family, sockets: int) -> tuple[float, float]:
@@ -157,7 +162,7 @@ def _nobody(_kind: str, text: str) -> None:
 
 
 @contextmanager
-def _files(number: int) -> Iterator[None]:
+def files(number: int) -> Iterator[None]:
     """This process may open so many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, number), max(hard, number)))
