@@ -126,10 +126,15 @@ class Ground:
     @staticmethod
     def of(case: Case) -> Ground:
         """Read the kernel. Raises KernelError."""
+        config, lan = case.config, case.config.gateway.lan if case.config.gateway else ()
         with closing(Kernel()) as kernel:
             facts = kernel.read()
-        uplinks = resolve(facts, case.config, {})
-        return Ground(case, facts, uplinks, plan(uplinks, {}, facts, case.config.fwmark_mask), tables_with_default())
+            if lan:
+                kernel.gateways = (*lan, *(uplink.interface for uplink in resolve(facts, config, {})))
+                facts = kernel.read()
+        uplinks = resolve(facts, config, {})
+        desired = plan(uplinks, {}, facts, config.fwmark_mask, lan=lan)
+        return Ground(case, facts, uplinks, desired, tables_with_default())
 
     @property
     def served(self) -> tuple[Family, ...]:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from failover.doctor import keeping, machine, marks, names, offload, places, probing, rivals, routing, rules
+from failover.doctor import gateway, keeping, machine, marks, names, offload, places, probing, rivals, routing, rules
 from failover.doctor.case import Case, Ground
 from failover.doctor.finding import Finding, Remark, Remarks, failure, note, ok, warning
 from failover.model import FailoverError, KernelError
@@ -42,6 +42,7 @@ OF_THE_CASE: Final[tuple[Check[Case], ...]] = (
     Check("names", names.resolver),
     Check("other daemons", rivals.processes, fine="none that moves routes is known to run"),
     Check("marks of the firewall", marks.firewall, fine="nobody sets bits of our mask"),
+    Check("connection tracking", gateway.tracking, fine="there is room for new flows"),
     Check("flow offload", offload.flows, fine="no flow passes by the counters"),
 )
 OF_THE_GROUND: Final[tuple[Check[Ground], ...]] = (
@@ -56,6 +57,7 @@ OF_THE_GROUND: Final[tuple[Check[Ground], ...]] = (
     Check("our tables and prefs", rules.among, fine="nobody else is in them"),
     Check("marks of rules", marks.rules, fine="no rule of others uses bits of our mask"),
     Check("other routing", rivals.routing, fine="no traces of another failover daemon"),
+    Check("gateway", gateway.lan, fine="its LAN is there"),
     Check("probes", probing.probes),
 )
 

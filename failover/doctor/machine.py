@@ -99,7 +99,7 @@ def clock(_case: Case) -> Remarks:
         yield warning(f"{text} wrong", "run chrony or systemd-timesyncd")
 
 
-def features(_case: Case) -> Remarks:
+def features(case: Case) -> Remarks:
     """All that the agent needs of the kernel, tried in an empty network namespace (`trial.py`)."""
     argv = [sys.executable, "-P", "-m", "failover.doctor.trial"]
     environment = os.environ | {"PYTHONPATH": PACKAGE_PARENT}
@@ -119,3 +119,8 @@ def features(_case: Case) -> Remarks:
     if outcome["uncounted"]:
         why, mend = outcome["uncounted"]
         yield warning(f"flows cannot be counted, only interfaces, which makes detection weaker: {why}", mend)
+    elif outcome["unforwarded"] and case.config.gateway:
+        why, mend = outcome["unforwarded"]
+        yield failure(
+            f"the box can be no gateway: {why}", f"{mend}; a gateway needs Linux 5.11, nft_masq and nft_reject_inet"
+        )

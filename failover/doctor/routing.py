@@ -132,10 +132,19 @@ def sysctls(ground: Ground) -> Remarks:
             yield from _unset(ground, sysctl, value)
 
 
+EFFECTS: Final = {
+    "rp_filter": "replies are dropped",
+    "ignore_routes_with_linkdown": "without the agent, a lost carrier keeps its routes",
+    "forwarding": "clients of the LAN are not served",
+    "src_valid_mark": "with a strict rp_filter, replies to clients are dropped",
+    "accept_ra": "IPv6 is not forwarded, as its advertised default would be lost",
+}
+"""What it comes to when one is not as it should be."""
+
+
 def _unset(ground: Ground, sysctl: Sysctl, value: str) -> Iterator[Remark]:
-    strict = sysctl.path.endswith("/rp_filter")
-    effect = "replies are dropped" if strict else "without the agent, a lost carrier keeps its routes"
-    name = sysctl.path.replace("/", ".")
+    name, key = sysctl.path.replace("/", "."), sysctl.path.rpartition("/")[2]
+    strict, effect = key == "rp_filter", EFFECTS[key]
     text, mend = f"{name} is {value}, and the agent wants {sysctl.value}: {effect}", f"sysctl -w {name}={sysctl.value}"
     if os.statvfs(SYSCTLS / sysctl.path).f_flag & os.ST_RDONLY:
         text, mend = f"{text}; /proc/sys is read-only here", f"{mend} outside, or ProtectKernelTunables=no in the unit"

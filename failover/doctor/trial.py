@@ -1,7 +1,8 @@
 """Whether this kernel takes what the agent writes: laid once in an empty network namespace, by a process of its own.
 
 Run as `python -m failover.doctor.trial`; prints one JSON object: `untried` (why not, or empty), `ipv6` (whether there
-is any), `refused` (what, and the kernel's words), `uncounted` (why flows cannot be counted, and the mend; or nothing).
+is any), `refused` (what, and the kernel's words), `uncounted` (why flows cannot be counted, and the mend; or nothing),
+`unforwarded` (the same of what a gateway needs).
 The routing of the machine is not touched.
 """
 
@@ -22,7 +23,7 @@ from failover.config import Config
 from failover.core.diff import diff
 from failover.core.plan import plan
 from failover.core.uplinks import resolve
-from failover.facts import TABLE_MAIN, Address, Facts, Link, Operation, Route, Rule, Sysctl, Tap
+from failover.facts import TABLE_MAIN, Address, Facts, Gateway, Link, Operation, Route, Rule, Sysctl, Tap
 from failover.kernel import nft
 from failover.kernel.kernel import Kernel
 from failover.model import FAMILIES, FailoverError, Family, KernelError
@@ -66,8 +67,18 @@ def refused(families: tuple[Family, ...]) -> list[str]:
 def uncounted(families: tuple[Family, ...]) -> list[str]:
     """Why nftables does not count flows in this namespace, and the mend; nothing where it does."""
     taps = (Tap("lo", tuple(f"{OWN[family]}/{family.bits}" for family in families)),)
+    return _unloaded(CountFlows(taps, Config().fwmark_mask))
+
+
+def unforwarded() -> list[str]:
+    """Why the box can be no gateway, and the mend; nothing where it can."""
+    mask = Config().fwmark_mask
+    return _unloaded(CountFlows((Tap("lo", mark=mask & -mask),), mask, Gateway(("lan",))))
+
+
+def _unloaded(wanted: CountFlows) -> list[str]:
     try:
-        nft.load(CountFlows(taps, Config().fwmark_mask))
+        nft.load(wanted)
     except KernelError as error:
         return [str(error), error.hint]
     return []
@@ -89,15 +100,21 @@ def enter_empty_namespace() -> None:
 def main() -> None:
     """One trial."""
     families = FAMILIES if SIX.exists() else (Family.IPV4,)
-    untried, found, blind = "", list[str](), list[str]()
+    untried, found, blind, bare = "", list[str](), list[str](), list[str]()
     try:
         enter_empty_namespace()
-        found, blind = refused(families), uncounted(families)
+        found, blind, bare = refused(families), uncounted(families), unforwarded()
     except OSError as error:
         untried = f"no network namespace for the trial: {error.strerror}"
     except FailoverError as error:
         untried = str(error)
-    outcome = {"untried": untried, "ipv6": Family.IPV6 in families, "refused": found, "uncounted": blind}
+    outcome = {
+        "untried": untried,
+        "ipv6": Family.IPV6 in families,
+        "refused": found,
+        "uncounted": blind,
+        "unforwarded": bare,
+    }
     json.dump(outcome, sys.stdout)
 
 
