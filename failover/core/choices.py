@@ -96,6 +96,11 @@ class Choices:
                 families.add(lane.family)
         return families
 
+    def rules_lead_to(self, lane: Lane) -> bool:
+        """Whether a rule of the operator's brings traffic there."""
+        listed = self._steering.by_key.items()
+        return any(f is lane.family and lane.uplink.name in (then.active, then.settled) for (f, _), then in listed)
+
     def _hangs_on(self, now: float, lane: Lane) -> bool:
         """Whether traffic of any kind may wait for what this uplink has just proven."""
         if self._fleet.hang_on(now, lane, self.by_family[lane.family]):

@@ -187,7 +187,8 @@ class Engine:
         effects += self._naming.due(now, lanes, self._fleet.by_family, self._choices.by_family, self.config)
         for lane in lanes:
             rivals, decision = self._fleet.by_family[lane.family], self._choices.by_family[lane.family]
-            lane.pace(now, decision, left=self._fleet.left(lane, decision))
+            left, ruled = self._fleet.left(lane, decision), self._choices.rules_lead_to(lane)
+            lane.pace(now, decision, left=left, ruled=ruled)
             effects += self._prober.due(now, lane, rivals, decision)
             lane.rearm()
         warned = (*self._kernel.desired.warnings, *self._fleet.warnings(now), *self._naming.warnings)

@@ -140,9 +140,10 @@ class Lane:
             self.schedule.proven(now, self.health.passive.opened)
         return stirred
 
-    def pace(self, now: float, decision: Decision, *, left: bool) -> None:
-        """Probe in proportion to who would notice; `left`: traffic would come back here, or some of it still is."""
-        self._in_use, self._left = self.uplink.name in (decision.active, decision.settled), left
+    def pace(self, now: float, decision: Decision, *, left: bool, ruled: bool = False) -> None:
+        """Probe in proportion to who would notice; `left`: traffic would come back here, or some of it still is;
+        `ruled`: a rule of the operator's brings some here."""
+        self._in_use, self._left = ruled or self.uplink.name in (decision.active, decision.settled), left
         role = self._role_factor()
         self.schedule.pace(now, min(role, self._watch_interval(now)), role)
         if self.verdict is Verdict.PORTAL:

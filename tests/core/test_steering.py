@@ -240,3 +240,12 @@ def test_what_others_leave_as_usual_comes_to_the_rules() -> None:
     targets = [next(rule for rule in one.rules if rule.priority == 15530).extra for one in found]
     assert [int.from_bytes(extra[0][1], "little") for extra in targets] == [PREF_ACTIVE, PREFS_MATCH[0]]
     assert aims(steered.rules) == (rule.aim,)
+
+
+def test_an_uplink_that_a_rule_leads_to_is_probed_as_one_in_use() -> None:
+    """Its blackout at rest is noticed as soon as the active one's, and it spends an active one's budget."""
+    plain, ruled = box(until=160), box(aim(only="b"), until=160)
+    often = [len(one.probes("b", 100, 160)) for one in (plain, ruled)]
+    assert often[1] == len(plain.probes("a", 100, 160)) >= 4 * often[0]
+    metered = [len(one.probes("c", 100, 160)) for one in (plain, box(aim(only="c"), until=160))]
+    assert metered[1] >= 4 * max(1, metered[0])
