@@ -7,9 +7,13 @@ table and its rules go, and what still has its address leaves by another uplink,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from failover.config import SECONDS, Config, Uplink
 from failover.config.values import format_duration
+from failover.facts import Gateway
+
+DETAILS: Final = ("carrier", "metered", "targets", "delegated", "dns")
 
 
 def changes(before: Config, after: Config) -> Iterator[str]:
@@ -21,6 +25,8 @@ def changes(before: Config, after: Config) -> Iterator[str]:
     if before.rules != after.rules:
         named = ", ".join(rule.name for rule in after.rules)
         yield f"rules: {named or 'none'}; what they forbid is refused now"
+    if before.gateway != after.gateway:
+        yield f"gateway: {_gateway(after.gateway)}"
     old, new = _written(before), _written(after)
     yield from (f"{path}: {value}, was {old[path]}" for path, value in new.items() if value != old[path])
 
@@ -47,9 +53,15 @@ def _uplink(before: Uplink, after: Uplink) -> Iterator[str]:
     """Of one that stays on its interface."""
     if before.name != after.name:
         yield f"uplinks: {after.name}, was {before.name}"
-    rest = [name for name in ("carrier", "metered", "targets", "dns") if getattr(before, name) != getattr(after, name)]
+    rest = [name for name in DETAILS if getattr(before, name) != getattr(after, name)]
     if rest:
         yield f"uplinks: {after.name}: other {', '.join(rest)}"
+
+
+def _gateway(gateway: Gateway | None) -> str:
+    if gateway is None:
+        return "none; clients leave untranslated, and forwarding stays on until `failover cleanup`"
+    return f"{', '.join(gateway.lan)}, {'masqueraded' if gateway.masquerade else 'untranslated'}"
 
 
 def _written(config: Config) -> dict[str, str]:

@@ -12,6 +12,7 @@ from failover.config import DEFAULT_TARGETS, PROFILES, Config, Detection, Metere
 from failover.config.changes import changes
 from failover.config.rules import Aim, TrafficRule
 from failover.export.client import call
+from failover.facts import Gateway
 from failover.lab.places import CARRIERS
 from failover.lab.stage import Stage
 from failover.model import FAMILIES, Family
@@ -56,6 +57,14 @@ CHANGES: dict[str, tuple[Config, list[str]]] = {
         replace(BASE, rules=(TrafficRule("video", aim=Aim(never=frozenset(("au",)))), TrafficRule("rest"))),
         ["rules: video, rest; what they forbid is refused now"],
     ),
+    "a gateway": (
+        replace(BASE, gateway=Gateway(("br-lan", "eth1"), masquerade=False)),
+        ["gateway: br-lan, eth1, untranslated"],
+    ),
+    "a prefix for the LAN": (
+        replace(BASE, uplinks=(replace(AU, delegated=("2001:db8::/56",)), DOCOMO)),
+        ["uplinks: au: other delegated"],
+    ),
     "one more": (replace(BASE, uplinks=(AU, DEPOT, DOCOMO)), ["uplinks: depot on wlan0 is new"]),
     "one less": (replace(BASE, uplinks=(DOCOMO,)), ["uplinks: au on wwan0 is gone; its open flows end"]),
     "another order": (replace(BASE, uplinks=(DOCOMO, AU)), ["uplinks: preferred in the order docomo, au"]),
@@ -88,6 +97,11 @@ def test_a_change_is_told(name: str) -> None:
 def test_the_way_back_from_discovered_uplinks_is_told() -> None:
     assert list(changes(Config(), BASE)) == ["uplinks: as listed; open flows of what is no uplink any more end"]
     assert list(changes(Config(), Config())) == []
+
+
+def test_the_end_of_a_gateway_is_told_with_what_stays() -> None:
+    (told,) = changes(replace(BASE, gateway=Gateway(("br-lan",))), BASE)
+    assert told == "gateway: none; clients leave untranslated, and forwarding stays on until `failover cleanup`"
 
 
 # --- in the lab ------------------------------------------------------------------------------------------------------
