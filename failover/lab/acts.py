@@ -167,9 +167,15 @@ def prohibited(stage: Stage) -> None:
 
 
 def dns_dead(stage: Stage) -> None:
-    """One kind of target dies, the uplink does not: nothing may move. Long enough for a DNS probe or two."""
+    """Names that resolve over another uplink only are a reason to leave, once a DNS probe or two have told, and none to
+    convict anybody."""
     stage.begin("au: port 53 is swallowed, all else passes", faults.dns_dead(stage.world, "au"))
-    _stays(stage, 35.0)
+    for family in FAMILIES:
+        moved = stage.hear("switch", f"{family} au -> docomo: degraded", 60.0)
+        stage.expect(moved is not None, f"{family} did not leave au")
+        convicted = stage.hear("verdict", f"au {family} is down")
+        stage.expect(convicted is None, f"au was convicted: {convicted}")
+    stage.watch(1.0)
     _new_flows_within(stage, UNDISTURBED)
 
 
