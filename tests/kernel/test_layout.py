@@ -118,6 +118,37 @@ def test_a_host_route_to_a_lost_uplink_is_overridden_and_let_go(van: Van, family
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("beside", ["nothing", "rules of others", "a host route"])
+def test_who_comes_in_by_a_standby_is_answered_by_it(van: Van, family: Family, beside: str) -> None:
+    """A server that listens everywhere (TCP) or at that address (UDP)."""
+    number, gateway = family[-1], "10.0.0.1" if family is V4 else "fe80::1"
+    if beside == "rules of others":
+        van.ip(f"-{number} rule add pref 20000 fwmark 0x77 prohibit")
+    if beside == "a host route":
+        van.ip(f"-{number} route add {INTERNET[family]} via {gateway} dev wan0")
+    van.agent.reconcile(active="wan0")
+    there, asked = (INTERNET[family], 0), (own(1, family), PORT)
+    beyond = van.routers["wan1"]
+    with van.van.socket(AF[family], TCP) as server, beyond.socket(AF[family], TCP) as client:
+        server.bind(("", PORT))
+        server.listen()
+        client.settimeout(PATIENCE)
+        client.bind(there)
+        client.connect(asked)
+        with server.accept()[0] as made:
+            made.send(b"!")
+            assert client.recv(100) == b"!"
+    with van.van.socket(AF[family], UDP) as server, beyond.socket(AF[family], UDP) as client:
+        server.bind(asked)
+        server.settimeout(PATIENCE)
+        client.settimeout(PATIENCE)
+        client.bind(there)
+        client.sendto(b"?", asked)
+        server.sendto(b"!", server.recvfrom(100)[1])
+        assert client.recv(100) == b"!"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_kernel_fails_over_in_order_with_nobody_running(tmp_path: Path, family: Family) -> None:
     with built(tmp_path / "state", 3) as van:
         van.agent.order = ["wan0", "wan2", "wan1"]
