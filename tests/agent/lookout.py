@@ -178,7 +178,7 @@ class Lookout:
 
     def _agent_changed(self, event: Message) -> None:
         self.changes += 1
-        text = _describe(event)
+        text = describe(event)
         self.say(text)
         if not is_ours(event.kind, event.body):
             self._complain(f"something foreign: {text}")
@@ -213,7 +213,8 @@ def _must_stay(event: Message) -> bool:
     return event.kind == RTM_DELRULE and number(found, FRA_PRIORITY) in PILLARS
 
 
-def _describe(event: Message) -> str:
+def describe(event: Message) -> str:
+    """In words."""
     verb = "deleted" if event.kind % 4 == 1 else "set"
     if event.kind not in (*ROUTES, *RULES):
         return f"port {event.port} {verb} what is no route and no rule: message type {event.kind}"

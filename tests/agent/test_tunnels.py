@@ -25,7 +25,7 @@ MESSAGE = struct.Struct("=d")
 TICK = 0.01
 FREED = 0.5
 """Seconds after the conviction in which a tunnel works again (the promise)."""
-STAYS = 4.0
+STAYS = 2.0
 """Seconds after a failback for which open flows stay in any case; the agent grants 10."""
 IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO = 8, 49, 50
 """linux/in.h, linux/in6.h."""
@@ -33,7 +33,7 @@ INFO = {Family.IPV4: (socket.IPPROTO_IP, IP_PKTINFO), Family.IPV6: (socket.IPPRO
 ASK_INFO = {Family.IPV4: IP_PKTINFO, Family.IPV6: IPV6_RECVPKTINFO}
 CONFIG = (
     "uplinks: [{name: au, interface: wwan0}, {name: docomo, interface: wwan1}]\n"
-    "policy: {failback_after: 3s, failback_moves_flows: true}\n"
+    "policy: {failback_after: 1s, failback_moves_flows: true}\n"
 )
 
 
