@@ -30,6 +30,7 @@ TEXT = (
     f"uplinks: [{', '.join(f'{{name: {name}, interface: {interface}}}' for name, interface in UPLINKS.items())}]\n"
     f"probes: {{targets: ['icmp://{INTERNET[Family.IPV4]}', 'icmp://[{INTERNET[Family.IPV6]}]']}}\n"
     "policy: {failback_after: 1s, failback_moves_flows: true}\n"
+    "dns: none\n"
 )
 TICK = 0.02
 QUIET = 0.4

@@ -34,6 +34,7 @@ ASK_INFO = {Family.IPV4: IP_PKTINFO, Family.IPV6: IPV6_RECVPKTINFO}
 CONFIG = (
     "uplinks: [{name: au, interface: wwan0}, {name: docomo, interface: wwan1}]\n"
     "policy: {failback_after: 1s, failback_moves_flows: true}\n"
+    "dns: none\n"
 )
 
 
