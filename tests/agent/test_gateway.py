@@ -45,6 +45,7 @@ SWITCHED = (
 )
 
 
+DOCOMO, FORWARDED = CARRIERS[1], 8080
 TRACKING = "table inet theirs {\nchain f {\ntype filter hook forward priority 0\nct state invalid drop\n}\n}"
 
 
@@ -275,3 +276,44 @@ def until_ruled(van: Namespace, count: int) -> None:
     """So many rules of each family are about the LAN."""
     with watching(van) as wait:
         wait(lambda found: len([rule for rule in found.rules if rule.iif == LAN]) == count * len(FAMILIES))
+
+
+# --- who comes in ----------------------------------------------------------------------------------------------------
+
+
+def asks(world: World, family: Family, server: socket.socket, port: int) -> bool:
+    """Somebody beyond connects to the standby's address, and hears what the server says."""
+    with world.ground.internet.socket(AF[family], TCP) as one:
+        one.settimeout(PATIENCE)
+        one.bind((APP[family], 0))
+        one.connect((DOCOMO.address[family], port))
+        with server.accept()[0] as made:
+            made.send(b"!")
+            return one.recv(10) == b"!"
+
+
+@contextlib.contextmanager
+def serves(space: Namespace, family: Family, address: str, port: int) -> Iterator[socket.socket]:
+    with space.socket(AF[family], TCP) as server:
+        server.settimeout(PATIENCE)
+        server.bind((address, port))
+        server.listen()
+        yield server
+
+
+def test_who_comes_in_by_a_standby_is_answered_by_it(world: World, van: Namespace, config: Path) -> None:
+    """By the box itself, and by a client to whom a port is forwarded; each way is checked by strict filters."""
+    lines = "".join(
+        f"iifname {DOCOMO.interface} meta nfproto {family} tcp dport {FORWARDED} "
+        f"dnat {'ip' if family is Family.IPV4 else 'ip6'} to {client_address(1)[family]}\n"
+        for family in FAMILIES
+    )
+    nft(van, f"table inet forwards {{\nchain p {{\ntype nat hook prerouting priority dstnat\n{lines}}}\n}}")
+    with serving(world, config):
+        for family in FAMILIES:
+            assert begun(world, family) == "au"
+            with serves(van, family, DOCOMO.address[family], FORWARDED + 1) as server:
+                assert asks(world, family, server, FORWARDED + 1)
+            with serves(world.clients[0], family, client_address(1)[family], FORWARDED) as server:
+                assert asks(world, family, server, FORWARDED)
+    nft(van, "delete table inet forwards")

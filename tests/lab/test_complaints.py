@@ -37,7 +37,7 @@ COMPLAINTS = {
         "kernel/test_layout.py::test_open_flows_stay_and_new_ones_move",
         "kernel/test_layout.py::test_a_router_that_was_silent_is_asked_again_at_the_next_packet",
         "kernel/test_layout.py::test_who_comes_in_by_a_standby_is_answered_by_it",
-        "kernel/test_gateway.py::test_a_port_forward_of_the_standby_is_answered_by_it",
+        "agent/test_gateway.py::test_who_comes_in_by_a_standby_is_answered_by_it",
         "lab/test_reasons.py::test_one_family_dies",
     ),
     "the box's own traffic ignores the policy": (
