@@ -102,25 +102,25 @@ class Kernel:
     def _routes(self, family: Family) -> tuple[list[Route], list[Pin]]:
         """The defaults of main and of our tables, main first, as it has the lowest number; and host routes of main."""
         resolve = _Nexthops(self._netlink)
-        dump = self._netlink.dump(routes.RTM_GETROUTE, routes.asked(family))
-        found, pins = _defaults(dump, family, resolve), _pins(dump, resolve)
-        if family is Family.IPV6 and dump.pieces > 1:
-            found = self._repeated(dump, found, resolve)
-        ranked = sorted(found, key=lambda item: (item[1].table, item[1].metric, item[0]))
-        return [route for _, route in ranked], pins
+        dumps = self._dumps(family)
+        known: dict[Route, Ranked] = {}
+        for dump in dumps:
+            known = {replace(item[1], expires=None): item for item in _defaults(dump, family, resolve)} | known
+        ranked = sorted(known.values(), key=lambda item: (item[1].table, item[1].metric, item[0]))
+        pins = dict.fromkeys(pin for dump in dumps for pin in _pins(dump, resolve))
+        return [route for _, route in ranked], list(pins)
 
-    def _repeated(self, dump: Dump, found: Iterable[Ranked], resolve: _Nexthops) -> list[Ranked]:
+    def _dumps(self, family: Family) -> list[Dump]:
         """An IPv6 dump in several pieces is not to be trusted: when the table changes between two pieces, the kernel
         begins anew and skips as many routes as it has told (ip6_fib.c). Are there fewer by now, it skips others, and
         the default, which comes last, without a word. So it is repeated until nothing differs, and what any of the
         dumps held counts; if that is out of date, an event follows."""
-        known = {replace(item[1], expires=None): item for item in found}
-        for _ in range(REPEATS):
-            before, dump = dump, self._netlink.dump(routes.RTM_GETROUTE, routes.asked(Family.IPV6))
-            if dump.bodies == before.bodies:
+        dumps = [self._netlink.dump(routes.RTM_GETROUTE, routes.asked(family))]
+        while family is Family.IPV6 and dumps[0].pieces > 1 and len(dumps) <= REPEATS:
+            dumps.append(self._netlink.dump(routes.RTM_GETROUTE, routes.asked(family)))
+            if dumps[-1].bodies == dumps[-2].bodies:
                 break
-            known = {replace(item[1], expires=None): item for item in _defaults(dump, Family.IPV6, resolve)} | known
-        return list(known.values())
+        return dumps
 
     def apply(self, operations: Iterable[Operation]) -> tuple[OperationResult, ...]:
         """Do them in order, each whether or not the one before worked; what each came to.

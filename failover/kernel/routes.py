@@ -61,6 +61,7 @@ RTNH_F_LINKDOWN: Final = 16
 RTM_F_CLONED: Final = 0x200
 RTPROT_BOOT: Final = 3
 RTPROT_STATIC: Final = 4
+BITS: Final = {number: family.bits for number, family in FAMILIES_BY_NUMBER.items()}
 SET_BY_HAND: Final = (RTPROT_BOOT, RTPROT_STATIC)
 """Who wrote a route: `ip`, programs like it, network managers; no routing daemon, no lease, not the kernel."""
 RT_SCOPE_UNIVERSE: Final = 0
@@ -107,10 +108,11 @@ def is_default(body: bytes) -> bool:
 
 def is_pin(body: bytes) -> bool:
     """The same for a host route of main that a person or a VPN client set."""
-    family, destination, source, tos, table, protocol, _, kind, flags = unpack(RTMSG, body, "route")
+    if len(body) < RTMSG.size or BITS.get(body[0]) != body[1]:
+        return False
+    _, _, source, tos, table, protocol, _, kind, flags = RTMSG.unpack_from(body)
     plain = not (source or tos or flags & RTM_F_CLONED) and kind == RouteKind.UNICAST.value
-    whole = family in FAMILIES_BY_NUMBER and destination == FAMILIES_BY_NUMBER[family].bits
-    return plain and whole and table == TABLE_MAIN and protocol in SET_BY_HAND
+    return plain and table == TABLE_MAIN and protocol in SET_BY_HAND
 
 
 def pins(body: bytes, nexthops: Nexthops) -> list[Pin]:
