@@ -75,13 +75,16 @@ class Ledger:
     def restore(self) -> Iterator[OperationResult]:
         """Put back every sysctl that still has the value we gave it, and forget all but those that resist.
 
+        What somebody has since given all devices is his.
+
         A device that was renamed since is found; one that is gone took its sysctls along.
 
         KernelError when the file cannot be read or, at the end, written.
         """
         resisting = []
         for change in reversed(self._present()):  # IPv6 forwards no more before uplinks are a host's again
-            if sysctls.read_one(change.path) == change.new:
+            ours = sysctls.read_one(change.path) == change.new
+            if ours and not sysctls.wanted_by_all(change.path, change.new):
                 old = Sysctl(change.path, change.old)
                 error = _error(sysctls.write, old)
                 if error:

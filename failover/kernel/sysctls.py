@@ -15,6 +15,7 @@ from failover.facts import FORWARDING_IPV6, Sysctl
 from failover.model import FAMILIES, KernelError, clean
 
 ROOT: Final = "/proc/sys/"
+FORWARDING_IPV4: Final = "net/ipv4/conf/all/forwarding"
 _DEVICE: Final = re.compile(r"net/ipv[46]/conf/(?P<device>[^/\0]+)/[a-z0-9_]+")
 SHARED: Final = frozenset((".", "..", "all", "default"))
 """Not devices: never written to, but for FORWARDING_IPV6."""
@@ -90,6 +91,11 @@ def path_on(path: str, index: int) -> str | None:
     except OSError:
         return None
     return path[: found.start("device")] + name + path[found.end("device") :] if found else None
+
+
+def wanted_by_all(path: str, value: str) -> bool:
+    """Whether somebody has turned IPv4's forwarding to this on all devices (ip_forward): Docker, while it starts."""
+    return path.startswith("net/ipv4/") and path.endswith("/forwarding") and read_one(FORWARDING_IPV4) == value
 
 
 def write(sysctl: Sysctl) -> None:

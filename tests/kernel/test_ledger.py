@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failover.facts import Sysctl
+from failover.facts import FORWARDING_IPV6, Sysctl
 from failover.kernel.ledger import Change, Ledger
 from failover.lab.namespaces import Namespace
 from failover.lab.wire import End, cable
@@ -200,6 +200,27 @@ def test_names_that_were_exchanged_mislead_nobody(garage: Namespace, ledger: Led
     assert ledger.set_all(wanted("wan0")) == [None]
     assert put_back(ledger) == ["wan0", "wan9"]
     assert (rp_filter("wan9"), rp_filter("wan0")) == ("0", "1")
+
+
+def test_what_somebody_turned_on_for_all_devices_stays(garage: Namespace, ledger: Ledger) -> None:
+    """As Docker does with forwarding; what it did not turn on is put back."""
+    path = "net/ipv4/conf/wan0/forwarding"
+    for everybodys, kept in (("1", "1"), ("0", "0")):
+        garage.sysctl("ipv4/ip_forward", 0)
+        assert ledger.set_all([Sysctl(path, "1")]) == [None]
+        if everybodys == "1":
+            garage.sysctl("ipv4/ip_forward", 1)
+        assert put_back(ledger) == ([] if kept == "1" else ["wan0"])
+        assert Path("/proc/sys", path).read_text().strip() == kept
+
+
+def test_ipv6_is_forwarded_no_more_before_an_uplink_is_a_hosts_again(garage: Namespace, ledger: Ledger) -> None:
+    accept = "net/ipv6/conf/wan0/accept_ra"
+    assert ledger.set_all([Sysctl(accept, "2"), Sysctl(FORWARDING_IPV6, "1")]) == [None, None]
+    assert Path("/proc/sys/net/ipv6/conf/wan0/forwarding").read_text().strip() == "1"
+    assert put_back(ledger) == ["all", "wan0"]
+    assert Path("/proc/sys/net/ipv6/conf/wan0/forwarding").read_text().strip() == "0"
+    assert Path("/proc/sys", accept).read_text().strip() == "1"
 
 
 def test_a_device_that_came_anew_under_the_name_is_another(garage: Namespace, ledger: Ledger) -> None:
