@@ -249,3 +249,14 @@ def test_an_uplink_that_a_rule_leads_to_is_probed_as_one_in_use() -> None:
     assert often[1] == len(plain.probes("a", 100, 160)) >= 4 * often[0]
     metered = [len(one.probes("c", 100, 160)) for one in (plain, box(aim(only="c"), until=160))]
     assert metered[1] >= 4 * max(1, metered[0])
+
+
+def test_new_flows_of_a_gateways_clients_go_as_those_of_the_box() -> None:
+    """While they are diverted, and all else is not."""
+    a, b = uplink("a", 2, way(2), way(2, V6)), uplink("b", 3, way(3), way(3, V6))
+    facts = facts_of((a, b))
+    ruled = (TrafficRule("r", VIDEO, ONLY := aim(only="ab")),)
+    steered = Steered(ruled, {(family, ONLY): Course("b", "a") for family in FAMILIES})
+    wanted = plan((a, b), decide("a", "a", "b"), facts, MASK, steered, ("br-lan",))
+    diverted = {(rule.family, rule.iif, rule.table) for rule in wanted.rules if rule.priority == PREFS_AIM[0] + 1}
+    assert diverted == {(family, inward, 15502) for family in FAMILIES for inward in ("lo", "br-lan")}
