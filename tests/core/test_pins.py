@@ -10,10 +10,12 @@ from failover.core.pins import PREF_FREED, PREF_MOVED, RULES_MAX, Shunned, pinne
 from failover.core.plan import Desired, goto_target, plan
 from failover.facts import PINS_MAX, Address, Facts, Pin, Rule
 from failover.model import FAMILIES, Family
+from failover.picture import Packet
 
 from .box import Box
 from .worlds import MASK, V4, V6, decide, facts_of, uplink, way
 
+INTERNET = "198.51.100.9"
 SERVER = {V4: "203.0.113.9", V6: "2001:db8:ffff::9"}
 A = uplink("a", 2, way(2), way(2, V6), addresses=["10.0.2.2", "2001:db8:2::2"])
 B = uplink("b", 3, way(3), way(3, V6), addresses=["10.0.3.2", "2001:db8:3::2"])
@@ -126,3 +128,19 @@ def test_nothing_is_freed_where_there_is_no_better_way() -> None:
     box.weather |= {name: lambda now, _: None if now > 20 else 0.05 for name in "ab"}
     box.run(100)
     assert not freed(box)
+
+
+def test_explain_tells_of_it() -> None:
+    box = Box("a", "b")
+    box.facts = replace(box.facts, pins=(Pin(V4, SERVER[V4], 3),))
+    box.weather["b"] = lambda now, _: None if now > 20 else 0.05
+    told = []
+    for moment in (20, 40):
+        found = next(one for one in box.run(moment).engine.explain(moment) if one.family is V4)
+        assert found.way is not None
+        ways = [found.way(Packet(to)) for to in (SERVER[V4], INTERNET)]
+        told.append([(way.uplink, way.text) for way in ways])
+    pinned_to_b = "a host route of main leads there by b, as long as that is not lost"
+    usual = ("a", told[1][1][1])
+    assert told == [[("b", pinned_to_b), usual], [usual, usual]]
+    assert usual[1].startswith("no rule of the config is about it: by a")
