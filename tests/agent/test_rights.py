@@ -24,7 +24,7 @@ uid, capabilities = int(sys.argv[1]), int(sys.argv[2])
 for found in pkgutil.walk_packages(failover.__path__, "failover."):
     if not found.name.startswith(("failover.sim", "failover.lab", "failover.__main__")):
         importlib.import_module(found.name)
-import concurrent.futures.thread, dbus_fast.aio, encodings.idna, encodings.utf_8_sig
+import concurrent.futures.thread, dbus_fast.aio, encodings.ascii, encodings.idna, encodings.utf_8_sig
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(8, 1, 0, 0, 0) == 0  # PR_SET_KEEPCAPS
 if uid:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from failover.config import PROFILES
-from tests.bench import calm, cost, crowd, detection, expense, flows, people, road, scraping, virtual
+from tests.bench import calm, cost, crowd, detection, expense, flows, names, people, road, scraping, virtual
 from tests.bench.peers import bench as peers
 from tests.bench.report import Figure, draw
 
 Play = Callable[[argparse.Namespace], list[Figure]]
 
-CALM, EXPENSE = "calm", "expense"
+CALM, EXPENSE, NAMES = "calm", "expense", "names"
 DETECTION: Final = (*detection.CASES, EXPENSE, CALM)
 
 
@@ -30,8 +30,9 @@ def _detection(arguments: argparse.Namespace) -> list[Figure]:
 
 def _flows(arguments: argparse.Namespace) -> list[Figure]:
     """The cases that are asked for, the usual ones if none is."""
-    names = [name for name in arguments.case or flows.USUAL if name in flows.CASES]
-    return flows.play(arguments.runs, flows.chosen(names, arguments.profile, arguments.rtt))
+    asked = arguments.case or (*flows.USUAL, NAMES)
+    cases = flows.chosen([name for name in asked if name in flows.CASES], arguments.profile, arguments.rtt)
+    return flows.play(arguments.runs, cases) + (names.play(arguments.runs) if NAMES in asked else [])
 
 
 PLAYS: Final[Mapping[str, Play]] = {
@@ -59,14 +60,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=310.0, help="how long to watch the agent at rest (310)")
     parser.add_argument("--only", action="append", choices=PLAYS)
     asked = parser.add_argument_group("of detection and flows")
-    asked.add_argument("--case", action="append", choices=[*DETECTION, *flows.CASES], help="these alone")
+    asked.add_argument("--case", action="append", choices=[*DETECTION, *flows.CASES, NAMES], help="these alone")
     asked.add_argument("--profile", choices=list(PROFILES), help="play every case under it")
     asked.add_argument("--rtt", type=float, help="round trip of every case, seconds")
     asked.add_argument("--minutes", type=float, default=20.0, help="how long nothing must happen (20)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    names = arguments.only or [name for name in PLAYS if name not in WHEN_ASKED]
-    figures = [figure for name in names for figure in PLAYS[name](arguments)]
+    plays = arguments.only or [name for name in PLAYS if name not in WHEN_ASKED]
+    figures = [figure for name in plays for figure in PLAYS[name](arguments)]
     if arguments.json:
         json.dump([figure.document() for figure in figures], sys.stdout, indent=2)
         print()

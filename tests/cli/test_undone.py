@@ -11,6 +11,7 @@ import pytest
 from failover.cli.undone import Undone
 from failover.facts import Operation, OperationResult, Route, RouteKind, Rule, RuleAction, Sysctl, Table, Verb
 from failover.model import Family, KernelError
+from failover.names.backend import NamesError
 
 V4 = Family.IPV4
 
@@ -64,6 +65,16 @@ def test_what_was_not_done_is_counted_and_said() -> None:
     document = found.document()
     assert (document["ok"], document["done_count"], document["failed_count"]) == (False, 0, 2)
     assert document["errors"] == [{"error": "the state file is corrupt", "hint": "delete it"}]
+
+
+def test_what_was_put_back_of_the_box_s_resolver_is_said() -> None:
+    found = Undone()
+    found.extend(["name servers of wwan0: 10.1.0.53", NamesError("systemd-resolved is not running", "start it")])
+    assert list(found.lines()) == ["name servers of wwan0: 10.1.0.53", "1 removed or put back, 1 not"]
+    assert found.document()["operations"] == [
+        {"operation": "set", "object": "name-servers", "text": "name servers of wwan0: 10.1.0.53", "error": None}
+    ]
+    assert found.document()["errors"] == [{"error": "systemd-resolved is not running", "hint": "start it"}]
 
 
 def test_a_hostile_name_is_cleaned() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from failover.bus import Bus
 from failover.lab.namespaces import Namespace
+from failover.lab.wire import End, cable
 from failover.names.record import RECORD
 from failover.resolvers import Way
 from tests.allowed import or_skip
@@ -28,6 +29,10 @@ from tests.names.standin import CONFIG
 NOTED = f"run/failover/{RECORD}"
 REFUSED = ("org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired")
 RESOLVE = ("org.freedesktop.resolve1", "/org/freedesktop/resolve1")
+
+
+ADDRESS = "192.168.9.1"
+"""Of the box, in its LAN."""
 
 
 class Asker:
@@ -116,6 +121,25 @@ class Administrator:
 @pytest.fixture(scope="package")
 def van() -> Iterator[Namespace]:
     with or_skip(), Namespace("box") as made:
+        yield made
+
+
+@contextmanager
+def clients(van: Namespace) -> Iterator[Namespace]:
+    """The LAN's."""
+    with Namespace("lan") as made:
+        here, there = End(van, "lan0", 50), End(made, "eth0", 51)
+        cable(here, there)
+        for end, address in ((here, ADDRESS), (there, "192.168.9.2")):
+            end.up()
+            end.namespace.rtnl.add_address(end.index, f"{address}/24")
+        yield made
+        van.rtnl.remove_link(here.index)
+
+
+@pytest.fixture(scope="module")
+def lan(van: Namespace) -> Iterator[Namespace]:
+    with clients(van) as made:
         yield made
 
 

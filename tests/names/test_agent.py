@@ -2,87 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from failover.export.client import call
-from failover.export.instance import CAPABILITIES
 from failover.lab.namespaces import Namespace
 from tests.agent.running import FAILOVER, Agent
-from tests.agent.test_rights import become
-from tests.names.box import USERS, Box
+from tests.names.box import Box
 from tests.names.carriers import SHARED, Carriers
-from tests.names.conftest import Administrator, started, until
+from tests.names.conftest import ADDRESS, Administrator, started, until
+from tests.names.whole import HOME, OWN_FILE, STUB, agent, blackout, config
 
 pytestmark = pytest.mark.timeout(90)
-HOME = "run/failover"
-STUB = "nameserver 127.0.0.53\n"
-OWN_FILE = f"/{HOME}/resolv.conf"
 WITHIN = 1.0
 """Seconds after a switch in which names are to resolve."""
-CONFIG = """\
-uplinks:
-  - {name: one, interface: up1, dns: ONE}
-  - {name: two, interface: up2, dns: TWO}
-probes: {targets: [icmp://SHARED, dns://SHARED/example.com]}
-detection: {return_after: 1s}
-policy: {failback_after: 1s}
-metrics: {listen: none}
-dns: DNS
-"""
-
-
-def config(dns: str = "auto", one: str = "", two: str = "") -> str:
-    """`one`, `two`: the servers of these uplinks; none: as their networks tell."""
-    text = CONFIG.replace("SHARED", SHARED).replace("DNS", dns)
-    for key, value in (("ONE", one), ("TWO", two)):
-        text = text.replace(f", dns: {key}", f", dns: [{value}]" if value else "")
-    return text
-
-
-class Inside:
-    """The box, as an agent's namespace."""
-
-    def __init__(self, box: Box) -> None:
-        self._box = box
-
-    def popen(self, argv: list[str], **options: Any) -> subprocess.Popen[Any]:
-        return self._box.popen(*argv, **options)
-
-
-@contextmanager
-def agent(box: Box, text: str, user: str = "failover") -> Iterator[Agent]:
-    """What it did is undone afterwards, by `failover cleanup`."""
-    (box.root / "etc/failover.yaml").write_text(text)
-    command = become(USERS[user], *CAPABILITIES)
-    inside: Any = Inside(box)
-    made = Agent(inside, Path("/", HOME), "--config", "/etc/failover.yaml", command=command)
-    made.socket = box.root / HOME / made.socket.name
-    try:
-        yield made.ready()
-    finally:
-        if made.process.poll() is None:
-            box.end(made.process)
-        assert made.process.stderr is not None
-        made.process.stderr.close()
-        cleaned = clean_up(box)
-    assert cleaned.returncode == 0, (cleaned.stdout, box.log())
-
-
-def clean_up(box: Box) -> subprocess.CompletedProcess[str]:
-    return box.run(*FAILOVER, "cleanup", "--socket", f"/{HOME}/control.sock", "--state", f"/{HOME}")
-
-
-def blackout(carriers: Carriers, number: int, *, over: bool = False) -> None:
-    """Packets vanish there, and the link stays up."""
-    carriers[number].silent = not over
-    carriers[number].beyond.sysctl("ipv4/icmp_echo_ignore_all", int(not over))
+RETRY = 0.3
+"""Seconds until a client of the LAN asks again."""
 
 
 def name_servers(status: dict[str, Any]) -> list[list[str]]:
@@ -250,9 +188,24 @@ def test_a_file_of_ours_follows_for_a_program_that_runs(box: Box, carriers: Carr
         place.write_text(STUB)
 
 
-def test_without_the_polkit_rule_it_says_so_and_names_stay_as_they_are(
-    van: Namespace, all_carriers: Carriers
-) -> None:
+def test_clients_of_the_lan_that_ask_the_box_follow(van: Namespace, carriers: Carriers, lan: Namespace) -> None:
+    with started(van, settings=f"DNSStubListenerExtra={ADDRESS}\n") as made:
+        (made.root / "etc/resolv.conf").write_text(STUB)
+        root = Administrator(made)
+        for carrier in carriers.all:
+            tell(root, carrier.here.index, carrier.own)
+        with agent(made, config()) as ours:
+            until(lambda: [asked for _, asked in links(root, carriers)] == [True, False])
+            until(lambda: carriers.look_up("before.example", ADDRESS, lan, RETRY) == "192.0.2.1")
+            all_up(ours)
+            blackout(carriers, 1)
+            ours.said("one -> two")
+            began = time.monotonic()
+            until(lambda: carriers.look_up("after.example", ADDRESS, lan, RETRY) == "192.0.2.2")
+            assert time.monotonic() - began < WITHIN
+
+
+def test_without_the_polkit_rule_it_says_so_and_names_stay_as_they_are(van: Namespace, all_carriers: Carriers) -> None:
     all_carriers.forget()
     with started(van, rule="") as bare:
         (bare.root / "etc/resolv.conf").write_text(STUB)

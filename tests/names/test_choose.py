@@ -79,3 +79,16 @@ def test_the_operators_word_is_taken(root: Path) -> None:
     (root / "etc/resolv.conf").unlink()
     (root / "etc/resolv.conf").write_text(f"{MARKER}\n")
     assert chosen(root, Way.FILE).path == root / "etc/resolv.conf"
+
+
+def test_in_a_network_of_its_own_it_is_none_unless_the_operator_says_so(root: Path) -> None:
+    (root / "etc/resolv.conf").symlink_to(STUB)
+    for process in ("self", "1"):
+        (root / f"proc/{process}/ns").mkdir(parents=True)
+        (root / f"proc/{process}/ns/net").touch()
+    found = chosen(root)
+    assert (found.way, "in a network of its own" in found.warning) == (Way.NONE, True)
+    assert chosen(root, Way.RESOLVED).way is Way.RESOLVED
+    (root / "proc/1/ns/net").unlink()
+    (root / "proc/1/ns/net").hardlink_to(root / "proc/self/ns/net")
+    assert chosen(root).way is Way.RESOLVED

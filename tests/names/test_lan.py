@@ -6,36 +6,19 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from failover.lab.namespaces import Namespace
-from failover.lab.wire import End, cable
 from failover.resolvers import Way
 from tests.names.box import Box, require
 from tests.names.carriers import Carriers
-from tests.names.conftest import Asker, started, until
+from tests.names.conftest import ADDRESS, Asker, started, until
 from tests.names.test_lookups import OWN, Mover, mover
 
-ADDRESS = "192.168.9.1"
-"""Of the box, in its LAN."""
 RETRY = 0.3
 """Seconds until a client asks again."""
-
-
-@pytest.fixture(scope="module")
-def lan(van: Namespace) -> Iterator[Namespace]:
-    """Where the clients are."""
-    with Namespace("lan") as made:
-        here, there = End(van, "lan0", 50), End(made, "eth0", 51)
-        cable(here, there)
-        for end, address in ((here, ADDRESS), (there, "192.168.9.2")):
-            end.up()
-            end.namespace.rtnl.add_address(end.index, f"{address}/24")
-        yield made
-        van.rtnl.remove_link(here.index)
 
 
 def check(move: Mover, carriers: Carriers, lan: Namespace) -> None:
