@@ -163,10 +163,10 @@ class Agent:
         self._metrics = Metrics()
         self._reader = Reader(kernel, watch, self._put, self._probes.forget, self._say, self._guarded)
         self._reloads = Reload(source, loaded, self._take, self._reloaded, self._say)
-        self._moving = Moving(options.socket.parent / NOTES, self._put, self._say)
+        self._resolving = Resolving(options.socket.parent, self._put, self._say)
+        self._moving = Moving(options.socket.parent / NOTES, self._put, self._say, self._resolving.settled)
         self._counting = Counting(self._moving.carry_out, self._say)
         self._resent = Resent(self._put, self._say)
-        self._resolving = Resolving(options.socket.parent, self._put, self._say)
         self._pulse = Pulse()
         sources = Sources(
             self._engine,

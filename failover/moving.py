@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -49,11 +49,14 @@ T = TypeVar("T")
 class Moving:
     """`carry_out` returns at once; what comes of sockets and forwarded flows goes to `put`. `close` at the end."""
 
-    def __init__(self, notes: Path, put: Callable[[Moved], None], say: Say) -> None:
+    def __init__(
+        self, notes: Path, put: Callable[[Moved], None], say: Say, led: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """To be made in the running loop, in whose network namespace the flows are. `notes`: the file that tells which
-        endpoints are ours."""
+        endpoints are ours. `led`: what is waited for before sockets are broken: a resolver whose own are asks again at
+        once, wherever it is told to, and gives up when that fails too."""
         self._loop = asyncio.get_running_loop()
-        self._notes, self._put, self._say = notes, put, say
+        self._notes, self._put, self._say, self._led = notes, put, say, led
         self._orders: deque[Order] = deque(maxlen=WAITING)
         self._task: asyncio.Task[None] | None = None
         self._complaints: frozenset[str] = frozenset()
@@ -76,6 +79,8 @@ class Moving:
         while self._orders:
             match order := self._orders.popleft():
                 case DestroySockets():
+                    if self._led is not None:
+                        await self._led()
                     self._put(await _sliced(destroy(order)))
                 case ForgetFlows():
                     await self._forget(order)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
 from failover.counting import ended
 from failover.export.log import Say
@@ -20,6 +21,9 @@ from failover.names.following import Following
 from failover.names.ways import OWN, opened, put_others_back
 from failover.resolvers import Way
 from failover.seam import AskNames, FollowNames, NamesTold
+
+SETTLING: Final = 0.1
+"""Seconds at most that others wait for the resolver to be told; it takes 15 to 40 ms."""
 
 
 class Resolving:
@@ -59,6 +63,13 @@ class Resolving:
                     self._following.follow(wanted)
             case _:
                 assert_never(effect)
+
+    async def settled(self) -> None:
+        """Until what was wished is so, or SETTLING is over."""
+        if self._following is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLING):
+                    await self._following.settled()
 
     def about(self) -> dict[str, object]:
         """By which way, and why by none, for `status`."""
