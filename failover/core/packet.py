@@ -96,6 +96,8 @@ def _walked(packet: Packet, ground: Ground) -> Walk:
         if rule.priority == PREF_SPECIFIC and ours(rule):
             if way := _pinned(packet, ground):
                 return Walk(matched, rule, way)
+        elif rule.action is RuleAction.NOP:
+            continue
         elif rule.action is RuleAction.GOTO:
             at = goto_target(rule) or at
         elif rule.action is not RuleAction.LOOKUP or rule.table not in TABLES_OWNED:

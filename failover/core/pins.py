@@ -18,8 +18,8 @@ from failover.core.uplinks import Uplink
 from failover.facts import PINS_MAX, Facts, Pin, Rule
 from failover.model import Family, is_private
 
-PREF_FREED: Final = 15500
-PREF_MOVED: Final = 15501
+PREF_FREED: Final = 15501
+PREF_MOVED: Final = 15502
 """Two prefs: the kernel takes a rule that says less than another one of its pref for a double of that."""
 RULES_MAX: Final = 64
 """Of one family: every packet is compared with each of them."""

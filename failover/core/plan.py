@@ -47,7 +47,9 @@ from failover.facts import (
 from failover.model import FAMILIES, Decision, Family
 from failover.wording import describe
 
-PREF_SPECIFIC: Final = 15502
+PREF_FIRST: Final = PREFS_OWNED.start
+"""A rule that does nothing: whoever gives no pref is put before the first one there is, and so not among ours."""
+PREF_SPECIFIC: Final = 15503
 """What main knows more exactly than a default route (the LAN) goes before everything of ours but `pins`."""
 MARK_ANY: Final = (1, 0)
 """fwmark 0x1/0 is every packet. `wg-quick down` deletes rules until `ip rule` shows no line with "from all lookup main
@@ -108,7 +110,8 @@ def plan(
         addresses = [held for held in _addresses_once(uplinks, family) if held[1] in {u.slot for u in members}]
         made = _rules(family, members, addresses, facts, mask, steered or Steered(), lan)
         landing = min(rule.priority for rule in made if rule.priority > PREF_SPECIFIC)
-        rules += [*overriding(family, facts, members, shunned, addresses, landing), *made]
+        freed = overriding(family, facts, members, shunned, addresses, landing)
+        rules += [Rule(family, PREF_FIRST, RuleAction.NOP), *freed, *made]
     return Desired(
         routes=tuple(routes),
         rules=tuple(rules),

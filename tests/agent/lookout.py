@@ -50,7 +50,7 @@ RULE_BLACKHOLE = 6
 PREF_NEW_FLOWS = 15587
 SHUT = {Family.IPV4: "198.51.101.1", Family.IPV6: "2001:db8:78::1"}
 """Where a foreign kill switch lets nothing go."""
-PILLARS = {15502, PREF_NEW_FLOWS, 15590}
+PILLARS = {15503, PREF_NEW_FLOWS, 15590}
 """Prefs of the rules that must not go while an uplink has a default route."""
 MEMORY = 60
 

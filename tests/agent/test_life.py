@@ -311,10 +311,10 @@ def test_a_state_directory_that_cannot_be_written_is_said(van: Namespace, tmp_pa
 
 def test_a_loop_that_takes_our_rules_ends_and_they_come_back(van: Namespace, tmp_path: Path) -> None:
     """wg-quick down deletes by selector until nothing matches; the agent must let it come to an end."""
-    suppress = Rule(15500, socket.AF_INET, table=254)
+    suppress = Rule(15503, socket.AF_INET, table=254)
 
     def back(found: Facts) -> bool:
-        return any(rule.priority == 15502 and rule.family is Family.IPV4 for rule in found.rules)
+        return any(rule.priority == 15503 and rule.family is Family.IPV4 for rule in found.rules)
 
     with running(van, tmp_path) as agent, watching(van) as wait:
         agent.ready().all_up()

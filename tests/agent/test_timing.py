@@ -82,7 +82,7 @@ def test_carrier_loss_moves_new_flows_within_50_ms_of_the_kernels_word(
 
 def test_what_is_taken_from_us_is_back_at_once(van: Namespace, tmp_path: Path) -> None:
     """Each but the first comes so soon after another that an event without haste would wait; ten more would be slow."""
-    taken, took = Rule(15500, socket.AF_INET, table=254), list[float]()
+    taken, took = Rule(15503, socket.AF_INET, table=254), list[float]()
     with running(van, tmp_path) as agent, kernel_events(van) as events:
         agent.ready().all_up()
         until(events, lambda event: rule_made(event, taken.priority))

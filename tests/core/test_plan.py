@@ -46,7 +46,8 @@ def test_two_uplinks_in_one_family_are_laid_out_as_designed() -> None:
     assert table(desired, 15502) == [(1, 3), (0xFFFFFFFF, None)]
     assert {r.kind for r in desired.routes if r.metric == 0xFFFFFFFF} == {FLOOR}
     assert desired.rules == (
-        Rule(V4, 15502, table=254, suppress_prefix_length=0, fwmark=1, fwmask=0),
+        Rule(V4, 15500, RuleAction.NOP),
+        Rule(V4, 15503, table=254, suppress_prefix_length=0, fwmark=1, fwmask=0),
         Rule(V4, 15510, table=15501, source="10.0.2.2/32"),
         Rule(V4, 15510, table=15502, source="10.0.3.2/32"),
         Rule(V4, 15520, table=15501, fwmark=0x01000000, fwmask=MASK),
@@ -116,7 +117,7 @@ def test_ipv6_is_refused_by_rules_and_no_route_stands_in_for_a_router_that_is_si
     six = uplink("a", 2, way(2, V6), addresses=["2001:db8:2::2"])
     desired = wanted(six)
     assert table(desired, 15501, V6) == [(1, 2)]
-    assert desired.rules[1:5] == (
+    assert desired.rules[2:6] == (
         Rule(V6, 15510, table=15501, source="2001:db8:2::2/128"),
         Rule(V6, 15511, RuleAction.UNREACHABLE, source="2001:db8:2::2/128"),
         Rule(V6, 15520, table=15501, fwmark=0x01000000, fwmask=MASK),
