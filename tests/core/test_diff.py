@@ -62,8 +62,8 @@ def test_from_nothing_the_lan_comes_first_and_then_tables_before_the_rules_that_
     ]
     kinds = [type(o.item) for o in operations[2:]]
     assert kinds == sorted(kinds, key=lambda kind: kind is Rule)
-    prefs = [o.item.priority for o in operations if isinstance(o.item, Rule)]
     prefs = [o.item.priority for o in operations[2:] if isinstance(o.item, Rule)]
+    assert prefs == sorted(prefs)
 
 
 def test_a_switch_is_first_even_when_much_else_is_missing() -> None:
