@@ -12,7 +12,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -40,6 +40,8 @@ from failover.wording import describe
 
 WAITING: Final = 512
 """Orders that wait, at most: a few for each of 62 uplinks and both families."""
+UNTOLD: Final = 4 * conntrack.HOARD
+"""Datagrams that wait, at most: those of a few uplinks and families at once."""
 ROOM: Final = 8
 """Subflows that a connection may have besides its first; the kernel grants no more (MPTCP_SUBFLOWS_MAX)."""
 
@@ -58,6 +60,8 @@ class Moving:
         self._loop = asyncio.get_running_loop()
         self._notes, self._put, self._say, self._led = notes, put, say, led
         self._orders: deque[Order] = deque(maxlen=WAITING)
+        self._untold: deque[tuple[ForgetFlows, bytes]] = deque(maxlen=UNTOLD)
+        """What connection tracking told of what was forgotten, a datagram at a time."""
         self._task: asyncio.Task[None] | None = None
         self._complaints: frozenset[str] = frozenset()
         """What was said of the endpoints last."""
@@ -72,11 +76,15 @@ class Moving:
     def close(self) -> None:
         """Move no more; what was done stays."""
         self._orders.clear()
+        self._untold.clear()
         if self._task is not None:
             self._task.cancel()
 
     async def _work(self) -> None:
-        while self._orders:
+        while self._orders or self._untold:
+            if not self._orders:
+                await self._tell(*self._untold.popleft())
+                continue
             match order := self._orders.popleft():
                 case DestroySockets():
                     if self._led is not None:
@@ -93,15 +101,19 @@ class Moving:
 
     async def _forget(self, order: ForgetFlows) -> None:
         """Not on the loop: 10,000 of 20,000 take 24 ms in one call. Nor while sockets are asked about, which would
-        wait. Clients are told afterwards."""
+        wait. Clients are told when no order waits."""
         try:
-            told, flows = await asyncio.to_thread(_forgotten, order)
+            untold, flows = await asyncio.to_thread(_forgotten, order)
             self._put(FlowsForgotten(order, flows))
-            if told:
-                await asyncio.to_thread(_challenge, order, told)
+            self._untold.extend((order, datagram) for datagram in untold)
         except (KernelError, RuntimeError) as error:  # the latter: no thread can be started
             mend = error.hint if isinstance(error, KernelError) else ""
             self._put(FlowsForgotten(order, error=f"{error} ({mend})" if mend else str(error)))
+
+    async def _tell(self, order: ForgetFlows, datagram: bytes) -> None:
+        """Some 150 clients, which takes 5 ms."""
+        with suppress(RuntimeError):  # no thread can be started: they learn with their own next packet
+            await asyncio.to_thread(_challenge, order, datagram)
 
     async def _endpoints(self, step: Callable[[PathManager, Endpoints], list[Done]]) -> None:
         """Not on the loop: to delete one takes 15 ms."""
@@ -128,10 +140,10 @@ def _forgotten(order: ForgetFlows) -> tuple[list[bytes], int]:
     return told, conntrack.forget(order.mark, order.mask, order.family, unanswered=order.unanswered)
 
 
-def _challenge(order: ForgetFlows, told: list[bytes]) -> None:
+def _challenge(order: ForgetFlows, datagram: bytes) -> None:
     """Open TCP connections of clients: their mark is that which no uplink has."""
     around = [(int(network.network_address), int(network.netmask)) for network in map(ip_network, order.clients)]
-    entries = conntrack.hoarded(told)
+    entries = conntrack.hoarded((datagram,))
     flows = (one.flow for one in entries if one.answered and one.flow.protocol == socket.IPPROTO_TCP)
     challenge((flow for flow in flows if _within(flow.source, around)), order.mask)
 

@@ -168,7 +168,7 @@ def test_clients_flows_keep_their_uplink_until_it_is_lost(world: World, van: Nam
 
 
 def test_what_begins_in_a_blackout_follows_the_doubt(world: World, van: Namespace, config: Path) -> None:
-    """With the SYN that is sent again after 1 s; the next one, a second later, would come after a conviction only."""
+    """With the SYN that is sent again after 1 s. The next, a second later, would be the first after a conviction."""
     with serving(world, config), faults.blackout(world, "au") as began, contextlib.ExitStack() as stack:
         begun = {family: stack.enter_context(world.clients[0].socket(AF[family], TCP)) for family in FAMILIES}
         for family, one in begun.items():

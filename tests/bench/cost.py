@@ -38,7 +38,6 @@ MASK: Final = 0x3F000000
 LOST: Final = 1 << 24
 FOREIGN: Final = (2 << 24, 0x80000)
 """Marks: of another uplink, of Tailscale."""
-UNUSED: Final = 3 << 24
 CLIENTS: Final = ("192.0.2.0/24", "2001:db8::/64")
 """Where tracked flows come from."""
 TICK: Final = 0.002
@@ -146,12 +145,12 @@ async def _moved(family: Family, sockets: int) -> float:
     """The moment at which all has."""
     came: asyncio.Queue[Moved] = asyncio.Queue()
     with TemporaryDirectory() as home, closing(Moving(Path(home, "mptcp.json"), came.put_nowait, _nobody)) as moving:
+        before = asyncio.all_tasks()
         moving.carry_out(order(family))
         moving.carry_out(ForgetFlows("au", family, LOST, MASK, clients=CLIENTS))
         broken, forgotten = await came.get(), await came.get()
         moment = time.monotonic()
-        moving.carry_out(ForgetFlows("nobody", family, UNUSED, MASK))
-        await came.get()  # by now the clients are told
+        await asyncio.gather(*asyncio.all_tasks() - before)  # until the clients are told
     assert isinstance(broken, SocketsDestroyed)
     assert (broken.tcp, broken.error, forgotten.error) == (sockets, "", "")
     return moment
