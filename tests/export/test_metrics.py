@@ -152,6 +152,19 @@ def test_counters_count() -> None:
     assert not [name for name, _ in samples if name.endswith("_created")]
 
 
+def test_flows_that_were_moved() -> None:
+    """This box's own by protocol, a gateway's all together."""
+    metrics = Metrics()
+    lane = {"uplink": "au", "family": "ipv4", "unanswered": False}
+    metrics.noticed(Notice(NoticeKind.FLOWS, "x", {**lane, "tcp": 3, "udp": 2}))
+    metrics.noticed(Notice(NoticeKind.FLOWS, "x", {**lane, "forwarded": 7}))
+    samples = read(metrics.render(picture()))
+    broken = [at(samples, "flows_broken_total", uplink="au", family="ipv4", protocol=p) for p in ("tcp", "udp")]
+    assert broken == [3, 2]
+    assert at(samples, "flows_forgotten_total", uplink="au", family="ipv4") == 7
+    assert at(samples, "flows_forgotten_total", uplink="docomo", family="ipv6") == 0
+
+
 def test_what_an_alert_takes_the_rate_of_begins_at_zero() -> None:
     samples = read(Metrics().render(picture()))
     for one in Family:
