@@ -1,7 +1,7 @@
 """Our MPTCP endpoints among all, and the limits that we raised. The kernel cannot tag them: a state file tells of them.
 
 What lives here: keeping what is wanted, noting it before the change, and putting back what was there. Which addresses
-are wanted is not known here. The file counts for one boot, as that of the sysctls does (ledger.py).
+are wanted is not known here.
 
 Ours are bound to no interface: each leaves by the route of its address. NetworkManager takes any other one on its
 interfaces for its own, and deletes it.
@@ -9,22 +9,19 @@ interfaces for its own, and deletes it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from failover import files
 from failover.facts import Endpoint, EndpointFlag, SubflowLimits, Verb
-from failover.kernel.ledger import BYTES_MAX, MODE, boot
 from failover.kernel.mptcp import PathManager
 from failover.model import KernelError
+from failover.notes import Notes
 
 NOTES: Final = "mptcp.json"
 """Its name, beside the control socket."""
-VERSION: Final = 1
 SOURCES: Final = EndpointFlag.SUBFLOW | EndpointFlag.IMPLICIT
 """Connections have subflows from such ones."""
 
@@ -65,7 +62,8 @@ class Endpoints:
 
     def __init__(self, manager: PathManager, path: Path) -> None:
         self._manager = manager
-        self._path = path
+        left = "the endpoints and limits of MPTCP are left as they are"
+        self._notes = Notes(path, KernelError, left, "the endpoints and limits that it told of stay as they are")
 
     def keep(self, wanted: Mapping[str, bool], room: SubflowLimits) -> list[Done]:
         """Make exactly these addresses our endpoints, those that map to True as backups, and the limits no smaller than
@@ -112,31 +110,14 @@ class Endpoints:
 
     def noted(self) -> Noted:
         """What was noted since the machine started."""
-        try:
-            text = files.tail(self._path, BYTES_MAX)
-        except FileNotFoundError:
-            return Noted()
-        except OSError as error:
-            raise self._unusable(error) from error
-        try:
-            return _parsed(text)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            hint = "delete it; the endpoints and limits that it told of stay as they are"
-            raise KernelError(f"the state file {self._path} is corrupt", hint) from error
+        return self._notes.read(_parsed, Noted())
 
     def _note(self, before: Noted, after: Noted) -> None:
         """On disk, if it is news."""
-        try:
-            if after == Noted():
-                self._path.unlink(missing_ok=True)
-            elif after != before:
-                files.replace(self._path, _text(after), MODE)
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: OSError) -> KernelError:
-        words = f"the state file {self._path} cannot be used: {error.strerror}"
-        return KernelError(words, "the endpoints and limits of MPTCP are left as they are")
+        if after == Noted():
+            self._notes.write(None)
+        elif after != before:
+            self._notes.write(_tree(after))
 
     def _marked(self, one: Endpoint, backup: bool) -> Done:
         return _tried(Verb.REPLACE, _made(one.address, backup), partial(self._manager.mark, one, backup))
@@ -169,25 +150,20 @@ def _tried(verb: Verb, item: Endpoint | SubflowLimits, step: Callable[[], object
     return Done(verb, item)
 
 
-def _text(noted: Noted) -> bytes:
+def _tree(noted: Noted) -> dict[str, object]:
     limits = [astuple(one) for one in noted.limits] if noted.limits else None
-    tree = {"version": VERSION, "boot": boot(), "endpoints": sorted(noted.addresses), "limits": limits}
-    return json.dumps(tree, indent=1).encode()
+    return {"endpoints": sorted(noted.addresses), "limits": limits}
 
 
-def _parsed(text: bytes) -> Noted:
-    """ValueError, KeyError, TypeError, AttributeError or RecursionError when it is not what `_text` writes."""
-    tree = json.loads(text)
-    if tree["version"] != VERSION:
-        raise ValueError("unknown version")
+def _parsed(tree: Mapping[str, Any]) -> Noted:
+    """Of what `_tree` makes."""
     addresses, limits = tree["endpoints"], tree["limits"]
     if not all(isinstance(address, str) for address in addresses):
         raise TypeError("an address that is no text")
-    old_and_new = None
-    if limits is not None:
-        old, new = limits
-        old_and_new = _limits(*old), _limits(*new)
-    return Noted(frozenset(addresses), old_and_new) if tree["boot"] == boot() else Noted()
+    if limits is None:
+        return Noted(frozenset(addresses))
+    old, new = limits
+    return Noted(frozenset(addresses), (_limits(*old), _limits(*new)))
 
 
 def _limits(subflows: int, add_addr_accepted: int) -> SubflowLimits:

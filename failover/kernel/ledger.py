@@ -1,28 +1,22 @@
 """The state file: what is changed in the kernel that cannot carry our tag, so that it can be put back.
 
-What lives here: noting, setting and putting back. An entry is on disk before the change is made. The file counts for
-one boot: after the next, nothing of ours is left.
+What lives here: noting, setting and putting back. An entry is on disk before the change is made.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from failover import files
 from failover.facts import Operation, OperationResult, Sysctl, Verb
 from failover.kernel import sysctls
-from failover.model import KernelError, clean
+from failover.model import KernelError
+from failover.notes import Notes
 
 LEDGER: Final = "sysctls.json"
 """Its name, beside the control socket."""
-VERSION: Final = 1
-BYTES_MAX: Final = 1 << 20
-MODE: Final = 0o600
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 Argument = TypeVar("Argument")
 
 
@@ -47,21 +41,12 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        left, told = "sysctls are left as they are", "the sysctls that it told of stay as they are"
+        self._notes = Notes(path, KernelError, left, told)
 
     def changes(self) -> tuple[Change, ...]:
         """What was noted since the machine started."""
-        try:
-            text = files.tail(self.path, BYTES_MAX)
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise self._unusable(error) from error
-        try:
-            return _parse(text)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise KernelError(
-                f"the state file {self.path} is corrupt", "delete it; the sysctls that it told of stay as they are"
-            ) from error
+        return self._notes.read(_parse, ())
 
     def set_all(self, wanted: Iterable[Sysctl]) -> list[str | None]:
         """Set them, and the error of each; one write notes all the old values before the first is changed.
@@ -104,29 +89,15 @@ class Ledger:
     def keep(self, changes: Iterable[Change]) -> None:
         """Make these the whole content, the last of each sysctl; with none, there is no file."""
         entries = {change.path: _entry(change) for change in changes}
-        try:
-            if entries:
-                text = json.dumps({"version": VERSION, "boot": boot(), "sysctls": entries}, indent=1)
-                files.replace(self.path, text.encode(), MODE)
-            else:
-                self.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: OSError) -> KernelError:
-        words = f"the state file {self.path} cannot be used: {error.strerror}"
-        return KernelError(words, "sysctls are left as they are")
+        self._notes.write({"sysctls": entries} if entries else None)
 
 
-def _parse(text: bytes) -> tuple[Change, ...]:
-    """ValueError, KeyError, TypeError, AttributeError or RecursionError when it is not what `keep` writes."""
-    tree = json.loads(text)
-    if tree["version"] != VERSION:
-        raise ValueError("unknown version")
+def _parse(tree: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Of what `keep` writes."""
     changes = [Change(path, e["old"], e["new"], _index(e)) for path, e in tree["sysctls"].items()]
     if any(not isinstance(word, str) for change in changes for word in (change.old, change.new)):
         raise TypeError("a value that is no text")
-    return tuple(changes) if tree["boot"] == boot() else ()
+    return tuple(changes)
 
 
 def _entry(change: Change) -> dict[str, str | int]:
@@ -164,8 +135,3 @@ def _error(step: Callable[[Argument], None], argument: Argument) -> str | None:
     except KernelError as error:
         return str(error)
     return None
-
-
-def boot() -> str:
-    """Which start of the machine this is; what was noted in another one is over."""
-    return clean(BOOT_ID.read_text().strip())

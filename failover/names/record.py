@@ -1,26 +1,20 @@
 """The state file of what we changed in systemd-resolved, which tags nothing with its maker.
 
-What lives here: a link's settings, what is ours of them, the file. An entry is on disk before the change is made. The
-file counts for one boot, as do the settings.
+What lives here: a link's settings, and what is ours of them. An entry is on disk before the change is made.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from failover import files
+from failover import notes
 from failover.names.backend import NamesError
 
 RECORD: Final = "names.json"
 """Its name, beside the control socket."""
-VERSION: Final = 1
-BYTES_MAX: Final = 1 << 20
-MODE: Final = 0o600
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Server(NamedTuple):
@@ -74,43 +68,22 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        left, told = "name servers are left as they are", "what it told of stays as it is in systemd-resolved"
+        self._file = notes.Notes(path, NamesError, left, told)
 
     def read(self) -> Notes:
         """What was noted since the machine started. Waits for the disk."""
-        try:
-            return _parse(files.tail(self.path, BYTES_MAX))
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise self._unusable(error) from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            mend = "delete it; what it told of stays as it is in systemd-resolved"
-            raise NamesError(f"the state file {self.path} is corrupt", mend) from error
+        return self._file.read(_parse, {})
 
-    def write(self, notes: Mapping[int, Note]) -> None:
+    def write(self, noted: Mapping[int, Note]) -> None:
         """Make these the whole content; with none, there is no file. Waits for the disk."""
-        try:
-            if notes:
-                entries = {str(index): {"old": note.old, "made": note.made} for index, note in notes.items()}
-                text = json.dumps({"version": VERSION, "boot": _boot(), "links": entries}, indent=1)
-                files.replace(self.path, text.encode(), MODE)
-            else:
-                self.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: OSError) -> NamesError:
-        words = f"the state file {self.path} cannot be used: {error.strerror}"
-        return NamesError(words, "name servers are left as they are")
+        entries = {str(index): {"old": note.old, "made": note.made} for index, note in noted.items()}
+        self._file.write({"links": entries} if entries else None)
 
 
-def _parse(text: bytes) -> Notes:
-    """ValueError, KeyError, TypeError, AttributeError or RecursionError when it is not what `write` writes."""
-    tree = json.loads(text)
-    if tree["version"] != VERSION:
-        raise ValueError("unknown version")
-    notes = {int(index): _note(entry) for index, entry in tree["links"].items()}
-    return notes if tree["boot"] == _boot() else {}
+def _parse(tree: Mapping[str, Any]) -> Notes:
+    """Of what `write` writes."""
+    return {int(index): _note(entry) for index, entry in tree["links"].items()}
 
 
 def _note(entry: Mapping[str, Any]) -> Note:
@@ -130,7 +103,3 @@ def _bool(value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError("neither true nor false")
     return value
-
-
-def _boot() -> str:
-    return BOOT_ID.read_text().strip()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from failover import notes
 from failover.facts import Endpoint, SubflowLimits, Verb
-from failover.kernel import ledger
 from failover.kernel.endpoints import Done, Endpoints, Noted
 from failover.kernel.mptcp import PathManager
 from failover.lab.namespaces import Namespace, gain_privileges
@@ -182,7 +182,7 @@ def test_another_start_of_the_machine_knows_nothing(
     ours.keep({A: False}, SubflowLimits(8))
     other = tmp_path / "boot_id"
     other.write_text("another\n")
-    monkeypatch.setattr(ledger, "BOOT_ID", other)
+    monkeypatch.setattr(notes, "BOOT_ID", other)
     assert ours.noted() == Noted()
     assert list(ours.restore()) == []
     assert len(manager.endpoints()) == 1

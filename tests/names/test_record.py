@@ -15,8 +15,9 @@ from failover.bus import Bus
 from failover.lab.namespaces import Namespace
 from failover.model import FAMILIES
 from failover.names.backend import NamesError
-from failover.names.record import BOOT_ID, RECORD, Domain, Note, Record, Server, State
+from failover.names.record import RECORD, Domain, Note, Record, Server, State
 from failover.names.resolved import Resolved
+from failover.notes import BOOT_ID
 from failover.resolvers import Resolvers
 from tests.names.standin import Late, Link, Settings, in_its_place
 
