@@ -54,8 +54,10 @@ def settings() -> dict[str, list[str]]:
 
 
 def test_it_never_waits_for_a_network() -> None:
+    """systemd-resolved, whom it tells, is there before any network."""
     found = settings()
-    assert found["After"] == found["Wants"] == ["network-pre.target"]
+    assert found["Wants"] == ["network-pre.target"]
+    assert found["After"] == ["network-pre.target systemd-resolved.service"]
     assert "Requires" not in found
 
 
