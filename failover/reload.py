@@ -64,21 +64,24 @@ class Reload:
             except ConfigError as error:
                 notes = [*map(str, error.problems)]
                 answer = Answer(0, "", str(error), "the config before stays in force")
+                end = f"{self._source.path} is refused; {answer.hint}"
             else:
                 told = tuple(changes(self._config, config))
                 complaint = await self._take(config)
                 self._config = config
                 notes = [*map(str, warnings), *told]
-                answer = Answer(0, _outcome(self._source.outcome, told) + (f"; but {complaint}" if complaint else ""))
+                outcome, but = self._source.outcome, f"; but {complaint}" if complaint else ""
+                answer = Answer(0, f"{outcome}: {_listed(told)}{but}")
+                end = f"{outcome}{but}" if told else answer.text
             self.problems = tuple(notes[:SHOWN]) if answer.error else ()
             self._judged(not answer.error)
             for note in notes:
                 self._say("config", note)
-            self._say("config", answer.text or f"{self._source.path} is refused; {answer.hint}")
+            self._say("config", end)
             return answer
 
 
-def _outcome(outcome: str, told: Sequence[str]) -> str:
-    """With what is other than before."""
+def _listed(told: Sequence[str]) -> str:
+    """What is other than before, in one line."""
     more = [f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
-    return f"{outcome}: {'; '.join([*told[:SHOWN], *more]) or 'nothing has changed'}"
+    return "; ".join([*told[:SHOWN], *more]) or "nothing has changed"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from failover.config import SECONDS, Config, Uplink
+from failover.config.rules import TrafficRule
 from failover.config.values import format_duration
 from failover.facts import Gateway
 
@@ -23,8 +24,7 @@ def changes(before: Config, after: Config) -> Iterator[str]:
         added = sum(target not in before.targets for target in after.targets)
         yield f"probes.targets: {len(after.targets)}, {added} of them new; were {len(before.targets)}"
     if before.rules != after.rules:
-        named = ", ".join(rule.name for rule in after.rules)
-        yield f"rules: {named or 'none'}; what they forbid is refused now"
+        yield f"rules: {_rules(before.rules, after.rules)}"
     if before.gateway != after.gateway:
         yield f"gateway: {_gateway(after.gateway)}"
     old, new = _written(before), _written(after)
@@ -56,6 +56,13 @@ def _uplink(before: Uplink, after: Uplink) -> Iterator[str]:
     rest = [name for name in DETAILS if getattr(before, name) != getattr(after, name)]
     if rest:
         yield f"uplinks: {after.name}: other {', '.join(rest)}"
+
+
+def _rules(before: tuple[TrafficRule, ...], after: tuple[TrafficRule, ...]) -> str:
+    old, new = (", ".join(rule.name for rule in rules) for rules in (before, after))
+    if not after:
+        return f"none, were {old}"
+    return f"{new}; what they forbid is refused now" if any(rule.aim.restricts for rule in after) else new
 
 
 def _gateway(gateway: Gateway | None) -> str:

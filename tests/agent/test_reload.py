@@ -32,7 +32,8 @@ def test_reload_says_what_is_in_force(tmp_path: Path) -> None:
         path.write_text("uplinks: [{name: au, interface: wwan0}]\n")
         told = f"{path} is in force: uplinks: as listed; open flows of what is no uplink any more end"
         assert call(agent.socket, "reload", {})["text"] == told
-        agent.said("failover: config: uplinks: as listed; ")
+        agent.said(f"failover: config: {path} is in force")
+        assert sum("uplinks: as listed; " in line for line in agent.lines) == 1
         assert call(agent.socket, "reload", {})["text"] == f"{path} is in force: nothing has changed"
         assert agent.status()["config"] == {"path": str(path), "ok": True, "problems": []}
         path.write_text("uplink: 1\nprobes: []\n")

@@ -80,6 +80,6 @@ def test_a_rule_holds_while_its_uplink_does_and_refuses_when_it_is_lost(
             assert source(van, family, USER) == "docomo"
         path.write_text(CONFIG.split("\n")[0])
         told = str(call(agent.socket, "reload", {})["text"])
-        assert "rules: none; what they forbid is refused now" in told
+        assert "rules: none, were video" in told
         wait(lambda found: not led(found))
         assert source(van, Family.IPV6, USER) == "au"

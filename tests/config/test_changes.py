@@ -57,6 +57,10 @@ CHANGES: dict[str, tuple[Config, list[str]]] = {
         replace(BASE, rules=(TrafficRule("video", aim=Aim(never=frozenset(("au",)))), TrafficRule("rest"))),
         ["rules: video, rest; what they forbid is refused now"],
     ),
+    "rules that forbid nothing": (
+        replace(BASE, rules=(TrafficRule("video", aim=Aim(prefer=frozenset(("au",)))),)),
+        ["rules: video"],
+    ),
     "a gateway": (
         replace(BASE, gateway=Gateway(("br-lan", "eth1"), masquerade=False)),
         ["gateway: br-lan, eth1, untranslated"],
@@ -97,6 +101,11 @@ def test_a_change_is_told(name: str) -> None:
 def test_the_way_back_from_discovered_uplinks_is_told() -> None:
     assert list(changes(Config(), BASE)) == ["uplinks: as listed; open flows of what is no uplink any more end"]
     assert list(changes(Config(), Config())) == []
+
+
+def test_the_end_of_rules_forbids_nothing() -> None:
+    (told,) = changes(replace(BASE, rules=(TrafficRule("video", aim=Aim(only=frozenset(("au",)))),)), BASE)
+    assert told == "rules: none, were video"
 
 
 def test_the_end_of_a_gateway_is_told_with_what_stays() -> None:
