@@ -25,7 +25,7 @@ from failover.export.metrics import Metrics, Picture, traffic
 from failover.export.pulse import Pulse
 from failover.export.scrape import Scrape
 from failover.export.sentence import sentence
-from failover.export.status import document
+from failover.export.status import document, gateway
 from failover.export.storage import Storage
 from failover.model import Answer, Command, ControlError
 from failover.picture import Snapshot
@@ -151,8 +151,9 @@ class Desk:
         found = self._from.engine.explain(now)
         if arguments:
             return {"explain": passage(found, arguments)}
-        asked = names(self._from.snapshot(), self._from.resolving.about())
-        return {"explain": {**explained(found, now), "names": asked}}
+        picture = self._from.snapshot()
+        asked = names(picture, self._from.resolving.about())
+        return {"explain": {**explained(found, now), "names": asked, "gateway": gateway(picture)}}
 
     async def _events(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         since = arguments.get("since")

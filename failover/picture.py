@@ -102,6 +102,8 @@ class Snapshot:
     """What stands in the way of doing it truly, as long as it does."""
     flows_counted: bool = True
     """Whether the user's flows are counted, and not just what passes the interfaces."""
+    lan: tuple[str, ...] = ()
+    """Interfaces of the gateway's clients; none without a gateway."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from failover.cli.screen import Screen
 from failover.export.commands import meant
 from failover.export.sentence import about, sentence
 from failover.export.table import COLUMNS, remarks, rows
-from failover.export.words import cleaned, clock, flapped, lasting, milliseconds, ratio, size, span
+from failover.export.words import cleaned, clock, flapped, forwarded, lasting, milliseconds, ratio, serving, size, span
 from failover.model import RECEIVING, ControlError, Verdict, clean
 
 SPARE: Final = ("answered", "rtt", "loss", "interface", "for")
@@ -88,7 +88,7 @@ def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> I
         if number:
             yield ""
         yield screen.paint(f"{family} by {one['active'] or 'nothing'}", "bold")
-        yield from _decision(one, now, screen)
+        yield from _decision(one, told.get("gateway"), now, screen)
         yield from screen.table(CANDIDATE_COLUMNS, [_candidate(candidate) for candidate in one["candidates"]])
         for line in _thresholds(one["candidates"]):
             yield from screen.wrap(line, DEEP, "  ")
@@ -97,9 +97,12 @@ def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> I
             yield from screen.wrap(_prospect(prospect, now), DEEP, "  - ")
         if not one["prospects"]:
             yield "  - nothing that is in sight"
-    if families and "names" in told:
+    box = [serving(told["gateway"])] if told.get("gateway") else []
+    box += [f"names {_names(told['names'])}"] if "names" in told else []
+    if families and box:
         yield ""
-        yield from screen.wrap(f"names {_names(told['names'])}", "  ")
+        for line in box:
+            yield from screen.wrap(line, "  ")
 
 
 def _names(told: Mapping[str, Any]) -> str:
@@ -120,13 +123,13 @@ def passage_lines(found: Mapping[str, Any], screen: Screen) -> Iterator[str]:
         yield from screen.wrap(f"it may go by: {allowed}", DEEP, "  ")
 
 
-def _decision(one: Mapping[str, Any], now: float, screen: Screen) -> Iterator[str]:
+def _decision(one: Mapping[str, Any], gateway: Mapping[str, Any] | None, now: float, screen: Screen) -> Iterator[str]:
     """What was decided and why, and the rule that holds now."""
     since = f"since {clock(now - one['since_seconds'], now)}"
     numbers = _measured(_telling(one["numbers"]))
     yield from screen.wrap(f"{since}: {one['reason']}: {one['decision_text']}{numbers}", DEEP, "  ")
     if one["settled"] != one["active"]:
-        yield from screen.wrap(f"forwarded traffic by {one['settled'] or 'nothing'}", DEEP, "  ")
+        yield from screen.wrap(f"{forwarded(gateway)} by {one['settled'] or 'nothing'}", DEEP, "  ")
     text = one["text"]
     for candidate in one["candidates"]:
         text = text.replace(candidate["text"], _lasting(candidate, candidate["text"]))

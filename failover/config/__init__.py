@@ -173,6 +173,11 @@ class Config:
     gateway: Gateway | None = None
     """None: nothing is done for what the box forwards."""
 
+    @property
+    def lan(self) -> tuple[str, ...]:
+        """Interfaces of the gateway's clients; none without a gateway."""
+        return self.gateway.lan if self.gateway else ()
+
     def targets_of(self, uplink: Uplink) -> tuple[Target, ...]:
         """Its own targets, or the common ones."""
         return self.targets if uplink.targets is None else uplink.targets

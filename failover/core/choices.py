@@ -156,7 +156,7 @@ class Choices:
         return before, then
 
     def _plan(self, now: float, config: Config, *, decided: bool) -> list[Apply]:
-        steered, lan = self._steering.steered, config.gateway.lan if config.gateway else ()
+        steered, lan = self._steering.steered, config.lan
         ground = self._fleet.uplinks, self.by_family, config.fwmark_mask
         self._kernel.want(now, *ground, steered, lan, self._shunned)
         return self._kernel.apply(now, decided=decided)

@@ -120,8 +120,9 @@ class Engine:
         """The whole picture, with monotonic times."""
         will = self._choices.will
         until = will.until if will.until < inf else None
-        uplinks = self._fleet.views(will.drained, self._naming.wished)
-        return Snapshot(dict(self._choices.by_family), uplinks, will.use, until, will.strict, self._warnings.texts)
+        uplinks, lan = self._fleet.views(will.drained, self._naming.wished), self.config.lan
+        decisions, warnings = dict(self._choices.by_family), self._warnings.texts
+        return Snapshot(decisions, uplinks, will.use, until, will.strict, warnings, lan=lan)
 
     def explain(self, now: float) -> tuple[Explanation, ...]:
         """Why each family's traffic goes where it goes, and what would change that."""

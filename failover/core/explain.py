@@ -21,6 +21,8 @@ from failover.core.verdicts import LOST
 from failover.model import RECEIVING, Decision, ProbeKind, Reason, Verdict
 from failover.picture import CandidateView, Explanation, Prospect
 
+FORWARDED: Final = "forwarded traffic"
+
 
 def explain(now: float, decision: Decision, lanes: Sequence[Lane], will: Will, config: Config) -> Explanation:
     """`lanes`: those of the decision's family, in order of preference."""
@@ -29,7 +31,7 @@ def explain(now: float, decision: Decision, lanes: Sequence[Lane], will: Will, c
     rule, said = ruling(situation)
     by_name = {lane.uplink.name: lane for lane in lanes}
     ranked = [*situation.ways, *(c for c in listed if c.verdict is Verdict.ABSENT)]
-    return Explanation(
+    told = Explanation(
         family=decision.family,
         decision=decision,
         rule=rule,
@@ -37,6 +39,16 @@ def explain(now: float, decision: Decision, lanes: Sequence[Lane], will: Will, c
         candidates=tuple(_view(situation, candidate, by_name[candidate.name]) for candidate in ranked),
         prospects=(*_in_time(situation, by_name), *_events(situation, by_name, config)),
     )
+    return _of_others(told) if config.gateway else told
+
+
+def _of_others(told: Explanation) -> Explanation:
+    """The same of a gateway, whose clients' new flows go as the box's own."""
+    text, *said = (
+        one.replace(FORWARDED, f"other {FORWARDED}") for one in (told.text, *(p.text for p in told.prospects))
+    )
+    prospects = (replace(prospect, text=words) for prospect, words in zip(told.prospects, said, strict=True))
+    return replace(told, text=text, prospects=tuple(prospects))
 
 
 def _deferred(situation: Situation, rule: str) -> list[str]:
@@ -51,7 +63,7 @@ def _deferred(situation: Situation, rule: str) -> list[str]:
 def _apart(decision: Decision) -> list[str]:
     if decision.settled in (None, decision.active):
         return []
-    return [f"forwarded traffic stays with {decision.settled}, which is not lost"]
+    return [f"{FORWARDED} stays with {decision.settled}, which is not lost"]
 
 
 # --- candidates ------------------------------------------------------------------------------------------------------
@@ -262,7 +274,7 @@ def _effect(then: Situation) -> str:
     if after.active is None or (before.active == after.active and before.settled == after.settled):
         return ""
     if before.active == after.active:
-        return f"forwarded traffic goes to {after.settled}"
+        return f"{FORWARDED} goes to {after.settled}"
     what, go = ("new flows", "go") if before.settled == after.settled else ("all traffic", "goes")
     ranks = {candidate.name: candidate.preference for candidate in then.listed}
     back = " back" if before.active in ranks and ranks[after.active] < ranks[before.active] else ""

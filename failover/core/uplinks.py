@@ -85,7 +85,7 @@ def resolve(
     links = {link.name: link for link in facts.links}
     defaults = _main_defaults(facts)
     limit = min(SLOT_LIMIT, mask_room(config.fwmark_mask))
-    lan = config.gateway.lan if config.gateway else ()
+    lan = config.lan
     chosen = config.uplinks or _discovered(defaults, known, links, lan)[:limit]
     slots = _slots([(u.name, u.interface) for u in chosen], known, facts, links, limit)
     return tuple(

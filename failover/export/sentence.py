@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from failover.export.words import Document, cleaned, clock, hold_left, is_waiting, listed, span, views_of, wanted_more
+from failover.export.words import (
+    Document,
+    cleaned,
+    clock,
+    forwarded,
+    hold_left,
+    is_waiting,
+    listed,
+    span,
+    views_of,
+    wanted_more,
+)
 from failover.model import FAMILIES, RECEIVING, Reason
 
 NAMED_MAX: Final = 3
@@ -252,7 +263,7 @@ def _forwarded(status: Document) -> Iterator[str]:
             ways.setdefault(name, []).append(family)
     every = [family for family, name in status["settled"].items() if name is not None]
     for name, families in ways.items():
-        yield f"forwarded traffic by {name}{'' if families == every else f' ({listed(families)})'}"
+        yield f"{forwarded(status['gateway'])} by {name}{'' if families == every else f' ({listed(families)})'}"
 
 
 def _will(status: Document, now: float | None) -> Iterator[str]:

@@ -19,6 +19,7 @@ def document(snapshot: Snapshot, now: float) -> dict[str, object]:
         "settled": {family.value: decisions[family].settled if family in decisions else None for family in FAMILIES},
         "usable": any(is_usable(uplink, now) for uplink in snapshot.uplinks),
         "flows_counted": snapshot.flows_counted,
+        "gateway": gateway(snapshot),
         "use": _use(snapshot, now),
         "warnings": list(snapshot.warnings),
         "decisions": {family.value: _decision(decision, now) for family, decision in decisions.items()},
@@ -33,6 +34,11 @@ def is_usable(uplink: UplinkView, now: float) -> bool:
         view.verdict in RECEIVING or (view.verdict is Verdict.DOUBTFUL and now - view.since < PROBE_PATIENCE)
         for view in uplink.families.values()
     )
+
+
+def gateway(snapshot: Snapshot) -> dict[str, object] | None:
+    """For whose clients the box forwards; None: for nobody's."""
+    return {"lan": list(snapshot.lan)} if snapshot.lan else None
 
 
 def _use(snapshot: Snapshot, now: float) -> dict[str, object] | None:

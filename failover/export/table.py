@@ -1,11 +1,22 @@
-"""The status document as the rows of a table, and the warnings that go with it. Pure but for the time zone."""
+"""The status document as the rows of a table, and the remarks that go with it. Pure but for the time zone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from failover.export.words import Document, cleaned, clock, flapped, hold_left, lasting, milliseconds, ratio, span
+from failover.export.words import (
+    Document,
+    cleaned,
+    clock,
+    flapped,
+    hold_left,
+    lasting,
+    milliseconds,
+    ratio,
+    serving,
+    span,
+)
 
 WELL: Final = "answers"
 """The text of an uplink of which there is nothing else to say."""
@@ -54,6 +65,7 @@ def _return(status: Document, uplink: Document, family: str, now: float) -> Iter
 def remarks(status: Document) -> Iterator[str]:
     """What else somebody should know."""
     status = cleaned(status)
+    yield from (serving(gateway) for gateway in [status["gateway"]] if gateway is not None)
     yield from (f"warning: {text}" for text in status.get("warnings", ()))
     config = status.get("config", {"ok": True})
     if not config["ok"]:

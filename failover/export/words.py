@@ -110,6 +110,16 @@ def _is_used(status: Document, uplink: Document) -> bool:
     return status["use"] is not None and bool(status["use"]["name"] == uplink["name"])
 
 
+def forwarded(gateway: Document | None) -> str:
+    """What goes by the settled uplink: new flows of a gateway's clients go as the box's own."""
+    return "forwarded traffic" if gateway is None else "other forwarded traffic"
+
+
+def serving(gateway: Document) -> str:
+    """Whose gateway the box is, and which way it has its clients go."""
+    return f"gateway of {', '.join(gateway['lan'])}: new flows of its clients go as this box's own"
+
+
 def wanted_more(status: Document, name: str) -> Iterator[Document]:
     """The uplinks that are wanted more than this one."""
     wished = sorted(status["uplinks"], key=lambda one: (one["drained"], not _is_used(status, one)))

@@ -39,6 +39,7 @@ uplinks:
   - {name: docomo, interface: wwan1}
   - {name: depot, interface: none0}
 detection: {doubt: 500ms}
+gateway: {lan: br-lan}
 """
 
 Documents = dict[str, list[Any]]

@@ -81,6 +81,13 @@ def test_explain_tells_whom_names_are_asked_of(told: dict[str, Any], line: str) 
     assert list(explain_lines(document, UNIX, Screen(None)))[-2:] == ["", line]
 
 
+def test_explain_names_the_gateway_whose_clients_go_another_way_than_other_forwarded_traffic() -> None:
+    document = {**explain.document([EXPLANATION], NOW), "gateway": {"lan": ["br-lan"]}}
+    lines = list(explain_lines(document, UNIX, Screen(None)))
+    assert "  other forwarded traffic by au" in lines
+    assert lines[-2:] == ["", "gateway of br-lan: new flows of its clients go as this box's own"]
+
+
 def test_explain_with_nothing_to_tell() -> None:
     assert explained() == ["nothing is decided yet"]
     nothing = replace(EXPLANATION, prospects=(), candidates=())

@@ -5,18 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 
 from failover.config import Config, Metered, Policy, Uplink
 from failover.core.engine import Engine
 from failover.core.policy import RULES
-from failover.facts import Counts
+from failover.facts import Counts, Gateway
 from failover.model import Auto, Command, Drain, Family, Outcome, Undrain, Use, Verdict
 from failover.picture import CandidateView, Explanation
 from failover.seam import Asked
 
-from .box import PINGS, PINGS6, RTT, WEB, Box, dead, lossy
+from .box import PINGS, PINGS6, QUICK, RTT, WEB, Box, dead, lossy
 from .seer import Seer, sound
 from .worlds import V4, V6
 
@@ -102,6 +103,16 @@ def test_a_doubt() -> None:
     assert au.numbers["silence_seconds"] > 0.35
     assert au.numbers["unanswered_probes"] >= 2
     assert (au.owed_seconds, au.settled) == (None, True)
+
+
+def test_a_doubt_of_a_gateway_holds_back_what_is_forwarded_of_others() -> None:
+    box = Box("au", "docomo", config=replace(QUICK, gateway=Gateway(("br-lan",))))
+    box.weather["au"] = dead(100, 200)
+    box.run(100)
+    while box.active() == "au":
+        box.run(box.now + 0.1)
+    assert told(box).text.endswith("; other forwarded traffic stays with au, which is not lost")
+    assert any(text.startswith("other forwarded traffic goes to docomo when au is lost") for text in events(box))
 
 
 def test_a_conviction_and_the_hold_down_after_it() -> None:

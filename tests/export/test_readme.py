@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ ABOUT |= {"names.way", "names.text", "names.mend", "names.trouble[]"}
 
 
 def test_fields_of_status() -> None:
-    assert documented("What `status` answers") - ABOUT == paths(status.document(snapshot(), NOW)) | {"use"}
+    found = paths(status.document(replace(snapshot(), lan=("br-lan",)), NOW))
+    assert documented("What `status` answers") - ABOUT == found | {"use", "gateway"}
 
 
 def test_fields_of_explain() -> None:
@@ -55,8 +57,9 @@ def test_fields_of_explain() -> None:
     box.servers = {"au": ("10.1.0.53",)}
     box.run(100.0)
     asked = explain.names(box.engine.snapshot(), {"way": "none", "text": ""})
-    found = paths({**explain.document(box.engine.explain(box.now), box.now), "names": asked})
-    assert documented("What `explain` answers") == found - {"families.FAMILY.prospects[]"}
+    others = {"names": asked, "gateway": status.gateway(replace(snapshot(), lan=("br-lan",)))}
+    found = paths({**explain.document(box.engine.explain(box.now), box.now), **others})
+    assert documented("What `explain` answers") == (found | {"gateway"}) - {"families.FAMILY.prospects[]"}
 
 
 def test_fields_of_events() -> None:

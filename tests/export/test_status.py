@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from failover.export.status import document
+from failover.export.table import remarks
 from failover.model import Decision, Family, Verdict
 from failover.picture import Snapshot
 from tests.export.pictures import FLAPPED, NOW, family, snapshot, uplink
@@ -77,6 +78,12 @@ def test_the_last_silence_and_whether_flows_are_counted() -> None:
     weak = told(replace(snapshot(), uplinks=(uplink("au", view, view),), flows_counted=False))
     assert weak["uplinks"][0]["families"]["ipv4"]["last_silence"] == "buffered 3.2 s: 5 replies came late"
     assert (told(snapshot())["flows_counted"], weak["flows_counted"]) == (True, False)
+
+
+def test_a_gateway_is_named_with_its_interfaces() -> None:
+    guests = told(replace(snapshot(), lan=("br-lan", "eth1")))
+    assert (told(snapshot())["gateway"], guests["gateway"]) == (None, {"lan": ["br-lan", "eth1"]})
+    assert list(remarks(guests)) == ["gateway of br-lan, eth1: new flows of its clients go as this box's own"]
 
 
 def test_before_the_first_decision() -> None:

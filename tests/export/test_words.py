@@ -278,6 +278,8 @@ def test_forwarded_traffic_is_told_where_it_goes_another_way(
     uplinks = tuple(both(name, UP) for name in ("au", "docomo", "depot"))
     said = sentence(told(decisions=decisions, uplinks=uplinks)).split("; ", 1)[1:]
     assert said == ([words] if words else [])
+    guests = sentence(told(decisions=decisions, uplinks=uplinks, lan=("br-lan",))).split("; ", 1)[1:]
+    assert guests == ([words.replace("forwarded", "other forwarded")] if words else [])
 
 
 # --- one uplink ------------------------------------------------------------------------------------------------------
