@@ -1,6 +1,7 @@
 """In CI a skipped test is a failed one, but for a replay of recorded drives that are not part of the project.
 
-What takes real time runs in one process, one test after the other; what only computes runs beside it, and gives way.
+What measures time runs in one process, one test after the other; beside it what is patient, and what only computes,
+which gives way.
 What is shared by the tests of several rooms stands here too.
 """
 
@@ -17,6 +18,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 COMPUTING = ("tests/core/", "tests/sim/", "tests/test_house.py", "tests/test_forecast.py")
 """Tests that need nothing but the processor."""
+PATIENT = tuple(f"tests/{room}/" for room in ("cli", "config", "doctor", "export", "kernel", "names", "prometheus"))
+"""Tests that wait for real things, and bear company: what they hold to a time, they hold to seconds."""
 LATER = 10
 """The niceness of what gives way."""
 MAY_SKIP = "the recorded drives are not there"
@@ -24,10 +27,12 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
 class InTurn(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """One process takes all that takes real time, the other one a file at a time, as its tests share what they have
-    played."""
+    """One process takes all that measures time, the other one a room at a time of the patient, and a file at a time of
+    what computes, as its tests share what they have built or played."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(PATIENT):
+            return nodeid.rpartition("/")[0]
         return nodeid.partition("::")[0] if nodeid.startswith(COMPUTING) else "real time"
 
 
