@@ -12,6 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 from math import inf
 from typing import Final
@@ -68,7 +69,7 @@ class Counting:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What `status` says of it."""
-        return () if self._trouble is None else (_told(self._trouble, self._wanted),)
+        return () if self._trouble is None else (self._told(self._trouble),)
 
     @property
     def weak(self) -> bool:
@@ -149,11 +150,15 @@ class Counting:
             await asyncio.to_thread(nft.load, wanted)
         except RuntimeError as error:  # no thread can be started
             raise KernelError(f"nft: {error}", "is there memory left, and room for processes?") from error
+        except KernelError:
+            if wanted.gateway is not None and not self._standing:  # a kernel without NAT can count all the same
+                await self._load_once(replace(wanted, gateway=None))
+            raise
         self._made, self._seen = self._counters.made(), self._counters.read().generation
         if not (self._standing and self._loaded.gateway):
             self._strays = self._loop.call_later(STRAYS, self._forget_strays)
         self._loaded, self._standing, self._looked = wanted, True, self._loop.time()
-        if self._trouble is not None:
+        if self._trouble is not None and wanted == self._wanted:
             self._trouble = None
             self._say("kernel", "flows are counted by nftables again")
 
@@ -194,9 +199,14 @@ class Counting:
         self._standing = standing
         self._cancel_retry()
         if self._trouble is None or str(self._trouble) != str(error):
-            self._say("warning", _told(error, self._wanted))
+            self._say("warning", self._told(error))
         self._trouble = error
         self._retry = self._loop.call_later(AGAIN, self._load)
+
+    def _told(self, error: KernelError) -> str:
+        bare = self._wanted.gateway is not None and not (self._standing and self._loaded.gateway)
+        lacking = ([] if bare and self._standing else [WEAKER]) + ([FORWARDED] if bare else [])
+        return f"{', and '.join(lacking)}, since {error} ({error.hint or nft.NEEDS})"
 
     def _cancel_retry(self) -> None:
         if self._retry is not None:
@@ -217,11 +227,6 @@ def ended(task: asyncio.Task[None]) -> None:
     """What nobody expected is the loop's to tell."""
     if not task.cancelled():
         task.result()
-
-
-def _told(error: KernelError, wanted: CountFlows) -> str:
-    what = f"{WEAKER}, and {FORWARDED}" if wanted.gateway else WEAKER
-    return f"{what}, since {error} ({error.hint or nft.NEEDS})"
 
 
 def _counted(counts: Mapping[str, Count], names: nft.Names) -> dict[tuple[str, Family], Counts]:

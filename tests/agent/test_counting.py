@@ -11,14 +11,14 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from failover.cleanup import clean_up
-from failover.counting import REPAIRS, Counting
-from failover.facts import Counts, Operation, OperationResult, Tap, Verb
+from failover.counting import FORWARDED, REPAIRS, Counting
+from failover.facts import Counts, Gateway, Operation, OperationResult, Tap, Verb
 from failover.kernel import nft
 from failover.lab.namespaces import Namespace
 from failover.model import FAMILIES, Family
@@ -328,6 +328,38 @@ def test_nft_that_hangs_or_fails_holds_up_nobody(road: Road, tmp_path: Path, mon
         assert ", since nft: ?[31mno such thing (" in bench.said[1][1]
 
     become("exec sleep 60")
+    play(road, scene)
+
+
+def test_a_kernel_without_translation_counts_all_the_same(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said that clients are not served, and once; when it can be had, it is."""
+    real, fake = nft.find(), tmp_path / "nft"
+    fake.write_text(
+        f"#!/bin/sh\ncat >{tmp_path}/asked\n"
+        f'grep -q masquerade {tmp_path}/asked && [ ! -e {tmp_path}/able ] && echo "Error: no masq" >&2 && exit 1\n'
+        f"exec {real} --json --file {tmp_path}/asked\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setattr("failover.kernel.nft.PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("failover.counting.AGAIN", 0.01)
+    wanted = CountFlows(tuple(replace(tap, mark=1 << 24) for tap in TAPS), MASK, Gateway(("lan0",)))
+
+    async def scene(bench: Bench) -> None:
+        bench.counting.follow(wanted)
+        await bench.loaded()
+        await bench.until(lambda _: bool(bench.said))
+        for _ in range(3):
+            asked(road)
+            await bench.until(lambda found: found.counts[("wan0", V4)].sent > 0)
+        (told,) = bench.said
+        assert told == ("warning", f"{FORWARDED}, since nft: no masq ({nft.NEEDS})")
+        assert not bench.counting.weak
+        (tmp_path / "able").touch()
+        await bench.until(lambda _: len(bench.said) == 2)
+        assert bench.counting.warnings == ()
+
     play(road, scene)
 
 
