@@ -334,8 +334,10 @@ class Agent:
                 case ReadKernel():
                     self._reader.read()
                 case CountFlows():
-                    self._kernel.gateways = effect.gateways
                     self._counting.follow(effect)
+                    if effect.gateways != self._kernel.gateways:
+                        self._kernel.gateways = effect.gateways
+                        self._reader.read()
                 case ReadCounters():
                     self._carry_out(now, self._engine.handle(now, self._counting.read()))
                 case ReadSockets():

@@ -145,7 +145,9 @@ class Sysctl:
 
 
 FORWARDING_IPV6: Final = "net/ipv6/conf/all/forwarding"
-"""The only sysctl of all devices that is ever set: IPv6 is forwarded between all of them or none."""
+"""IPv6 is forwarded between all devices or none."""
+ACCEPT_RA_NEW: Final = "net/ipv6/conf/default/accept_ra"
+"""Of devices that come later."""
 
 
 @dataclass(frozen=True, slots=True)

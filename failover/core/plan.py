@@ -246,10 +246,12 @@ def _rules(
     behind = bool(copies or matches)
     early, late = _source_rules(family, addresses, behind=behind)
     marked = [Rule(family, PREF_MARK, table=table_of(s), fwmark=mark_of(s, mask), fwmask=mask) for s in slots]
+    late += [replace(rule, priority=PREF_SOURCE_LATE, iif=name) for rule in marked for name in lan]
+    probes = [replace(rule, iif="lo") for rule in marked] if lan else marked
     return [
         Rule(family, PREF_SPECIFIC, table=TABLE_MAIN, suppress_prefix_length=0, fwmark=MARK_ANY[0], fwmask=MARK_ANY[1]),
         *_floored(early, PREF_SOURCE_FLOOR),
-        *_floored(marked, PREF_MARK_FLOOR),
+        *_floored(probes, PREF_MARK_FLOOR),
         *copies,
         *matches,
         *(leading(steered, family, members, late, lan) if matches else ()),
@@ -389,11 +391,14 @@ def _forwarding(uplinks: Iterable[Uplink], facts: Facts, lan: Iterable[str]) -> 
     """What makes a gateway of the box, and lets a strict reverse path filter heed the mark.
 
     IPv6 knows one switch for all devices. When it is turned on, every advertised default of a device that does not
-    take them as a router (accept_ra=2) is gone; so it is turned only once all uplinks do.
+    take them as a router (accept_ra=2) is gone, and no other one comes, on uplinks or not; so it is turned only once
+    all do but the LAN's, and those that come later will.
     """
     names = [uplink.interface for uplink in uplinks]
     values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
-    hosts = [path for name in names if values.get(path := f"net/ipv6/conf/{name}/accept_ra") == "1"]
+    behind = {f"net/ipv6/conf/{name}/accept_ra" for name in lan}
+    advertised = (path for path in values if path.endswith("/accept_ra") and path not in behind)
+    hosts = [path for path in advertised if values[path] == "1"]
     return [
         *(
             Sysctl(f"net/ipv4/conf/{name}/{key}", "1")

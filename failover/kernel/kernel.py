@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby, islice
@@ -91,9 +91,14 @@ class Kernel:
             addresses=tuple(address for address in addresses if address is not None),
             routes=tuple(ways),
             rules=policy,
-            sysctls=tuple(sysctls.read(sysctls.of_interest(_names_used(found, ways), self.gateways))),
+            sysctls=tuple(sysctls.read(self._switches(found, ways))),
             pins=tuple(pins[: PINS_MAX + 1]),
         )
+
+    def _switches(self, found: Sequence[Link], ways: Iterable[Route]) -> Iterator[str]:
+        yield from sysctls.of_interest(_names_used(found, ways))
+        if self.gateways:
+            yield from sysctls.of_gateway(self.gateways, (link.name for link in found if link.name != "lo"))
 
     def _rules(self, family: Family) -> list[Rule]:
         decoded = (rules.decode(body) for body in self._netlink.dump(rules.RTM_GETRULE, rules.asked(family)).bodies)

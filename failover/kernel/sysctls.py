@@ -11,25 +11,29 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from failover.facts import FORWARDING_IPV6, Sysctl
+from failover.facts import ACCEPT_RA_NEW, FORWARDING_IPV6, Sysctl
 from failover.model import FAMILIES, KernelError, clean
 
 ROOT: Final = "/proc/sys/"
 FORWARDING_IPV4: Final = "net/ipv4/conf/all/forwarding"
 _DEVICE: Final = re.compile(r"net/ipv[46]/conf/(?P<device>[^/\0]+)/[a-z0-9_]+")
 SHARED: Final = frozenset((".", "..", "all", "default"))
-"""Not devices: never written to, but for FORWARDING_IPV6."""
+"""Not devices: never written to, but for EVERYBODYS."""
+EVERYBODYS: Final = frozenset((FORWARDING_IPV6, ACCEPT_RA_NEW))
 VALUE_BYTES: Final = 256
 
 
-def of_interest(interfaces: Iterable[str], gateways: Iterable[str] = ()) -> Iterator[str]:
-    """The paths that a plan for these devices goes by; `gateways`: those between which the box forwards."""
-    yield "net/ipv4/conf/all/rp_filter"
-    for number, name in enumerate(gateways):
-        if number == 0:
-            yield FORWARDING_IPV6
+def of_gateway(gateways: Iterable[str], devices: Iterable[str]) -> Iterator[str]:
+    """What forwarding between the former hangs on, of all devices."""
+    yield from (FORWARDING_IPV6, ACCEPT_RA_NEW)
+    for name in gateways:
         yield from (f"net/ipv4/conf/{name}/{key}" for key in ("forwarding", "src_valid_mark"))
-        yield f"net/ipv6/conf/{name}/accept_ra"
+    yield from (f"net/ipv6/conf/{name}/accept_ra" for name in devices)
+
+
+def of_interest(interfaces: Iterable[str]) -> Iterator[str]:
+    """The paths that a plan for these devices goes by."""
+    yield "net/ipv4/conf/all/rp_filter"
     for name in interfaces:
         yield f"net/ipv4/conf/{name}/rp_filter"
         yield from (f"net/{family}/conf/{name}/ignore_routes_with_linkdown" for family in FAMILIES)
@@ -60,8 +64,8 @@ def read_one(path: str) -> str | None:
 
 
 def check(path: str) -> None:
-    """KernelError unless it is a sysctl of one device, or FORWARDING_IPV6."""
-    if path != FORWARDING_IPV6 and _device(path) in (None, *SHARED):
+    """KernelError unless it is a sysctl of one device, or one of EVERYBODYS."""
+    if path not in EVERYBODYS and _device(path) in (None, *SHARED):
         raise KernelError(f"not a sysctl of a device: {clean(path)}")
 
 

@@ -19,8 +19,10 @@ from failover.kernel import links, routes, rules
 from failover.kernel.wire import Message, attributes, messages, read_u32, unpack
 from failover.model import Family, KernelError
 
-GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
-"""RTNLGRP_LINK, and address, route and rule of IPv4 and IPv6 (linux/rtnetlink.h)."""
+GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000 | 0x800000 | 0x1000000
+"""RTNLGRP_LINK, and address, route, rule and netconf of IPv4 and IPv6 (linux/rtnetlink.h)."""
+RTM_NEWNETCONF: Final = 80
+"""A sysctl of a device changed: forwarding, rp_filter, ignore_routes_with_linkdown (linux/netconf.h)."""
 BUFFER: Final = 65536
 QUEUE_BYTES: Final = 4 << 20
 """Some 3000 events."""
@@ -122,6 +124,8 @@ class Watch:
                 return _route(event.body)
             case rules.RTM_NEWRULE | rules.RTM_DELRULE:
                 return _rule(event.body)
+            case kind if kind == RTM_NEWNETCONF:
+                return Dirty.CHANGED
             case _:
                 return Dirty.CLEAN
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from failover.core.plan import PREF_LAN
 from failover.export.client import call
-from failover.facts import FORWARDING_IPV6, TABLE_MAIN
+from failover.facts import ACCEPT_RA_NEW, FORWARDING_IPV6, TABLE_MAIN
 from failover.kernel import conntrack, wire
 from failover.lab import faults
 from failover.lab.lan import Lan
@@ -42,6 +43,7 @@ SWITCHED = (
         for key in ("forwarding", "src_valid_mark")
     ),
     "net/ipv6/conf/wlan0/accept_ra",
+    ACCEPT_RA_NEW,
     FORWARDING_IPV6,
 )
 
@@ -54,6 +56,7 @@ TRACKING = "table inet theirs {\nchain f {\ntype filter hook forward priority 0\
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with or_skip(), World(seed=5, lan=Lan()) as built:
+        built.van.sysctl(ACCEPT_RA_NEW.removeprefix("net/"), 1)  # as a kernel has it
         yield built
 
 
@@ -207,11 +210,23 @@ def test_the_box_forwards_and_keeps_its_advertised_default(world: World, van: Na
     with serving(world, config):
         assert {begun(world, family) for family in FAMILIES} == {"au"}
         found = switches(van)
-        assert found.pop("net/ipv6/conf/wlan0/accept_ra") == "2"
+        assert [found.pop(path) for path in ("net/ipv6/conf/wlan0/accept_ra", ACCEPT_RA_NEW)] == ["2"] * 2
         assert set(found.values()) == {"1"}
         advertised = [r for r in facts(van).routes if r.table == TABLE_MAIN and r.expires is not None]
         assert len(advertised) == 1
         assert values() == before
+
+
+@pytest.mark.parametrize("path", [f"net/ipv4/conf/{LAN}/forwarding", FORWARDING_IPV6])
+def test_forwarding_that_somebody_turned_off_is_on_again(world: World, van: Namespace, config: Path, path: str) -> None:
+    """Also by an agent that finds everything else as it should be."""
+    with serving(world, config) as agent:
+        van.sysctl(path.removeprefix("net/"), 0)
+        agent.until(lambda _: switches(van)[path] == "1")
+        agent.kill()
+    van.sysctl(path.removeprefix("net/"), 0)
+    with serving(world, config):
+        assert switches(van)[path] == "1"
 
 
 def test_clients_go_on_without_the_agent_and_with_the_next_one(world: World, van: Namespace, config: Path) -> None:
@@ -290,7 +305,7 @@ def test_a_reload_makes_a_gateway_and_unmakes_it(world: World, van: Namespace, c
 def until_ruled(van: Namespace, count: int) -> None:
     """So many rules of each family are about the LAN."""
     with watching(van) as wait:
-        wait(lambda found: len([rule for rule in found.rules if rule.iif == LAN]) == count * len(FAMILIES))
+        wait(lambda found: len([rule for rule in found.rules if rule.priority == PREF_LAN]) == count * len(FAMILIES))
 
 
 # --- who comes in ----------------------------------------------------------------------------------------------------

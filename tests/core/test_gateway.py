@@ -8,11 +8,11 @@ import pytest
 
 from failover.config import Config, Policy, Reconfigured, Uplink
 from failover.core.eviction import GRACE
-from failover.core.plan import PREF_LAN, PREF_SETTLED, Desired, plan
+from failover.core.plan import PREF_LAN, PREF_MARK, PREF_SETTLED, Desired, plan
 from failover.core.sampler import Sampler
-from failover.core.steering import PREF_ACTIVE
+from failover.core.steering import PREF_ACTIVE, PREF_SOURCE_LATE
 from failover.core.uplinks import resolve
-from failover.facts import FORWARDING_IPV6, TABLE_ACTIVE, Address, Facts, Gateway, Link, Sysctl
+from failover.facts import FORWARDING_IPV6, TABLE_ACTIVE, Address, Facts, Gateway, Link, Rule, RuleAction, Sysctl
 from failover.model import Decision, Family, NoticeKind, Use
 from failover.seam import CountFlows, FlowsForgotten, ForgetFlows
 
@@ -158,6 +158,18 @@ def test_new_flows_of_clients_go_as_those_of_the_box() -> None:
     ]
 
 
+def test_open_flows_of_clients_are_behind_the_rules_of_others() -> None:
+    """A kill switch that comes later stops them as it stops the box's own; and what comes in by an uplink is looked up
+    as ever, so that a port forward into a tunnel gets there."""
+    kill = Rule(V4, 20000, RuleAction.PROHIBIT, protocol=0)
+    facts = ground(("a", "b"))
+    rules = planned(replace(facts, rules=(*facts.rules, kill))).rules
+    (copy,) = [rule.priority for rule in rules if rule.action is RuleAction.PROHIBIT]
+    marked = {(rule.iif, rule.priority) for rule in rules if rule.fwmark == MARK_A and rule.family is V4}
+    assert marked == {("lo", PREF_MARK), ("br-lan", PREF_SOURCE_LATE)}
+    assert PREF_MARK < copy < PREF_SOURCE_LATE < PREF_LAN
+
+
 def switches(facts: Facts) -> list[tuple[str, str]]:
     """Those of forwarding."""
     return [(one.path.removeprefix("net/"), one.value) for one in planned(facts).sysctls if "linkdown" not in one.path]
@@ -177,7 +189,9 @@ def test_ipv6_forwards_only_when_every_uplink_takes_advertisements_as_a_router()
 
     assert ("ipv6/conf/a/accept_ra", "2") in switches(accepting(a="1", b="2"))
     assert (FORWARDING_IPV6.removeprefix("net/"), "1") not in switches(accepting(a="1", b="2"))
-    for settled in (accepting(a="2", b="2"), accepting(a="0", b="2")):
+    for later in ("eth7", "default"):
+        assert (f"ipv6/conf/{later}/accept_ra", "2") in switches(accepting(a="2", b="2", **{later: "1"}))
+    for settled in (accepting(a="2", b="2"), accepting(a="0", b="2"), accepting(a="2", **{"br-lan": "1"})):
         assert not [path for path, _ in switches(settled) if "accept_ra" in path]
         assert (FORWARDING_IPV6.removeprefix("net/"), "1") in switches(settled)
 

@@ -52,10 +52,11 @@ class Forwarding:
         for slot, (index, mark) in enumerate(MARKS.items()):
             table, way = TABLE_UPLINK + slot, f"via {GATEWAYS[index][family]} dev {NAMES[index]}"
             self.road.box.ip(f"{rule} 15510 from {OWN[index][family]} lookup {table}")
-            self.road.box.ip(f"{rule} 15520 fwmark {mark:#x}/{MASK:#x} lookup {table}")
+            self.road.box.ip(f"{rule} 15520 fwmark {mark:#x}/{MASK:#x} iif lo lookup {table}")
+            self.road.box.ip(f"{rule} 15585 fwmark {mark:#x}/{MASK:#x} iif lan0 lookup {table}")
             self.road.box.ip(f"-{family[-1]} route add default {way} table {table}")
-        self.road.box.ip(f"{rule} 15580 iif lo lookup {TABLE_ACTIVE}")
-        self.road.box.ip(f"{rule} 15585 iif lan0 lookup {TABLE_ACTIVE}")
+        self.road.box.ip(f"{rule} 15587 iif lo lookup {TABLE_ACTIVE}")
+        self.road.box.ip(f"{rule} 15588 iif lan0 lookup {TABLE_ACTIVE}")
         self.road.box.ip(f"{rule} 15590 lookup {TABLE_SETTLED}")
         for table in (TABLE_ACTIVE, TABLE_SETTLED):
             self.road.box.ip(

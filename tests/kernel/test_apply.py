@@ -268,7 +268,7 @@ def test_a_device_that_went_is_forgotten(box: Box, kernel: Kernel, ledger: Ledge
     "path",
     [
         "net/ipv4/conf/all/rp_filter",
-        "net/ipv6/conf/default/accept_ra",
+        "net/ipv6/conf/default/hop_limit",
         "net/ipv4/conf/../ip_forward",
         "net/ipv4/conf/./rp_filter",
         "net/ipv4/conf/wan0/../../ip_forward",
