@@ -26,12 +26,14 @@ from failover.model import FAMILIES, Family, KernelError
 from failover.seam import Counted, CountFlows, ForgetFlows
 
 AGAIN: Final = 60.0
-"""Seconds until what could not be loaded is tried again, and between two complaints that somebody removed it."""
+SOONER: Final = 2.0
+"""Seconds until what could not be loaded is tried again, and between two complaints that somebody removed it. With a
+gateway, whose clients are without it, SOONER at first, and then twice as long each time."""
 REPAIRS, WINDOW = 10, 10.0
 """So many repairs in so many seconds: then somebody is at work against us, and wins until AGAIN."""
-STRAYS: Final = 1.5
-"""Seconds after a gateway's table is there (again) until what began without it, untranslated, is forgotten: by then its
-next packet has given it a mark."""
+STRAYS: Final = (1.5, 7.0, 31.0)
+"""Seconds after a gateway's table is there (again) at which what began without it, untranslated, is forgotten: by then
+its next packet has given it a mark, or the kernel has forgotten it by itself (nf_conntrack_udp_timeout is 30 s)."""
 LOOK: Final = 1.0
 """Seconds between two looks at our rules when others keep changing theirs; fail2ban may do so at any time."""
 NOTHING: Final = Counted({})
@@ -62,9 +64,10 @@ class Counting:
         self._complained = -inf
         self._trouble: KernelError | None = None
         """Why there is no table."""
+        self._pause = SOONER
         self._loading: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
-        self._strays: asyncio.TimerHandle | None = None
+        self._strays: list[asyncio.TimerHandle] = []
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -100,8 +103,7 @@ class Counting:
         if self._loading is not None:
             self._loading.cancel()
         self._cancel_retry()
-        if self._strays is not None:
-            self._strays.cancel()
+        self._cancel_strays()
         for open_ in (self._counters, self._links):
             if open_ is not None:
                 open_.close()
@@ -156,17 +158,18 @@ class Counting:
             raise
         self._made, self._seen = self._counters.made(), self._counters.read().generation
         if not (self._standing and self._loaded.gateway):
-            self._strays = self._loop.call_later(STRAYS, self._forget_strays)
+            self._cancel_strays()
+            self._strays = [self._loop.call_later(after, self._forget_strays) for after in STRAYS]
         self._loaded, self._standing, self._looked = wanted, True, self._loop.time()
         if self._trouble is not None and wanted == self._wanted:
-            self._trouble = None
+            self._trouble, self._pause = None, SOONER
             self._say("kernel", "flows are counted by nftables again")
 
     def _forget_strays(self) -> None:
         """What nobody has answered, and what stands so."""
         marked = [tap for tap in self._loaded.taps if tap.mark] if self._loaded.gateway else []
         for tap, family in product(marked, FAMILIES):
-            self._forget(ForgetFlows(tap.uplink, family, tap.mark, self._loaded.mask, unanswered=True))
+            self._forget(ForgetFlows(tap.uplink, family, tap.mark, self._loaded.mask, unanswered=True, strays=True))
 
     def _whole(self, reading: Reading) -> bool:
         """Whether our table is as we made it. Raises KernelError."""
@@ -201,12 +204,18 @@ class Counting:
         if self._trouble is None or str(self._trouble) != str(error):
             self._say("warning", self._told(error))
         self._trouble = error
-        self._retry = self._loop.call_later(AGAIN, self._load)
+        pause = AGAIN if self._wanted.gateway is None else min(AGAIN, self._pause)
+        self._pause *= 2
+        self._retry = self._loop.call_later(pause, self._load)
 
     def _told(self, error: KernelError) -> str:
         bare = self._wanted.gateway is not None and not (self._standing and self._loaded.gateway)
         lacking = ([] if bare and self._standing else [WEAKER]) + ([FORWARDED] if bare else [])
         return f"{', and '.join(lacking)}, since {error} ({error.hint or nft.NEEDS})"
+
+    def _cancel_strays(self) -> None:
+        for handle in self._strays:
+            handle.cancel()
 
     def _cancel_retry(self) -> None:
         if self._retry is not None:

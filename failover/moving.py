@@ -163,6 +163,8 @@ async def _sliced(slices: Iterator[T | None]) -> T:
 
 
 def _keep(order: KeepEndpoints, _: PathManager, endpoints: Endpoints) -> list[Done]:
+    if not order.addresses:  # the limits are put back, too
+        return [*endpoints.restore()]
     room = SubflowLimits(min(ROOM, 2 * len(order.addresses)), 0)
     return endpoints.keep(dict(order.addresses), room)
 

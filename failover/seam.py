@@ -174,6 +174,8 @@ class ForgetFlows:
     """Connections with this mark under this mask, and no others."""
     unanswered: bool = False
     """Only those that nobody has answered."""
+    strays: bool = False
+    """They began while nothing was translated."""
     clients: tuple[str, ...] = ()
     """Networks of the LAN, whose TCP connections are asked where they stand, and so hear of it now. None: nobody's."""
 

@@ -1,7 +1,7 @@
 """In CI a skipped test is a failed one, but for a replay of recorded drives that are not part of the project.
 
-What measures time runs in one process, one test after the other; beside it what is patient, and what only computes,
-which gives way.
+What measures time runs in one process, one test after the other; what is patient and what only computes runs beside
+it, and gives way.
 What is shared by the tests of several rooms stands here too.
 """
 
@@ -42,7 +42,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> InTurn:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    if not (item.nodeid.startswith(COMPUTING) and os.environ.get("PYTEST_XDIST_WORKER") and os.geteuid() == 0):
+    among_others = os.environ.get("PYTEST_XDIST_WORKER") and os.geteuid() == 0
+    if not (among_others and item.nodeid.startswith((*COMPUTING, *PATIENT))):
         return (yield)
     os.setpriority(os.PRIO_PROCESS, 0, LATER)
     try:

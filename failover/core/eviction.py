@@ -44,6 +44,7 @@ class _What(enum.Enum):
 
     UNANSWERED = "those never answered are broken; MPTCP goes by others where it can"
     ALL = "all are broken; MPTCP goes by others"
+    FORWARDED = "what is forwarded takes the new way"
     GONE = "the same, but what is forwarded stays: the addresses are gone, the uplink is not"
     BACK = "MPTCP may use them again"
 
@@ -78,6 +79,8 @@ class _Case:
     """MPTCP connections may have lost the ways by it."""
     along: float = inf
     """When a failback takes its flows along."""
+    moved: float = inf
+    """When a gateway's follow the operator's word."""
     due: float = inf
     """When to look again, whatever else happens."""
 
@@ -133,6 +136,7 @@ class Evictions:
         self._back = False
         """An uplink is back that MPTCP was taken from."""
         self._active: dict[Family, str | None] = {}
+        self._settled: dict[Family, str | None] = {}
         """As decided when that was looked at last."""
         self._leads: dict[Family, int | None] = {}
         """Index of the interface by which the kernel sends new flows."""
@@ -213,13 +217,13 @@ class Evictions:
         held = tuple(address for address in one.addresses if address not in self._shared)
         name, family, what, mask = one.uplink, one.family, one.what, config.fwmark_mask
         unanswered = what is _What.UNANSWERED
-        if held and config.mptcp:
+        if held and config.mptcp and what is not _What.FORWARDED:
             yield WithdrawEndpoints(held, sound, spare=what not in (_What.ALL, _What.GONE))
-        if held and what is not _What.BACK:
+        if held and what not in (_What.BACK, _What.FORWARDED):
             yield DestroySockets(name, family, held, self._near, mask, config.flows.keep, unanswered)
-        if config.gateway is not None and what in (_What.UNANSWERED, _What.ALL):
+        if config.gateway is not None and what in (_What.UNANSWERED, _What.FORWARDED, _What.ALL):
             clients = tuple(network for network in self._clients if Family.of(network) is family)
-            yield ForgetFlows(name, family, mark_of(one.slot, mask), mask, unanswered, clients)
+            yield ForgetFlows(name, family, mark_of(one.slot, mask), mask, unanswered, clients=clients)
 
     def _way(self, now: float, lanes: Sequence[Lane], decision: Decision) -> _Way:
         lane = next((lane for lane in lanes if lane.uplink.name == decision.active), None)
@@ -228,9 +232,14 @@ class Evictions:
         return _Way(lane, proven=lane.verdict in RECEIVING and lane.proven(now))
 
     def _failback(self, now: float, lanes: Sequence[Lane], decision: Decision, config: Config) -> None:
-        """With `failback_moves_flows`, what is left is drained; what is returned to, not (any more)."""
-        before = self._active.get(decision.family)
-        self._active[decision.family] = decision.active
+        """With `failback_moves_flows`, what is left is drained; what is returned to, not (any more). Forwarded traffic
+        goes where the operator says."""
+        before, kept = self._active.get(decision.family), self._settled.get(decision.family)
+        self._active[decision.family], self._settled[decision.family] = decision.active, decision.settled
+        told = decision.settled != kept and decision.reason in (Reason.OPERATOR, Reason.DRAIN)
+        for lane in lanes if told else ():
+            case, name = self._cases[lane.uplink.interface, decision.family], lane.uplink.name
+            case.moved = now + GRACE if name == kept else inf if name == decision.settled else case.moved
         if before == decision.active:
             return
         brings = config.policy.failback_moves_flows and decision.reason is Reason.FAILBACK
@@ -245,7 +254,7 @@ class Evictions:
         self, now: float, lane: Lane, case: _Case, way: _Way, *, settled: bool
     ) -> list[tuple[tuple[str, ...], _What]]:
         """Addresses, and what is to become of their flows."""
-        case.due = case.along if now < case.along else inf
+        case.due = min((at for at in (case.along, case.moved) if now < at), default=inf)
         lost, doubtful = lane.verdict in LOST, lane.verdict is Verdict.DOUBTFUL
         case.alive = case.alive or not lost
         case.swept = case.swept if lost else 0
@@ -257,9 +266,12 @@ class Evictions:
                 case.doubted = True
                 found.append((case.held, _What.UNANSWERED))
             if waits and (now >= case.along or case.sweep(now)):
-                case.along = inf
+                case.along = case.moved = inf
                 found.append((case.held, _What.ALL))
-        elif waits and way.lane not in (None, lane):
+            elif now >= case.moved:
+                case.moved = inf
+                found.append((case.held, _What.FORWARDED))
+        elif (waits or now >= case.moved) and way.lane not in (None, lane):
             case.due = now + LOOK_AGAIN
         if case.withdrawn and lane.verdict in RECEIVING:
             found.append((case.held, _What.BACK))

@@ -122,13 +122,16 @@ def _forgotten(event: FlowsForgotten) -> list[Notice]:
         "forwarded": event.flows,
         "unanswered": order.unanswered,
     }
-    what = "unanswered forwarded flows" if order.unanswered else "forwarded flows"
+    what = "unanswered forwarded flow" if order.unanswered and not order.strays else "forwarded flow"
     found = []
     if event.flows:
-        text = f"{order.uplink} {order.family}: {event.flows} {what} take the present way with their next packet"
+        one = event.flows == 1
+        begun = " that began while nothing was translated" if order.strays else ""
+        goes = "takes the present way with its next packet" if one else "take the present way with their next packet"
+        text = f"{order.uplink} {order.family}: {event.flows} {what}{'' if one else 's'}{begun} {goes}"
         found.append(Notice(NoticeKind.FLOWS, text, fields))
     if event.error:
-        text = f"{order.uplink} {order.family}: {what} stay where they are: {event.error}"
+        text = f"{order.uplink} {order.family}: {what}s stay where they are: {event.error}"
         found.append(Notice(NoticeKind.KERNEL, text, fields))
     return found
 

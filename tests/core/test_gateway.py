@@ -13,7 +13,7 @@ from failover.core.sampler import Sampler
 from failover.core.steering import PREF_ACTIVE, PREF_SOURCE_LATE
 from failover.core.uplinks import resolve
 from failover.facts import FORWARDING_IPV6, TABLE_ACTIVE, Address, Facts, Gateway, Link, Rule, RuleAction, Sysctl
-from failover.model import Decision, Family, NoticeKind, Use
+from failover.model import Auto, Decision, Drain, Family, NoticeKind, Undrain, Use
 from failover.seam import CountFlows, FlowsForgotten, ForgetFlows
 
 from .box import PINGS, PINGS6, QUICK, Box, dead, ground, told
@@ -118,13 +118,31 @@ def test_a_failback_takes_what_is_forwarded_along_only_if_so_wished(along: bool)
     assert forgotten(box, back) == ([(GRACE, "b", MARK_B, False)] if along else [])
 
 
-def test_the_operators_word_moves_new_flows_alone() -> None:
+@pytest.mark.parametrize("word", [Use("b"), Drain("a")])
+def test_the_operators_word_moves_what_is_forwarded_after_a_while(word: Use | Drain) -> None:
+    """And back when it is over; nothing of the box's own."""
+    box = Box("a", "b", config=GUESTS)
+    box.run(50)
+    box.ask(word)
+    box.run(70)
+    assert box.active() == "b"
+    assert forgotten(box, 50) == [(GRACE, "a", MARK_A, False)]
+    assert not box.broken
+    box.ask(Auto() if isinstance(word, Use) else Undrain("a"))
+    box.run(200)
+    assert box.active() == "a"
+    assert [one[1] for one in forgotten(box)] == ["a", "b"]
+    assert not box.broken
+
+
+def test_who_takes_his_word_back_moves_nothing() -> None:
     box = Box("a", "b", config=GUESTS)
     box.run(50)
     box.ask(Use("b"))
-    box.run(70)
-    assert box.active() == "b"
-    assert not box.forgotten
+    box.run(55)
+    box.ask(Use("a"))
+    box.run(90)
+    assert [one[1] for one in forgotten(box)] == ["b"]
 
 
 def test_what_was_forgotten_is_told() -> None:
@@ -133,11 +151,13 @@ def test_what_was_forgotten_is_told() -> None:
     order = ForgetFlows("a", V4, MARK_A, MASK)
     box.tell(FlowsForgotten(order, 7))
     box.tell(FlowsForgotten(replace(order, unanswered=True), 2))
+    box.tell(FlowsForgotten(replace(order, unanswered=True, strays=True), 1))
     box.tell(FlowsForgotten(order, error="nobody tells of connection tracking (modprobe nf_conntrack_netlink)"))
     box.run(11)
     assert told(box, 10, NoticeKind.FLOWS) == [
         "a ipv4: 7 forwarded flows take the present way with their next packet",
         "a ipv4: 2 unanswered forwarded flows take the present way with their next packet",
+        "a ipv4: 1 forwarded flow that began while nothing was translated takes the present way with its next packet",
     ]
     assert told(box, 10, NoticeKind.KERNEL) == [
         "a ipv4: forwarded flows stay where they are: nobody tells of connection tracking "
