@@ -45,11 +45,18 @@ def _server(place: Place) -> str:
     """Of somebody else, and reachable over any uplink."""
     written = text("an address", "9.9.9.9")(place)
     try:
-        address = ipaddress.ip_address(written)
+        address = ipaddress.ip_address(written.replace("%", "?"))  # a zone may be anything
     except ValueError:
         mend = "write it plainly, as 9.9.9.9 or 2620:fe::fe, without port or zone"
         raise WrongValueError(f"{quoted(written)} is not an address", mend) from None
-    if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local:
+    address = getattr(address, "ipv4_mapped", None) or address
+    if (
+        address.is_loopback
+        or address.is_reserved
+        or address.is_unspecified
+        or address.is_multicast
+        or address.is_link_local
+    ):
         raise WrongValueError(
             f"{quoted(written)} is no uplink's name server", "name one that is reached over an uplink"
         )

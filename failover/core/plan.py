@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
+from failover.core.gateway import forwarding, unserved
 from failover.core.pins import Shunned, overriding, too_many
 from failover.core.steering import (
     FRA_GOTO,
@@ -28,7 +29,6 @@ from failover.core.steering import (
 )
 from failover.core.uplinks import Uplink
 from failover.facts import (
-    FORWARDING_IPV6,
     METRIC_CHOSEN,
     PREFS_OWNED,
     PROTOCOL,
@@ -115,13 +115,14 @@ def plan(
     return Desired(
         routes=tuple(routes),
         rules=tuple(rules),
-        sysctls=(*_sysctls(uplinks, facts), *(_forwarding(uplinks, facts, lan) if lan else ())),
+        sysctls=(*_sysctls(uplinks, facts), *(forwarding(uplinks, facts, lan) if lan else ())),
         refresh_after=_refresh_after(routes),
         warnings=(
             *(warning for family in served for warning in inseparable(uplinks, family)),
             *crowded(served, facts),
             *too_many(served, rules, facts),
             *deafening(uplinks, facts),
+            *unserved(lan, facts),
             *map(intruder, conflicts(facts)),
         ),
     )
@@ -384,29 +385,6 @@ def _sysctls(uplinks: Iterable[Uplink], facts: Facts) -> list[Sysctl]:
             if overtaken or not shared.keys().isdisjoint(u.paths[Family.IPV4].addresses)
             if _filtered(u.interface, values)
         ),
-    ]
-
-
-def _forwarding(uplinks: Iterable[Uplink], facts: Facts, lan: Iterable[str]) -> list[Sysctl]:
-    """What makes a gateway of the box, and lets a strict reverse path filter heed the mark.
-
-    IPv6 knows one switch for all devices. When it is turned on, every advertised default of a device that does not
-    take them as a router (accept_ra=2) is gone, and no other one comes, on uplinks or not; so it is turned only once
-    all do but the LAN's, and those that come later will.
-    """
-    names = [uplink.interface for uplink in uplinks]
-    values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
-    behind = {f"net/ipv6/conf/{name}/accept_ra" for name in lan}
-    advertised = (path for path in values if path.endswith("/accept_ra") and path not in behind)
-    hosts = [path for path in advertised if values[path] == "1"]
-    return [
-        *(
-            Sysctl(f"net/ipv4/conf/{name}/{key}", "1")
-            for name in (*names, *lan)
-            for key in ("src_valid_mark", "forwarding")
-        ),
-        *(Sysctl(path, "2") for path in hosts),
-        *([] if hosts else [Sysctl(FORWARDING_IPV6, "1")]),
     ]
 
 

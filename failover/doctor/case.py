@@ -50,7 +50,8 @@ class Case:
     @staticmethod
     def of(config_path: Path | None, socket: Path, state: Path) -> Case:
         """Read the file and ask the agent; neither is an error here."""
-        source = ConfigFile(config_path)
+        status, silence = _asked(socket)
+        source = ConfigFile(config_path or _read_by(status))
         problems: tuple[Problem, ...] = ()
         hidden = False
         try:
@@ -61,7 +62,6 @@ class Case:
             config, doubts, problems, text = Config(), (), error.problems, ""
         except PermissionError:  # its directory may not be entered
             config, doubts, text, hidden = Config(), (), "", True
-        status, silence = _asked(socket)
         return Case(socket, state, config, text, problems, doubts, hidden, status, silence)
 
     @property
@@ -98,6 +98,13 @@ class Case:
     def runs(self) -> bool:
         """Whether an agent answers."""
         return self.status is not None
+
+
+def _read_by(status: Mapping[str, Any] | None) -> Path | None:
+    """The file that the agent reads, as it says."""
+    told = status.get("config") if status else None
+    path = told.get("path") if isinstance(told, dict) else None
+    return Path(path) if isinstance(path, str) and path else None
 
 
 def _asked(socket: Path) -> tuple[Mapping[str, Any] | None, ControlError | None]:

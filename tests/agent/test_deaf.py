@@ -52,7 +52,7 @@ def test_deaf_for_good_it_ends_and_leaves_routing_as_it_is(van: Namespace, tmp_p
     with running(van, tmp_path, command=(sys.executable, "-c", HARD_OF_HEARING, "99")) as agent:
         exit_status, lines = agent.end()
     assert exit_status == 1
-    assert lines[-1] == "failover: error: the agent ends; routing stays as it is"
+    assert "failover: error: the agent ends; routing stays as it is" in lines
     assert any("no events from the kernel: Input/output error" in line for line in lines)
 
 

@@ -41,7 +41,7 @@ def test_a_config_that_hangs_keeps_nothing_from_going_on_nor_from_ending(van: Na
         assert [one["name"] for one in agent.status()["uplinks"]] == ["au"]
         exit_status, lines = agent.stop()
     assert exit_status == 0
-    assert lines[-1] == "failover: stopped: told to stop; routing stays as it is"
+    assert "failover: stopped: told to stop; routing stays as it is" in lines
 
 
 def test_a_config_that_became_a_pipe_is_refused(van: Namespace, tmp_path: Path) -> None:

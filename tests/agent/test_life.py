@@ -45,7 +45,7 @@ def test_start_status_stop(van: Namespace, tmp_path: Path) -> None:
         made = ours(van)
         exit_status, lines = agent.stop()
     assert exit_status == 0
-    assert lines[-1] == "failover: stopped: told to stop; routing stays as it is"
+    assert "failover: stopped: told to stop; routing stays as it is" in lines
     assert ours(van) == made
     assert made[1] == before[1]
     assert not agent.socket.exists()
@@ -135,7 +135,7 @@ def test_ctrl_c_is_an_end_like_any_other(tmp_path: Path) -> None:
         agent.ready().process.send_signal(signal.SIGINT)
         exit_status, lines = agent.end()
     assert exit_status == 0
-    assert lines[-1] == "failover: stopped: told to stop; routing stays as it is"
+    assert "failover: stopped: told to stop; routing stays as it is" in lines
 
 
 def test_what_is_put_back_is_not_counted_as_a_switch(van: Namespace, tmp_path: Path) -> None:

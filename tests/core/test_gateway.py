@@ -190,6 +190,12 @@ def test_open_flows_of_clients_are_behind_the_rules_of_others() -> None:
     assert PREF_MARK < copy < PREF_SOURCE_LATE < PREF_LAN
 
 
+def test_a_lan_that_is_not_there_is_told() -> None:
+    facts = ground(("a", "b"))
+    assert planned(facts).warnings == ("there is no interface br-lan of gateway.lan: its clients are not served",)
+    assert planned(replace(facts, links=(*facts.links, Link(9, "br-lan", True, True)))).warnings == ()
+
+
 def switches(facts: Facts) -> list[tuple[str, str]]:
     """Those of forwarding."""
     return [(one.path.removeprefix("net/"), one.value) for one in planned(facts).sysctls if "linkdown" not in one.path]
