@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -16,7 +17,7 @@ from failover.counting import ended
 from failover.export.log import Say
 from failover.model import clean
 from failover.names.backend import Backend, NamesError
-from failover.names.choose import Choice, choose
+from failover.names.choose import Choice, anew, choose
 from failover.names.following import Following
 from failover.names.ways import OWN, opened, put_others_back
 from failover.resolvers import Way
@@ -24,6 +25,7 @@ from failover.seam import AskNames, FollowNames, NamesTold
 
 SETTLING: Final = 0.1
 """Seconds at most that others wait for the resolver to be told; it takes 15 to 40 ms."""
+CHANGED: Final = "/etc/resolv.conf is not what it was when it was decided how names follow the uplink"
 
 
 class Resolving:
@@ -34,7 +36,7 @@ class Resolving:
         self._loop = asyncio.get_running_loop()
         self._folder, self._put, self._say = folder, put, say
         self._asked_for: Way | None = None
-        """As the config says."""
+        """As the config said when the choice was made; none was yet."""
         self._choice = Choice(Way.NONE)
         self._backend: Backend | None = None
         self._following: Following | None = None
@@ -44,11 +46,9 @@ class Resolving:
         """The newest of each that came before a way was chosen."""
 
     def begin(self, way: Way) -> None:
-        """By this way from now on; what was changed by another one is put back."""
-        if way is not self._asked_for:
-            self._asked_for = way
-            self._choosing = self._loop.create_task(self._change(way, self._choosing))
-            self._choosing.add_done_callback(ended)
+        """By this way from now on, as the box is now; what was changed by another one is put back."""
+        self._choosing = self._loop.create_task(self._change(way, self._choosing))
+        self._choosing.add_done_callback(ended)
 
     def carry_out(self, effect: AskNames | FollowNames) -> None:
         """As soon as there is a way; where there is none, nothing is done, and nothing told."""
@@ -72,14 +72,18 @@ class Resolving:
                     await self._following.settled()
 
     def about(self) -> dict[str, object]:
-        """By which way, and why by none, for `status`."""
-        why, mend = self._choice.warning, self._choice.hint
-        return {"way": self._choice.way.value, "text": why, "mend": mend, "trouble": list(self.warnings)}
+        """By which way, and what is amiss with it, for `status`."""
+        now = self._now()
+        return {"way": now.way.value, "text": now.warning, "mend": now.hint, "trouble": list(self.warnings)}
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What keeps names from following, as long as it does."""
-        return () if self._following is None else self._following.complaints
+        if self._following is None:
+            return ()
+        now = self._now()
+        new = now.warning not in ("", self._choice.warning)
+        return (*self._following.complaints, *([f"{now.warning}; {now.hint}"] if new else []))
 
     async def close(self) -> None:
         """Do no more; what is set stays."""
@@ -90,18 +94,30 @@ class Resolving:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _now(self) -> Choice:
+        """The way, and what is amiss with it as the box is now: others may have changed it."""
+        before = self._choice
+        if self._asked_for is None:
+            return before
+        try:
+            now = anew(self._asked_for, before, self._folder / OWN)
+        except NamesError:
+            return before
+        if now.warning or now.how == before.how:
+            return replace(before, warning=now.warning, hint=now.hint)
+        return replace(before, warning=CHANGED, hint="`failover reload` chooses the way anew")
+
     async def _change(self, way: Way, before: asyncio.Task[None] | None) -> None:
-        """One after the other."""
+        """One after the other. By the same way as before, it is told again."""
         if before is not None:
             await asyncio.wait((before,))
+        last, chosen = self._choice, await self._chosen(way)
+        self._asked_for, self._choice = way, chosen
+        if self._following is not None and chosen.how == last.how:
+            if self._wish is not None:
+                self.carry_out(self._wish)
+            return
         await self._undo()
-        try:
-            self._choice = await choose(way, self._folder / OWN)
-        except NamesError as error:
-            self._choice = Choice(Way.NONE, warning=f"names do not follow the uplink: {error}", hint=error.hint)
-            self._say("warning", f"{self._choice.warning}; {error.hint}")
-        else:
-            self._say("config", _told(self._choice))
         self._tell(await put_others_back(self._choice, self._folder))
         self._backend = opened(self._choice, self._folder)
         if self._backend is None:
@@ -111,6 +127,17 @@ class Resolving:
         for effect in (self._ask, self._wish):
             if effect is not None:
                 self.carry_out(effect)
+
+    async def _chosen(self, way: Way) -> Choice:
+        """Said, when it is not as before."""
+        try:
+            choice, kind = await choose(way, self._folder / OWN), "config"
+        except NamesError as error:
+            choice = Choice(Way.NONE, warning=f"names do not follow the uplink: {error}", hint=error.hint)
+            kind = "warning"
+        if self._asked_for is None or choice != self._choice:
+            self._say(kind, _told(choice))
+        return choice
 
     async def _undo(self) -> None:
         """Put back what was changed by the way before."""
@@ -137,7 +164,9 @@ class Resolving:
 
 
 def _told(choice: Choice) -> str:
-    """Which way it is, for the log."""
+    """Which way it is, or what is amiss with it, for the log."""
+    if choice.warning:
+        return f"{choice.warning}; {choice.hint}"
     match choice.way:
         case Way.RESOLVED:
             return "names follow the uplink: systemd-resolved is told"
@@ -146,6 +175,6 @@ def _told(choice: Choice) -> str:
         case Way.FILE:
             return f"names follow the uplink: {clean(str(choice.path), 400)} is written"
         case Way.NONE | Way.AUTO:
-            return f"{choice.warning}; {choice.hint}" if choice.warning else "dns: none: names are left as they are"
+            return "dns: none: names are left as they are"
         case _:
             assert_never(choice.way)

@@ -110,7 +110,8 @@ def _names(told: Mapping[str, Any]) -> str:
     asked = [f"{', '.join(one['name_servers'])} over {one['uplink']}" for one in told["asked"]]
     if told["way"] == "none":
         return f"are left as they are{': ' + told['text'] if told['text'] else ''}"
-    return f"are asked of {' and of '.join(asked) or 'whom the box knows'}, by {WAYS[told['way']]}"
+    whom = f"{' and of '.join(asked) or 'whom the box knows'}, by {WAYS[told['way']]}"
+    return f"are to be asked of {whom}; but {told['text']}" if told["text"] else f"are asked of {whom}"
 
 
 def passage_lines(found: Mapping[str, Any], screen: Screen) -> Iterator[str]:

@@ -21,13 +21,14 @@ def document(explanations: Iterable[Explanation], now: float) -> dict[str, objec
     return {"families": {one.family.value: _family(one, now) for one in explanations}}
 
 
-def names(snapshot: Snapshot, about: Mapping[str, object]) -> dict[str, object]:
-    """Whom the box asks for names, and over which uplinks; `about`: by which way it is told, or why by none."""
+def names(snapshot: Snapshot, about: Mapping[str, Any]) -> dict[str, object]:
+    """Whom the box is told to ask for names, and over which uplinks; `about`: by which way, and what is amiss with
+    that."""
     used = {decision.active for decision in snapshot.decisions.values()}
     asked = [uplink for uplink in snapshot.uplinks if uplink.name in used and uplink.name_servers]
     return {
         "way": about["way"],
-        "text": about["text"],
+        "text": about["text"] or next(iter(about["trouble"]), ""),
         "asked": [{"uplink": uplink.name, "name_servers": list(uplink.name_servers)} for uplink in asked],
     }
 

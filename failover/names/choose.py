@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -26,7 +26,7 @@ BYTES_MAX: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A way, and for NONE why there is no other and how to mend that."""
+    """A way, what is amiss with it, and how to mend that; for NONE of AUTO why there is no other."""
 
     way: Way
     path: Path | None = None
@@ -35,6 +35,11 @@ class Choice:
     """RESOLVCONF: the program."""
     warning: str = ""
     hint: str = ""
+
+    @property
+    def how(self) -> tuple[Way, Path | None, str | None]:
+        """What is done, whatever is amiss with it."""
+        return self.way, self.path, self.program
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,6 @@ class _Seen:
 async def choose(way: Way, own: Path, root: Path = Path("/")) -> Choice:
     """What to use for `way`. `own`: the file that we write where /etc/resolv.conf leads there, or nobody says another.
     `root`: where the box's file system is. NamesError when what the operator asks for is not there."""
-    if way is Way.NONE:
-        return Choice(way)
     seen, program = await asyncio.to_thread(_look, root), resolvconf.find()
     asked = program is not None and (way is Way.RESOLVCONF or (way is Way.AUTO and _is_by_resolvconf(seen)))
     if asked and not await resolvconf.is_openresolv(program or ""):
@@ -71,35 +74,70 @@ def likely(way: Way, own: Path, root: Path = Path("/")) -> Choice:
     return _chosen(way, _look(root), own, root, resolvconf.find())
 
 
+def anew(way: Way, before: Choice, own: Path, root: Path = Path("/")) -> Choice:
+    """As `choose`, which came to `before`, and nothing is run: of openresolv it knows what was known then."""
+    return _chosen(way, _look(root), own, root, before.program)
+
+
 def _chosen(way: Way, seen: _Seen | None, own: Path, root: Path, program: str | None) -> Choice:
     """`program`: openresolv, where that is installed."""
     if way is Way.AUTO:
         return _auto(seen, own, root, program)
     if way is Way.RESOLVCONF and program is None:
         raise NamesError("openresolv is not installed", "install the package openresolv, or choose another `dns:`")
-    return Choice(way, path=_file(seen, own, root), program=program)
+    if way is Way.FILE:
+        return _by_file(seen, own, root)
+    choice = Choice(way, program=program if way is Way.RESOLVCONF else None)
+    if not _leads_to(own, seen, root):
+        return choice
+    why = f"{RESOLV_CONF} leads to {_shown(own)}, which nobody writes any more"
+    return replace(choice, warning=why, hint=f"put another {RESOLV_CONF} there, or choose `dns: file`")
+
+
+def _by_file(seen: _Seen | None, own: Path, root: Path) -> Choice:
+    path = _file(seen, own, root)
+    choice = Choice(Way.FILE, path=path)
+    if not _leads_to(path, seen, root):
+        why = f"{RESOLV_CONF} does not lead to {_shown(path)}: only who is told to reads it, as a dnsmasq may be"
+        return replace(choice, warning=why, hint=f"{_link(path)}, unless one is told so")
+    if seen is not None and seen.text and not seen.begins(MARKER):
+        why = f"{_shown(path)} is not failover's any more: names do not follow the uplink"
+        return replace(choice, warning=why, hint=f"rm {_shown(path)}, then `failover reload`")
+    return choice
 
 
 def _auto(seen: _Seen | None, own: Path, root: Path, program: str | None) -> Choice:
     if _is_elsewhere(root):
         return _none("the agent runs in a network of its own", "say which `dns:` if the resolver is in it, too")
     if seen is None:
-        return _none("there is no /etc/resolv.conf", "`dns: file` and a link from there to the file that it writes")
+        return _none("there is no /etc/resolv.conf", f"{_link(own)}, then `failover reload`")
     if seen.target in STUBS or seen.servers == {STUB}:
         return Choice(Way.RESOLVED)
     if seen.target == DIRECT:
         return _none("/etc/resolv.conf leads past systemd-resolved", f"ln -sf {STUBS[0]} {RESOLV_CONF}")
     if program is not None and _is_by_resolvconf(seen):
         return Choice(Way.RESOLVCONF, program=program)
-    if seen.begins(MARKER) or root / seen.target.relative_to("/") == own:
-        return Choice(Way.FILE, path=_file(seen, own, root))
-    return _none(_writer(seen), "use systemd-resolved, or say `dns: file` and how: failover/names/README.md")
+    if seen.begins(MARKER) or _leads_to(own, seen, root):
+        return _by_file(seen, own, root)
+    return _none(_writer(seen), f"use systemd-resolved, or keep a copy, {_link(own)}, then `failover reload`")
 
 
 def _file(seen: _Seen | None, own: Path, root: Path) -> Path:
     """/etc/resolv.conf itself where it was handed over to us."""
     handed_over = seen is not None and seen.target == RESOLV_CONF and seen.begins(MARKER)
     return root / RESOLV_CONF.relative_to("/") if handed_over else own
+
+
+def _leads_to(path: Path, seen: _Seen | None, root: Path) -> bool:
+    return seen is not None and root / seen.target.relative_to("/") == path
+
+
+def _link(path: Path) -> str:
+    return f"`ln -sf {_shown(path)} {RESOLV_CONF}`"
+
+
+def _shown(path: Path) -> str:
+    return clean(str(path), 400)
 
 
 def _none(why: str, hint: str) -> Choice:

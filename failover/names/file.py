@@ -1,7 +1,8 @@
 """A file like resolv.conf(5) that is ours: its first line says so.
 
 What lives here: its name servers written and put back. All else in it is whoever's who wrote it, and stays. What our
-name servers replace is kept in the file itself, commented out, so that whoever holds the file can put it back.
+name servers replace is kept in the file itself, commented out, so that whoever holds the file can put it back. A file
+that we made stays, as it is, while /etc/resolv.conf leads to it: without it there would be no names.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ MADE: Final = "# made by failover"
 """The second line once name servers of ours are in it; MADE where there was no file before."""
 BYTES_MAX: Final = 1 << 16
 MODE: Final = 0o644
+READ: Final = Path("/etc/resolv.conf")
+"""Where the C library looks."""
 
 
 class File:
     """Writes the file `path`, at one moment each time; whoever reads it sees the old or the new one."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, read: Path = READ) -> None:
+        """`read`: where this box's programs look, which may lead there."""
+        self._path, self._read_at = path, read
 
     async def told(self, interfaces: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """See Backend: a file does not say whose its servers are."""
@@ -44,7 +48,7 @@ class File:
         return await asyncio.to_thread(self._follow, servers)
 
     async def restore(self) -> tuple[str, ...]:
-        """See Backend."""
+        """See Backend. A file that we made is removed, but not from under those who read it: a NamesError."""
         return await asyncio.to_thread(self._restore)
 
     async def close(self) -> None:
@@ -66,6 +70,8 @@ class File:
         if before is None or (after := _without(before)) == before:
             return ()
         if before.splitlines()[1] == MADE:
+            if self._is_read():
+                raise self._needed()
             self._remove()
             return (f"{self._path} is removed",)
         self._write(after)
@@ -82,6 +88,16 @@ class File:
         if not text.startswith(f"{MARKER}\n"):
             raise self._foreign("it does not say that it is ours")
         return text
+
+    def _is_read(self) -> bool:
+        try:
+            return self._read_at.samefile(self._path)
+        except OSError:
+            return False
+
+    def _needed(self) -> NamesError:
+        mend = f"put another {READ} there, then `failover cleanup` removes the file"
+        return NamesError(f"{self._path} stays, and its name servers with it: {READ} leads there", mend)
 
     def _write(self, text: str) -> None:
         try:

@@ -73,11 +73,12 @@ async def _restored(backends: Iterable[Backend]) -> list[str | NamesError]:
 
 def _noted(folders: Iterable[Path], root: Path) -> Iterator[Backend]:
     """Files that are not ours, and records that are not there, tell of nothing to be done."""
+    read = root / RESOLV_CONF.relative_to("/")
     for folder in folders:
         if (folder / RECORD).exists():
             yield Resolved(folder / RECORD)
-        yield File(folder / OWN)
-    yield File(root / RESOLV_CONF.relative_to("/"))
+        yield File(folder / OWN, read)
+    yield File(read, read)
 
 
 async def _openresolv(program: str | None) -> list[Backend]:

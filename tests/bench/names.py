@@ -105,9 +105,8 @@ def resolved(van: Namespace, carriers: Carriers) -> Iterator[Begin]:
 def dnsmasq(van: Namespace, carriers: Carriers) -> Iterator[Begin]:
     """A box whose agent writes a file, which a dnsmasq for the LAN reads."""
     with tempfile.TemporaryDirectory() as folder, Box(van, Path(folder), require("openresolv")) as box:
-        (box.root / "etc/resolv.conf").symlink_to(OWN_FILE)
         box.popen(*DNSMASQ, stdout=subprocess.DEVNULL)
-        yield lambda: agent(box, config(one=carriers[1].own, two=carriers[2].own))
+        yield lambda: agent(box, config("file", carriers[1].own, carriers[2].own))
 
 
 WAYS: Final[Mapping[str, tuple[Callable[[Namespace, Carriers], AbstractContextManager[Begin]], Mapping[str, str]]]] = {

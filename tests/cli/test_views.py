@@ -72,6 +72,10 @@ def test_explain_tells_the_way_of_a_packet(uplink: str | None, refused: bool, he
             "names are asked of 10.1.0.53, 9.9.9.9 over au, by systemd-resolved",
         ),
         ({"way": "file", "text": "", "asked": []}, "names are asked of whom the box knows, by a file of ours"),
+        (
+            {"way": "file", "text": "nobody reads it", "asked": []},
+            "names are to be asked of whom the box knows, by a file of ours; but nobody reads it",
+        ),
         ({"way": "none", "text": "so it \x1b is", "asked": []}, "names are left as they are: so it ? is"),
         ({"way": "none", "text": "", "asked": []}, "names are left as they are"),
     ],

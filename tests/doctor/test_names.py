@@ -74,6 +74,16 @@ def test_without_an_agent_it_says_why_there_is_no_way(root: Path) -> None:
     assert only(case(Way.NONE), root).level is Level.OK
 
 
+def test_what_keeps_a_file_from_being_read_or_written_is_a_note(root: Path) -> None:
+    (root / "etc/resolv.conf").write_text("nameserver 192.0.2.1\n")
+    found = only(case(Way.FILE), root)
+    assert (found.level, "does not lead to" in found.text) == (Level.NOTE, True)
+    (root / "etc/resolv.conf").unlink()
+    (root / "etc/resolv.conf").symlink_to("/run/failover/resolv.conf")
+    made = replace(case(Way.NONE), socket=root / "run/failover/control.sock")
+    assert "nobody writes any more" in only(made, root).text
+
+
 def test_what_the_operator_asks_for_and_is_not_there_is_a_warning(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("failover.names.resolvconf.find", lambda: None)
     found = only(case(Way.RESOLVCONF), root)

@@ -56,7 +56,7 @@ def test_fields_of_explain() -> None:
     box = Box("au", "docomo")
     box.servers = {"au": ("10.1.0.53",)}
     box.run(100.0)
-    asked = explain.names(box.engine.snapshot(), {"way": "none", "text": ""})
+    asked = explain.names(box.engine.snapshot(), {"way": "none", "text": "", "trouble": []})
     others = {"names": asked, "gateway": status.gateway(replace(snapshot(), lan=("br-lan",)))}
     found = paths({**explain.document(box.engine.explain(box.now), box.now), **others})
     assert documented("What `explain` answers") == (found | {"gateway"}) - {"families.FAMILY.prospects[]"}

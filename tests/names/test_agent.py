@@ -27,6 +27,11 @@ def name_servers(status: dict[str, Any]) -> list[list[str]]:
     return [uplink["name_servers"] for uplink in status["uplinks"]]
 
 
+def reload(box: Box, text: str) -> None:
+    (box.root / "etc/failover.yaml").write_text(text)
+    assert box.run(*FAILOVER, "reload", "--socket", f"/{HOME}/control.sock").returncode == 0
+
+
 def all_up(ours: Agent) -> None:
     """In IPv4."""
     ours.until(lambda status: {u["families"]["ipv4"]["verdict"] for u in status["uplinks"]} == {"up"})
@@ -147,8 +152,7 @@ def test_a_reload_to_another_way_puts_back_what_the_first_one_did(
     before = links(root, carriers)
     with agent(box, config()) as ours:
         until(lambda: [asked for _, asked in links(root, carriers)] == [True, False])
-        (box.root / "etc/failover.yaml").write_text(config(dns="none"))
-        assert box.run(*FAILOVER, "reload", "--socket", f"/{HOME}/control.sock").returncode == 0
+        reload(box, config(dns="none"))
         until(lambda: links(root, carriers) == before)
         ours.until(lambda status: name_servers(status) == [[], []])
 
@@ -182,7 +186,39 @@ def test_a_file_of_ours_follows_for_a_program_that_runs(box: Box, carriers: Carr
             ours.said(f"name servers in {OWN_FILE}: {carriers[2].own}")
             assert program.look_up("after.example") == "192.0.2.2"
             assert time.monotonic() - began < WITHIN
+            reload(box, config(dns="none"))
+            ours.said(f"{OWN_FILE} stays, and its name servers with it")
+            assert program.look_up("later.example") == "192.0.2.2"
+            assert "which nobody writes any more" in ours.status()["names"]["text"]
+            place.unlink()
+            place.write_text(STUB)
         assert not (box.root / OWN_FILE[1:]).exists()
+    finally:
+        place.unlink()
+        place.write_text(STUB)
+
+
+def test_who_takes_the_file_is_noticed_and_a_reload_chooses_anew(box: Box, carriers: Carriers) -> None:
+    place = box.root / "etc/resolv.conf"
+    place.write_text("nameserver 192.0.2.9\n")
+    text = config(one=carriers[1].own, two=carriers[2].own)
+    try:
+        with agent(box, text) as ours:
+            ours.said("/etc/resolv.conf is somebody else's")
+            place.unlink()
+            place.symlink_to(OWN_FILE)
+            assert ours.status()["names"]["mend"] == "`failover reload` chooses the way anew"
+            reload(box, text)
+            ours.said(f"name servers in {OWN_FILE}: {carriers[1].own}")
+            assert ours.status()["warnings"] == []
+            place.unlink()
+            place.write_text("nameserver 192.0.2.9\n")
+            (warning,) = ours.status()["warnings"]
+            assert "/etc/resolv.conf is somebody else's" in warning
+            assert "somebody else's" in call(ours.socket, "explain", {})["explain"]["names"]["text"]
+            reload(box, config(dns="file", one=carriers[1].own, two=carriers[2].own))
+            ours.said(f"/etc/resolv.conf does not lead to {OWN_FILE}")
+            assert place.read_text() == "nameserver 192.0.2.9\n"
     finally:
         place.unlink()
         place.write_text(STUB)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from failover.names.choose import Choice, choose
+from failover.names.choose import Choice, anew, choose
 from failover.names.file import MARKER
 from failover.resolvers import Way
 
@@ -74,11 +74,46 @@ def test_where_there_is_none(root: Path) -> None:
 def test_the_operators_word_is_taken(root: Path) -> None:
     (root / "etc/resolv.conf").symlink_to(STUB)
     assert chosen(root, Way.NONE) == Choice(Way.NONE)
-    assert chosen(root, Way.FILE) == Choice(Way.FILE, path=root / OWN)
-    assert chosen(root, Way.RESOLVED).way is Way.RESOLVED
+    assert chosen(root, Way.FILE).how == (Way.FILE, root / OWN, None)
+    assert chosen(root, Way.RESOLVED) == Choice(Way.RESOLVED)
     (root / "etc/resolv.conf").unlink()
     (root / "etc/resolv.conf").write_text(f"{MARKER}\n")
     assert chosen(root, Way.FILE).path == root / "etc/resolv.conf"
+
+
+def test_a_file_that_nothing_here_reads_is_said_to_be_such(root: Path) -> None:
+    (root / "etc/resolv.conf").write_text("nameserver 192.0.2.1\n")
+    found = chosen(root, Way.FILE)
+    assert (found.path, "does not lead to" in found.warning, "ln -sf" in found.hint) == (root / OWN, True, True)
+    (root / "etc/resolv.conf").unlink()
+    (root / "etc/resolv.conf").symlink_to(f"/{OWN}")
+    assert chosen(root, Way.FILE).warning == ""
+
+
+@pytest.mark.parametrize("way", [Way.AUTO, Way.FILE])
+def test_a_file_of_ours_that_others_wrote_over_is_said_to_be_such(root: Path, way: Way) -> None:
+    (root / "etc/resolv.conf").symlink_to(f"/{OWN}")
+    (root / OWN).write_text("nameserver 192.0.2.1\n")
+    assert "is not failover's any more" in chosen(root, way).warning
+    (root / OWN).write_text(f"{MARKER}\nnameserver 192.0.2.1\n")
+    assert chosen(root, way).warning == ""
+
+
+@pytest.mark.parametrize("way", [Way.NONE, Way.RESOLVED])
+def test_a_link_to_a_file_that_is_not_written_any_more_is_said(root: Path, way: Way) -> None:
+    (root / "etc/resolv.conf").symlink_to(f"/{OWN}")
+    found = chosen(root, way)
+    assert (found.way, "which nobody writes any more" in found.warning, bool(found.hint)) == (way, True, True)
+
+
+def test_what_changed_since_is_seen_without_anything_run(root: Path) -> None:
+    place = root / "etc/resolv.conf"
+    place.write_text(f"{MARKER}\n")
+    before = chosen(root)
+    assert anew(Way.AUTO, before, root / OWN, root) == before
+    place.write_text("nameserver 192.0.2.1\n")
+    assert anew(Way.AUTO, before, root / OWN, root).warning.endswith("somebody else's")
+    assert "does not lead to" in anew(Way.FILE, before, root / OWN, root).warning
 
 
 def test_in_a_network_of_its_own_it_is_none_unless_the_operator_says_so(root: Path) -> None:

@@ -57,6 +57,19 @@ def test_a_new_file_goes_as_it_came(path: Path) -> None:
     assert restore(path) == ()
 
 
+def test_a_file_that_is_read_is_not_taken_from_its_readers(path: Path, tmp_path: Path) -> None:
+    read = tmp_path / "etc-resolv.conf"
+    read.symlink_to(path)
+    follow(path, ONE)
+    with pytest.raises(NamesError, match="stays, and its name servers with it") as raised:
+        asyncio.run(File(path, read).restore())
+    assert "failover cleanup" in raised.value.hint
+    assert servers(read) == ["10.1.0.53", "fe80::1%up1"]
+    read.unlink()
+    read.write_text("nameserver 192.0.2.1\n")
+    assert asyncio.run(File(path, read).restore()) == (f"{path} is removed",)
+
+
 def test_a_file_that_was_handed_over_keeps_all_else_and_gets_its_servers_back(path: Path) -> None:
     path.write_text(HANDED_OVER)
     follow(path, ONE)

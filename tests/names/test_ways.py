@@ -63,6 +63,14 @@ def test_both_files_are_put_back_and_no_other_is_touched(root: Path) -> None:
     assert undone([root, foreign.parent], root) == []
 
 
+def test_a_file_that_resolv_conf_leads_to_stays(root: Path) -> None:
+    (root / "etc/resolv.conf").symlink_to(root / OWN)
+    asyncio.run(File(root / OWN).follow(WANTED))
+    (error,) = undone([root], root)
+    assert isinstance(error, NamesError)
+    assert "nameserver 192.0.2.1" in (root / "etc/resolv.conf").read_text()
+
+
 def test_what_cannot_be_put_back_keeps_nothing_else_from_it(root: Path) -> None:
     (root / RECORD).write_text("{")
     asyncio.run(File(root / OWN).follow(WANTED))
