@@ -180,6 +180,8 @@ class Passage:
     """The first rule of the config that is about it."""
     allowed: Mapping[str, Verdict] = field(default_factory=dict)
     """The uplinks that it may take."""
+    held: bool = False
+    """It vanishes there until the uplink is back, as its rule wants it."""
 
 
 @dataclass(frozen=True, slots=True)

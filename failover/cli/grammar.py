@@ -181,7 +181,8 @@ WORDS: Final[tuple[Word, ...]] = (
         "explain",
         "asking:explain",
         COMMANDS["explain"].help,
-        "Every uplink with its numbers, the rule that decided, what would change that, and when.",
+        "Every uplink with its numbers, the rule that decided, what would change that, and when. With --to, by which"
+        " way a new flow would go, and why; what is open stays where it is as long as that may be.",
         ("--socket", "--json"),
         _socket_arguments("explain"),
         ("failover explain", "failover explain --to 198.51.100.1:443 --uid 1000"),

@@ -115,13 +115,14 @@ def _names(told: Mapping[str, Any]) -> str:
 
 
 def passage_lines(found: Mapping[str, Any], screen: Screen) -> Iterator[str]:
-    """By which way a packet would go, why, and what else it may take."""
+    """By which way a new flow would go, why, and what else it may take."""
     told = cleaned(found)
-    yield from screen.wrap("refused" if told["refused"] else f"by {told['uplink'] or 'no uplink'}")
+    way = f"is held for {told['uplink']}" if told["held"] else f"goes by {told['uplink'] or 'no uplink'}"
+    yield from screen.wrap(f"a new flow {'is refused' if told['refused'] else way}")
     yield from screen.wrap(told["text"], DEEP, "  ")
     if told["allowed"]:
-        allowed = ", ".join(f"{one['name']} is {one['verdict']}" for one in told["allowed"])
-        yield from screen.wrap(f"it may go by: {allowed}", DEEP, "  ")
+        allowed = ", ".join(f"{one['name']} ({one['verdict']})" for one in told["allowed"])
+        yield from screen.wrap(f"allowed: {allowed}", DEEP, "  ")
 
 
 def _decision(one: Mapping[str, Any], gateway: Mapping[str, Any] | None, now: float, screen: Screen) -> Iterator[str]:

@@ -20,11 +20,13 @@ from failover.core.steering import (
     FRA_GOTO,
     FRA_IP_PROTO,
     FRA_UID_RANGE,
+    NOTHING,
     PREFS_MATCH,
     Key,
     Steered,
 )
 from failover.core.uplinks import Uplink
+from failover.core.verdicts import LOST
 from failover.facts import PREFS_OWNED, TABLE_MAIN, TABLES_OWNED, Facts, Route, RouteKind, Rule, RuleAction
 from failover.model import Decision, Family, Verdict
 from failover.picture import Packet, Passage
@@ -72,10 +74,52 @@ def passage(packet: Packet, ground: Ground) -> Passage:
     told = Passage(None, about, rule=walk.rule.name if walk.rule else None, allowed=allowed)
     if walk.last is not None and walk.last.action is RuleAction.LOOKUP and walk.last.table not in TABLES_OWNED:
         return replace(told, text=f"a rule of others sends it to table {walk.last.table}")
+    end = _unplaced(packet, ground)
     if uplink is None:
-        return replace(told, text=f"{about}: refused", refused=True)
-    decision = ground.common if walk.rule is None else ground.steering[packet.family, walk.rule.aim]
-    return replace(told, uplink=uplink, text=f"{about}: by {uplink}: {decision.text}")
+        return replace(told, text=f"{about}: refused{_denied(packet, walk, ground)}{end}", refused=True)
+    held = walk.rule is not None and walk.rule.aim.hold and ground.verdicts[uplink] in LOST
+    way = f"held: it waits for {uplink}" if held else f"by {uplink}: {_why(uplink, packet, walk, ground)}"
+    return replace(told, uplink=uplink, text=f"{about}: {way}{end}", held=held)
+
+
+def _why(uplink: str, packet: Packet, walk: Walk, ground: Ground) -> str:
+    """What leads it there: the address that its sender has, what was decided for its rule, or for all else."""
+    if _bound(walk):
+        return f"its sender has an address of {uplink}"
+    rule, way, decision = walk.rule, "", ground.common
+    if rule is not None and ground.steered.courses[packet.family, rule.aim].common:
+        way = "as all other traffic: "
+    elif rule is not None:
+        decision = ground.steering[packet.family, rule.aim]
+    if uplink == decision.active:
+        return f"{way}{decision.text}"
+    if uplink == decision.settled:
+        return f"{way}forwarded traffic stays with {uplink} until that is lost"
+    return f"{way}the next one whose link is up"
+
+
+def _denied(packet: Packet, walk: Walk, ground: Ground) -> str:
+    """Why it is refused, as far as a rule of the config is why."""
+    if walk.rule is None:
+        return ""
+    new = ground.steered.courses[packet.family, walk.rule.aim].new
+    if new is None:
+        return f": {NOTHING}"
+    if walk.rule.aim.hold and ground.verdicts.get(new) in LOST:
+        return f": it waits for {new}, by which nothing can leave"
+    return ": its sender has an address of an uplink that is not allowed" if _bound(walk) else ""
+
+
+def _bound(walk: Walk) -> bool:
+    """Whether its sender's address alone says by which way."""
+    return walk.last is not None and ours(walk.last) and walk.last.source is not None
+
+
+def _unplaced(packet: Packet, ground: Ground) -> str:
+    """That nobody knows where it comes in."""
+    if _inward(packet.source, ground.facts):
+        return ""
+    return f"; {packet.source} is in no network of this box: by which interface it comes in is not known"
 
 
 def _near(address: str, facts: Facts) -> str:
@@ -86,7 +130,7 @@ def _near(address: str, facts: Facts) -> str:
 
 
 def _walked(packet: Packet, ground: Ground) -> Walk:
-    inward = "lo" if packet.source is None else _near(packet.source, ground.facts)
+    inward = _inward(packet.source, ground.facts)
     matched, at = None, 0
     for rule in _asked(packet.family, ground):
         if rule.priority < at or not _matches(rule, packet, inward):
@@ -105,6 +149,13 @@ def _walked(packet: Packet, ground: Ground) -> Walk:
         elif route := _best(ground.desired.routes, rule, ground.facts):
             return Walk(matched, rule, route)
     return Walk(matched, None)
+
+
+def _inward(source: str | None, facts: Facts) -> str:
+    """By which interface it comes in: `lo` where this box sends it, from an address of its own or any."""
+    if source is None or any(ip_address(one.address) == ip_address(source) for one in facts.addresses):
+        return "lo"
+    return _near(source, facts)
 
 
 def _asked(family: Family, ground: Ground) -> list[Rule]:

@@ -43,6 +43,8 @@ FRA_IP_PROTO: Final = 22
 FRA_DPORT_RANGE: Final = 24
 FRA_DSCP: Final = 25
 
+NOTHING: Final = "no uplink that it allows is up"
+
 T = TypeVar("T")
 Key = tuple[Family, Aim]
 
@@ -127,8 +129,7 @@ class Steering:
                 course, was = (one.courses.get((family, rule.aim)) for one in (self.steered, before))
                 if course is not None and course != was:
                     fields = {"rule": rule.name, "family": str(family), "uplink": course.new, "settled": course.settled}
-                    why = self.by_key[family, rule.aim].text
-                    text = f"rule {rule.name} {family}: {told(course)}: {why}"
+                    text = f"rule {rule.name} {family}: {told(course)}: {_why(course, self.by_key[family, rule.aim])}"
                     yield Notice(NoticeKind.UPLINK, text, fields)
 
 
@@ -139,6 +140,13 @@ def told(course: Course) -> str:
     if course.new is None:
         return "refused"
     return f"by {course.new}" + (f", forwarded by {course.settled}" if course.settled != course.new else "")
+
+
+def _why(course: Course, then: Decision) -> str:
+    """The decision says why it leads somewhere, not why it does not."""
+    if course.common:
+        return "no uplink is up"
+    return then.text if course.new is not None else NOTHING
 
 
 def _listed(aim: Aim, candidates: Sequence[Candidate], metered: Collection[str]) -> list[Candidate]:
@@ -168,7 +176,7 @@ def _first(now: float, family: Family, listed: Sequence[Candidate]) -> Decision:
     """A new rule takes its traffic at once, by the first choice that is not known to be bad."""
     sound = (c.name for c in listed if c.verdict not in LOST and c.verdict is not Verdict.DOUBTFUL)
     name = next(sound, None)
-    return Decision(family, name, name, text=f"{name} is the first choice", at=now, since=now)
+    return Decision(family, name, name, text=f"{name} is the first choice" if name else NOTHING, at=now, since=now)
 
 
 def _course(aim: Aim, then: Decision, listed: Sequence[Candidate]) -> Course:

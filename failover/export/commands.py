@@ -74,9 +74,9 @@ COMMANDS: Final[Mapping[str, Spec]] = {
             "say why traffic goes as it goes, and what would change that",
             writes=False,
             arguments=(
-                Argument("to", Kind.WORD, "instead: by which way a packet to this ADDRESS[:PORT] would go", "--to"),
-                Argument("protocol", Kind.WORD, "of that packet (default: tcp, where a port is given)", "--protocol"),
-                Argument("uid", Kind.UID, "of its sender on this box (default 0)", "--uid"),
+                Argument("to", Kind.WORD, "instead: by which way a new flow to this ADDRESS[:PORT] would go", "--to"),
+                Argument("protocol", Kind.WORD, "of that flow (default: tcp, where a port is given)", "--protocol"),
+                Argument("uid", Kind.UID, "of its sender on this box (default 0); not with --from", "--uid"),
                 Argument("from", Kind.WORD, "address of its sender in the LAN", "--from"),
             ),
             reply="explain",

@@ -50,6 +50,7 @@ def passage(explanations: Iterable[Explanation], arguments: Mapping[str, Any]) -
         },
         "uplink": found.uplink,
         "refused": found.refused,
+        "held": found.held,
         "rule": found.rule,
         "text": found.text,
         "allowed": [{"name": name, "verdict": verdict.value} for name, verdict in found.allowed.items()],
@@ -64,14 +65,23 @@ def _packet(arguments: Mapping[str, Any]) -> Packet:
         protocol = arguments.get("protocol", "tcp" if port else "")
         if protocol and protocol not in PROTOCOLS:
             raise ControlError(f"unknown protocol {clean(protocol)!r}", f"known: {', '.join(PROTOCOLS)}")
-        source = str(ip_address(arguments["from"])) if "from" in arguments else None
     except ValueError as error:
         raise ControlError(
             f"explain: {clean(str(error))}", "as --to 198.51.100.1:443, or --to [2001:db8::1]:443"
         ) from None
+    source = _source(arguments["from"]) if "from" in arguments else None
+    if source is not None and "uid" in arguments:
+        raise ControlError("explain: 'uid' is of a sender on this box, 'from' of one in the LAN", "name one of them")
     if source is not None and Family.of(source) is not Family.of(to):
         raise ControlError("explain: 'to' and 'from' are of different families", "name two addresses of one")
     return Packet(to, protocol, port, uid=arguments.get("uid", 0), source=source)
+
+
+def _source(written: str) -> str:
+    try:
+        return str(ip_address(written))
+    except ValueError as error:
+        raise ControlError(f"explain: {clean(str(error))}", "as --from 192.168.8.20, the address of a client") from None
 
 
 def _place(written: str) -> tuple[str, int]:

@@ -51,15 +51,22 @@ def test_explain_tells_the_decision_the_rule_everyone_and_the_prospects() -> Non
 
 
 @pytest.mark.parametrize(
-    ("uplink", "refused", "head"), [("au", False, "by au"), (None, True, "refused"), (None, False, "by no uplink")]
+    ("uplink", "state", "head"),
+    [
+        ("au", "", "a new flow goes by au"),
+        ("au", "held", "a new flow is held for au"),
+        (None, "refused", "a new flow is refused"),
+        (None, "", "a new flow goes by no uplink"),
+    ],
 )
-def test_explain_tells_the_way_of_a_packet(uplink: str | None, refused: bool, head: str) -> None:
+def test_explain_tells_the_way_of_a_new_flow(uplink: str | None, state: str, head: str) -> None:
     allowed = [{"name": "au", "verdict": "up"}, {"name": "de\x1bpot", "verdict": "down"}]
-    found = {"uplink": uplink, "refused": refused, "text": "rule video (never docomo)", "allowed": allowed}
+    found = {"uplink": uplink, "refused": state == "refused", "held": state == "held", "allowed": allowed}
+    found["text"] = "rule video (never docomo)"
     assert list(passage_lines(found, Screen(None))) == [
         head,
         "  rule video (never docomo)",
-        "  it may go by: au is up, de?pot is down",
+        "  allowed: au (up), de?pot (down)",
     ]
     assert list(passage_lines({**found, "allowed": []}, Screen(None)))[2:] == []
 

@@ -25,6 +25,7 @@ from failover.core.steering import (
 )
 from failover.facts import PREFS_OWNED, Facts, RuleAction
 from failover.model import FAMILIES, Drain, Family, NoticeKind, Undrain, Use
+from failover.picture import Packet, Passage
 
 from .box import PINGS, PINGS6, Box, dead
 from .worlds import MASK, V4, V6, decide, facts_of, goto, uplink, way
@@ -147,6 +148,54 @@ def test_the_operator_s_use_holds_within_what_a_rule_allows() -> None:
     assert (ends(made.run(31.0))[0], ends(made, place=1)[0]) == ("c", "a")
 
 
+# --- and why, as explain tells it ------------------------------------------------------------------------------------
+
+
+def passage(box: Box, source: str | None = None) -> Passage:
+    """Of a new flow that the rules are about."""
+    found = next(one for one in box.engine.explain(box.now) if one.family is V4)
+    assert found.way is not None
+    return found.way(Packet("198.51.100.7", source=source))
+
+
+def test_a_held_flow_is_told_as_that() -> None:
+    made = box(aim(only="b", hold=True), until=130.0, b=dead(100.0, 200.0))
+    told = passage(made)
+    assert (told.uplink, told.held, told.refused) == ("b", True, False)
+    assert told.text == "rule r0 (only b, else held): held: it waits for b"
+    assert not passage(made.run(300.0)).held
+    made.change("b", carrier=False)
+    refused = passage(made.run(301.0))
+    assert refused.text == "rule r0 (only b, else held): refused: it waits for b, by which nothing can leave"
+
+
+def test_a_refusal_is_told_with_its_reason() -> None:
+    made = box(aim(only="b"), until=99.0)
+    made.change("b", carrier=False)
+    told = passage(made.run(100.0))
+    assert (told.uplink, told.refused) == (None, True)
+    assert told.text == "rule r0 (only b, else refused): refused: no uplink that it allows is up"
+
+
+def test_a_sender_with_an_address_of_a_standby_goes_by_that_because_of_it() -> None:
+    made = box()
+    standby = next(link.index for link in made.facts.links if link.name == "b")
+    told = passage(made, next(one.address for one in made.facts.addresses if one.index == standby))
+    assert told.text == "no rule of the config is about it: by b: its sender has an address of b"
+
+
+def test_forwarded_traffic_that_stayed_is_not_told_why_new_flows_left() -> None:
+    made = box(until=99.0, a=dead(100.0, 101.6))
+    while made.active() == "a":
+        made.run(made.now + 0.1)
+    told = passage(made, "172.17.0.9")
+    assert told.uplink == "a"
+    assert told.text == (
+        "no rule of the config is about it: by a: forwarded traffic stays with a until that is lost;"
+        " 172.17.0.9 is in no network of this box: by which interface it comes in is not known"
+    )
+
+
 # --- over time -------------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +204,8 @@ def test_what_changes_is_said_once() -> None:
     assert said(made) == [f"rule r0 {family}: by b: b is the first choice" for family in FAMILIES]
     made.change("b", carrier=False)
     made.run(160.0)
-    assert [text.split(":")[1] for text in said(made)[2:]] == [" refused", " refused"]
+    refused = "refused: no uplink that it allows is up"
+    assert said(made)[2:] == [f"rule r0 {family}: {refused}" for family in FAMILIES]
     assert {n.kind for _, n in made.notices if n.text.startswith("rule ")} == {NoticeKind.UPLINK}
 
 

@@ -118,6 +118,7 @@ def test_before_anything_is_known_there_is_no_family() -> None:
         ({"to": "198.51.100.1", "protocol": "tpc"}, "unknown protocol 'tpc'"),
         ({"to": "198.51.100.1", "from": "br-lan"}, "does not appear to be"),
         ({"to": "198.51.100.1", "from": "fd00::7"}, "of different families"),
+        ({"to": "198.51.100.1", "from": "192.0.2.7", "uid": 0}, "'uid' is of a sender on this box"),
         ({"to": "198.51.100.1"}, "nothing is decided yet"),
     ],
 )
@@ -125,6 +126,12 @@ def test_a_packet_that_cannot_be_is_refused(arguments: dict[str, object], told: 
     with pytest.raises(ControlError, match=re.escape(told)) as caught:
         passage((), arguments)
     assert caught.value.hint
+
+
+def test_the_hint_is_about_what_is_wrong() -> None:
+    with pytest.raises(ControlError) as caught:
+        passage((), {"to": "198.51.100.1", "from": "br-lan"})
+    assert caught.value.hint.startswith("as --from ")
 
 
 @pytest.mark.parametrize(

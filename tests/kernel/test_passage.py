@@ -16,12 +16,14 @@ from failover.model import FAMILIES, Decision, Family, Verdict
 from failover.picture import Packet, Passage
 
 from .test_foreign import WG_UP
-from .van import INTERNET, MASK, TUNNEL, Van, built
+from .van import INTERNET, MASK, TUNNEL, Van, built, own
 
 ELSEWHERE = {Family.IPV4: "198.51.100.9", Family.IPV6: "2001:db8:eeee::9"}
 NETS = tuple(f"{address}/{family.bits}" for family, address in INTERNET.items())
 LAN = {Family.IPV4: "10.66.0.7", Family.IPV6: "fd66::7"}
 """Behind the cable that stands for the LAN here."""
+BESIDE = {Family.IPV4: "10.66.0.2", Family.IPV6: "fd66::2"}
+"""The box's own address there."""
 WAN0, WAN1 = Aim(only=frozenset({"wan0"})), Aim(only=frozenset({"wan1"}))
 GONE, SOFT = Aim(never=frozenset({"wan0", "wan1"})), Aim(prefer=frozenset({"wan1"}))
 COURSES = {
@@ -58,6 +60,8 @@ def packets(family: Family) -> Iterator[Packet]:
         yield Packet(to, "udp", 53, dscp=46)
         for protocol, port in (("tcp", 22), ("udp", 53), ("tcp", 443)):
             yield Packet(to, protocol, port, source=LAN[family], uid=1000)
+            for source in (own(0, family), own(1, family), BESIDE[family]):
+                yield Packet(to, protocol, port, source=source)
 
 
 def asked(van: Van, packet: Packet) -> str | None:
@@ -65,7 +69,8 @@ def asked(van: Van, packet: Packet) -> str | None:
     words = ["ip", f"-{packet.family[-1]}", "route", "get", packet.to, "tos", hex(packet.dscp << 2)]
     words += ["ipproto", str(PROTOCOLS[packet.protocol][packet.family])]
     words += ["dport", str(packet.port)] if packet.port else []
-    words += ["from", packet.source, "iif", TUNNEL] if packet.source else ["uid", str(packet.uid)]
+    words += ["from", packet.source] if packet.source else ["uid", str(packet.uid)]
+    words += ["iif", TUNNEL] if packet.source == LAN[packet.family] else []
     with van.van.entered():
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     told = done.stdout.split()
@@ -94,6 +99,7 @@ def test_the_answer_is_the_kernel_s(van: Van, count: int) -> None:
     for rules in (RULES[:count], tuple(reversed(RULES[:count]))):
         for packet, said, told in carry_out(van, rules):
             assert (said.uplink, said.refused) == (told, told is None), (packet, said)
+            assert said.rule != "soft" or packet.source or "as all other traffic: " in said.text
 
 
 def test_a_tunnel_of_others_is_told_as_that(van: Van) -> None:
