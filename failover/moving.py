@@ -137,7 +137,8 @@ def _forgotten(order: ForgetFlows) -> tuple[list[bytes], int]:
     """What there was, as far as it is to be asked, and how much of it was forgotten."""
     asked = bool(order.clients) and not order.unanswered
     told = conntrack.hoard(order.mark, order.mask, order.family) if asked else []
-    return told, conntrack.forget(order.mark, order.mask, order.family, unanswered=order.unanswered)
+    lacking = {"unanswered": order.unanswered, "untranslated": order.strays}
+    return told, conntrack.forget(order.mark, order.mask, order.family, **lacking)
 
 
 def _challenge(order: ForgetFlows, datagram: bytes) -> None:

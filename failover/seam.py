@@ -175,7 +175,7 @@ class ForgetFlows:
     unanswered: bool = False
     """Only those that nobody has answered."""
     strays: bool = False
-    """They began while nothing was translated."""
+    """Only those that nobody has translated: they began while there was no table."""
     clients: tuple[str, ...] = ()
     """Networks of the LAN, whose TCP connections are asked where they stand, and so hear of it now. None: nobody's."""
 

@@ -55,6 +55,8 @@ CTA_PROTO_SRC_PORT: Final = 2
 CTA_PROTO_DST_PORT: Final = 3
 CTA_STATS_GLOBAL_ENTRIES: Final = 1
 IPS_SEEN_REPLY: Final = 2
+IPS_NAT: Final = 0x30
+"""IPS_SRC_NAT, IPS_DST_NAT."""
 
 HEAD: Final = struct.Struct("!BBH")
 """family, version, resource (linux/netfilter/nfnetlink.h). A deletion by filter heeds the family only in version 1."""
@@ -86,9 +88,12 @@ class Entry(NamedTuple):
     """The kernel's own for this entry; another one of the same flow has another number."""
 
 
-def forget(mark: int, mask: int, family: Family | None = None, *, unanswered: bool = False) -> int:
+def forget(
+    mark: int, mask: int, family: Family | None = None, *, unanswered: bool = False, untranslated: bool = False
+) -> int:
     """Delete the entries, of one family or both, whose mark is this under the mask, and no others; `unanswered`: only
-    where no reply has been seen, as of a SYN that nobody took. About how many went: others come and go meanwhile.
+    where no reply has been seen, as of a SYN that nobody took; `untranslated`: only where no address was translated.
+    About how many went: others come and go meanwhile.
 
     Some 1 ms per 1000 that go, spent in the kernel without the GIL: to be called in a thread. KernelError where
     connection tracking cannot be asked; ValueError for a mark without bits, or with others than the mask's.
@@ -98,22 +103,25 @@ def forget(mark: int, mask: int, family: Family | None = None, *, unanswered: bo
     wanted = _wanted(mark, mask, family)
     with closing(Netlink(NETLINK_NETFILTER)) as netlink:
         before = _size(netlink)
-        if not unanswered:
+        lacking = (IPS_SEEN_REPLY if unanswered else 0) | (IPS_NAT if untranslated else 0)
+        if not lacking:
             _ask(netlink, IPCTNL_MSG_CT_DELETE, wanted)
         elif _knows_status(netlink):
-            _ask(netlink, IPCTNL_MSG_CT_DELETE, wanted + _UNANSWERED)
+            _ask(netlink, IPCTNL_MSG_CT_DELETE, wanted + _status(0, lacking))
         else:
-            forget_singly(netlink, mark, mask, family)
+            forget_singly(netlink, mark, mask, family, lacking)
         return max(0, before - _size(netlink))
 
 
-def forget_singly(netlink: Netlink, mark: int, mask: int, family: Family | None = None) -> None:
-    """The unanswered ones on a kernel that cannot be told to delete these alone (before 5.15): listed, then deleted one
-    by one, some 15 µs each. One that is answered in the moment between goes, too."""
+def forget_singly(
+    netlink: Netlink, mark: int, mask: int, family: Family | None = None, lacking: int = IPS_SEEN_REPLY
+) -> None:
+    """Those that lack these bits of their status, on a kernel that cannot be told to delete these alone (before 5.15):
+    listed, then deleted one by one, some 15 µs each. One that is answered in the moment between goes, too."""
     with closing(_slices(_wanted(mark, mask, family))) as slices:
         for body in (body for bodies in slices for body in bodies):
             found = dict(attributes(body, HEAD.size))
-            if not _number(found, CTA_STATUS) & IPS_SEEN_REPLY:
+            if not _number(found, CTA_STATUS) & lacking:
                 names = (kind for kind in (CTA_TUPLE_ORIG, CTA_ID, CTA_ZONE) if kind in found)
                 named = b"".join(attribute(kind, found[kind]) for kind in names)
                 _ask(netlink, IPCTNL_MSG_CT_DELETE, body[: HEAD.size] + named, gone=True)
@@ -144,7 +152,9 @@ def hoard(mark: int, mask: int, family: Family | None = None) -> list[bytes]:
     hoarded() when there is time. 2 µs each."""
     with closing(Netlink(NETLINK_NETFILTER)) as netlink:
         _size(netlink)
-        return netlink.hoard(IPCTNL_MSG_CT_GET, _wanted(mark, mask, family) + _ANSWERED, HOARD)
+        return netlink.hoard(
+            IPCTNL_MSG_CT_GET, _wanted(mark, mask, family) + _status(IPS_SEEN_REPLY, IPS_SEEN_REPLY), HOARD
+        )
 
 
 def hoarded(datagrams: Iterable[bytes]) -> Iterator[Entry]:
@@ -187,9 +197,10 @@ def _marked(mark: int, mask: int) -> bytes:
     return attribute(CTA_MARK, _U32.pack(mark)) + attribute(CTA_MARK_MASK, _U32.pack(mask))
 
 
-_UNANSWERED: Final = attribute(CTA_STATUS, _U32.pack(0)) + attribute(CTA_STATUS_MASK, _U32.pack(IPS_SEEN_REPLY))
-_SEEN: Final = _U32.pack(IPS_SEEN_REPLY)
-_ANSWERED: Final = attribute(CTA_STATUS, _SEEN) + attribute(CTA_STATUS_MASK, _SEEN)
+def _status(bits: int, mask: int) -> bytes:
+    return attribute(CTA_STATUS, _U32.pack(bits)) + attribute(CTA_STATUS_MASK, _U32.pack(mask))
+
+
 _NOTHING: Final = _marked(1, 0)
 """No mark is 1 under this mask."""
 

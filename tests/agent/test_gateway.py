@@ -18,6 +18,8 @@ from failover.core.plan import PREF_LAN
 from failover.export.client import call
 from failover.facts import ACCEPT_RA_NEW, FORWARDING_IPV6, TABLE_MAIN
 from failover.kernel import conntrack, wire
+from failover.kernel.counters import NETLINK_NETFILTER
+from failover.kernel.netlink import Netlink
 from failover.lab import faults
 from failover.lab.lan import Lan
 from failover.lab.namespaces import Namespace
@@ -273,9 +275,9 @@ def test_a_table_that_somebody_flushed_is_back_and_what_began_without_it_goes_on
 def translated(van: Namespace, one: socket.socket) -> bool | None:
     """Whether its replies would come to the box and not to the client; None where it is not tracked."""
     source, port = one.getsockname()[:2]
-    with van.entered():
-        told = conntrack.hoard(0, 0)
-    for body in wire.bodies(told):
+    with van.entered(), contextlib.closing(Netlink(NETLINK_NETFILTER)) as netlink:
+        told = list(netlink.pieces(conntrack.IPCTNL_MSG_CT_GET, conntrack.HEAD.pack(0, 0, 0)))
+    for body in (body for piece in told for body in piece.bodies):
         if conntrack.entry(body).flow[:2] == (source, port):
             return wire.address_bytes(Family.of(source), source) not in dict(
                 wire.attributes(body, conntrack.HEAD.size)

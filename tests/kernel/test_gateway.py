@@ -102,7 +102,9 @@ def test_a_flow_that_began_untranslated_is_translated_once_it_is_forgotten(road:
         assert van.asked(flow) == LAN[family]
         nft.load(WANTED)
         assert van.asked(flow) == LAN[family]
-        assert conntrack.forget(MARKS[WAN0], MASK, unanswered=True) == 1
+        other = stack.enter_context(road.flow(family, port=SEEN, space=road.lan))
+        assert van.asked(other) == OWN[WAN0][family]
+        assert conntrack.forget(MARKS[WAN0], MASK, unanswered=True, untranslated=True) == 1
         assert van.asked(flow) == OWN[WAN0][family]
 
 
