@@ -25,6 +25,7 @@ from failover.lab.lan import Lan
 from failover.lab.namespaces import Namespace
 from failover.lab.places import APP, CARRIERS, ECHO_PORT, LAN, client_address
 from failover.lab.reach import AF
+from failover.lab.user import User
 from failover.lab.world import World
 from failover.model import FAMILIES, Family
 from tests.agent.running import PATIENCE, Agent, command, facts, running, watching
@@ -173,9 +174,13 @@ def test_clients_flows_keep_their_uplink_until_it_is_lost(world: World, van: Nam
 
 
 def test_what_begins_in_a_blackout_follows_the_doubt(world: World, van: Namespace, config: Path) -> None:
-    """With the SYN that is sent again after 1 s. The next, a second later, would be the first after a conviction."""
-    with serving(world, config), faults.blackout(world, "au") as began, contextlib.ExitStack() as stack:
-        begun = {family: stack.enter_context(world.clients[0].socket(AF[family], TCP)) for family in FAMILIES}
+    """With the SYN that is sent again after 1 s; the next one, a second later, would come after a conviction only. Other
+    traffic has the doubt come early."""
+    client = world.clients[0]
+    with serving(world, config), User(client) as user, contextlib.ExitStack() as stack:
+        assert user.wait(timeout=PATIENCE)
+        began = stack.enter_context(faults.blackout(world, "au"))
+        begun = {family: stack.enter_context(client.socket(AF[family], TCP)) for family in FAMILIES}
         for family, one in begun.items():
             one.setblocking(False)
             assert one.connect_ex((APP[family], ECHO_PORT)) == errno.EINPROGRESS
