@@ -174,8 +174,8 @@ def test_clients_flows_keep_their_uplink_until_it_is_lost(world: World, van: Nam
 
 
 def test_what_begins_in_a_blackout_follows_the_doubt(world: World, van: Namespace, config: Path) -> None:
-    """With the SYN that is sent again after 1 s; the next one, a second later, would come after a conviction only. Other
-    traffic has the doubt come early."""
+    """With the SYN that is sent again after 1 s; the next one, a second later, would come after a conviction only. By
+    other traffic the doubt comes early."""
     client = world.clients[0]
     with serving(world, config), User(client) as user, contextlib.ExitStack() as stack:
         assert user.wait(timeout=PATIENCE)
