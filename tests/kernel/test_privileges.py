@@ -70,12 +70,13 @@ def test_all_of_it_with_one_capability(box: Box, tmp_path: Path) -> None:
         for family in (V4, V6):
             add(kernel, *layout(family))
             assert apply(kernel, Verb.DELETE, default(family, 15500, WAN0)) == [None]
+        assert watch.drain() is Dirty.CLEAN
         path = "net/ipv4/conf/wan0/ignore_routes_with_linkdown"
         (result,) = kernel.apply([Operation(Verb.SET, Sysctl(path, "1"))])
         assert result.error is None, result.error
         assert Sysctl(path, "1") in kernel.read().sysctls
         assert [restored.error for restored in ledger.restore()] == [None]
-        assert watch.drain() is Dirty.CLEAN
+        assert watch.drain() is Dirty.CHANGED, "nothing tells who has changed a sysctl"
 
     try:
         with box.van.entered():

@@ -79,6 +79,14 @@ def test_each_event(box: Box, watch: Watch, line: str, dirty: Dirty) -> None:
     assert watch.drain() is dirty
 
 
+@pytest.mark.parametrize("name", ["ipv4/conf/wan0/forwarding", "ipv4/conf/wan0/rp_filter", "ipv6/conf/all/forwarding"])
+def test_a_switch_that_somebody_turns(box: Box, watch: Watch, name: str) -> None:
+    box.van.sysctl(name, 0)
+    watch.drain()
+    box.van.sysctl(name, 1)
+    assert watch.drain() is CHANGED
+
+
 @pytest.mark.parametrize("change", ["alias second", "mtu 1400"])
 def test_a_link_that_goes_on_as_it_was_is_not_urgent(box: Box, watch: Watch, change: str) -> None:
     """So Wi-Fi tells of each scan."""
