@@ -204,9 +204,9 @@ class Counting:
         if self._trouble is None or str(self._trouble) != str(error):
             self._say("warning", self._told(error))
         self._trouble = error
-        pause = AGAIN if self._wanted.gateway is None else min(AGAIN, self._pause)
-        self._pause *= 2
-        self._retry = self._loop.call_later(pause, self._load)
+        pause = AGAIN if self._wanted.gateway is None else self._pause
+        self._pause = min(AGAIN, 2 * self._pause)
+        self._retry = self._loop.call_later(min(AGAIN, pause), self._load)
 
     def _told(self, error: KernelError) -> str:
         bare = self._wanted.gateway is not None and not (self._standing and self._loaded.gateway)

@@ -48,8 +48,7 @@ def document(config: Config, facts: Facts | None) -> dict[str, Any]:
         told = {uplink.interface: uplink for uplink in config.uplinks}
         uplinks = resolve(facts, config, {})
         base["uplinks"] = [_found(uplink, told.get(uplink.interface)) for uplink in uplinks]
-        lan = config.gateway.lan if config.gateway else ()
-        base["cautions"] += plan(uplinks, {}, facts, config.fwmark_mask, lan=lan).warnings
+        base["cautions"] += plan(uplinks, {}, facts, config.fwmark_mask, lan=config.lan).warnings
     base["cautions"] += _overspent(base["uplinks"])
     return base
 

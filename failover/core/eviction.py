@@ -44,8 +44,8 @@ class _What(enum.Enum):
 
     UNANSWERED = "those never answered are broken; MPTCP goes by others where it can"
     ALL = "all are broken; MPTCP goes by others"
-    FORWARDED = "what is forwarded takes the new way"
     GONE = "the same, but what is forwarded stays: the addresses are gone, the uplink is not"
+    FORWARDED = "what is forwarded takes the new way, and nothing else"
     BACK = "MPTCP may use them again"
 
 
@@ -137,7 +137,7 @@ class Evictions:
         """An uplink is back that MPTCP was taken from."""
         self._active: dict[Family, str | None] = {}
         self._settled: dict[Family, str | None] = {}
-        """As decided when that was looked at last."""
+        """Both as decided when that was looked at last."""
         self._leads: dict[Family, int | None] = {}
         """Index of the interface by which the kernel sends new flows."""
         self._shared: frozenset[str] = frozenset()
@@ -154,7 +154,7 @@ class Evictions:
         own = ((uplink.interface, own_networks(uplink, facts)) for uplink in uplinks)
         self._own = {interface: networks or self._own.get(interface, ()) for interface, networks in own}
         self._near = tuple(sorted({*lan_networks(uplinks, facts), *chain.from_iterable(self._own.values())}))
-        self._clients = networks_behind(config.gateway.lan, facts) if config.gateway else ()
+        self._clients = networks_behind(config.lan, facts)
         paths = {(u.interface, family): (u.slot, path) for u in uplinks for family, path in u.paths.items()}
         self._shared = frozenset(a for family in Family for a in shared_addresses(uplinks, family))
         everybodys = frozenset(address.address for address in facts.addresses)

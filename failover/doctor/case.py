@@ -133,7 +133,7 @@ class Ground:
     @staticmethod
     def of(case: Case) -> Ground:
         """Read the kernel. Raises KernelError."""
-        config, lan = case.config, case.config.gateway.lan if case.config.gateway else ()
+        config, lan = case.config, case.config.lan
         with closing(Kernel()) as kernel:
             facts = kernel.read()
             if lan:

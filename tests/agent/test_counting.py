@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,12 +22,13 @@ from failover.facts import Counts, Gateway, Operation, OperationResult, Tap, Ver
 from failover.kernel import nft
 from failover.lab.namespaces import Namespace
 from failover.model import FAMILIES, Family
-from failover.seam import Counted, CountFlows
+from failover.moving import Moving
+from failover.seam import Counted, CountFlows, FlowsForgotten, ForgetFlows, Moved
 from tests.agent.running import running
 from tests.kernel.box import INTERNET, OWN, V4, V6, WAN0, WAN1
 from tests.kernel.conftest import box, road
+from tests.kernel.forwarding import MARKS, SEEN, Forwarding, forwarding
 from tests.kernel.forwarding import WANTED as GATEWAY
-from tests.kernel.forwarding import Forwarding
 from tests.kernel.road import MARK, MASK, TAPS, WANTED, Road, chain, foreign, in_van, need_nft
 from tests.kernel.test_privileges import become_ordinary, in_child
 
@@ -359,6 +360,40 @@ def test_a_kernel_without_translation_counts_all_the_same(
         (tmp_path / "able").touch()
         await bench.until(lambda _: len(bench.said) == 2)
         assert bench.counting.warnings == ()
+
+    play(road, scene)
+
+
+def test_what_is_translated_is_no_stray(road: Road, tmp_path: Path) -> None:
+    """However long its answer takes."""
+
+    async def forgotten(*orders: ForgetFlows) -> list[int]:
+        came: asyncio.Queue[Moved] = asyncio.Queue()
+        with closing(Moving(tmp_path / "mptcp.json", came.put_nowait, print)) as moving:
+            for order in orders:
+                moving.carry_out(order)
+            found = [await came.get() for _ in orders]
+        return [one.flows for one in found if isinstance(one, FlowsForgotten)]
+
+    with forwarding(road) as van, road.flow(V4, port=SEEN, space=road.lan) as flow:
+        assert van.asked(flow) == OWN[WAN0][V4]
+        unanswered = ForgetFlows("au", V4, MARKS[WAN0], MASK, unanswered=True)
+        assert asyncio.run(forgotten(replace(unanswered, strays=True), unanswered)) == [0, 1]
+
+
+def test_clients_are_not_left_without_for_a_minute(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be loaded is tried again soon where somebody waits for it; it is said once."""
+    asked = tmp_path / "asked"
+    (tmp_path / "nft").write_text(f'#!/bin/sh\necho >>{asked}\necho "Error: no" >&2\nexit 1\n')
+    (tmp_path / "nft").chmod(0o755)
+    monkeypatch.setattr("failover.kernel.nft.PATH", str(tmp_path))
+    monkeypatch.setattr("failover.counting.SOONER", 0.01)
+
+    async def scene(bench: Bench) -> None:
+        bench.counting.follow(CountFlows(tuple(replace(tap, mark=1 << 24) for tap in TAPS), MASK, Gateway(("lan0",))))
+        await bench.until(lambda _: bool(bench.said))
+        await bench.until(lambda _: asked.read_text().count("\n") >= 6)
+        assert len(bench.said) == 1
 
     play(road, scene)
 

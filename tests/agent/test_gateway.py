@@ -25,7 +25,9 @@ from failover.lab.lan import Lan
 from failover.lab.namespaces import Namespace
 from failover.lab.places import APP, CARRIERS, ECHO_PORT, LAN, client_address
 from failover.lab.reach import AF
+from failover.lab.rtnl import Route
 from failover.lab.user import User
+from failover.lab.wire import End, cable
 from failover.lab.world import World
 from failover.model import FAMILIES, Family
 from tests.agent.running import PATIENCE, Agent, command, facts, running, watching
@@ -354,3 +356,23 @@ def test_who_comes_in_by_a_standby_is_answered_by_it(world: World, van: Namespac
             with serves(world.clients[0], family, client_address(1)[family], FORWARDED) as server:
                 assert asks(world, family, server, FORWARDED)
     nft(van, "delete table inet forwards")
+
+
+def test_an_agent_that_finds_all_else_in_place_forwards_too(tmp_path: Path) -> None:
+    """Where nothing ever happens that would have the kernel read again."""
+    path = tmp_path / "failover.yaml"
+    path.write_text("uplinks: [{name: au, interface: wan0}]\ngateway: {lan: lan0}\n")
+    forwarding = Path("/proc/sys/net/ipv4/conf/lan0/forwarding")
+    with or_skip(), Namespace("still") as still:
+        for name, index in (("wan0", 10), ("lan0", 20)):
+            here, there = End(still, name, index), End(still, f"{name}-far", index + 1)
+            cable(here, there)
+            here.up()
+            there.up()
+            still.rtnl.add_address(index, f"10.{index}.0.2/24")
+        still.rtnl.add_route(Route("default", 10, "10.10.0.1"))
+        for _ in range(2):
+            still.sysctl("ipv4/conf/lan0/forwarding", 0)
+            with running(still, tmp_path, "--config", str(path)) as agent, still.entered():
+                agent.ready().until(lambda _: forwarding.read_text() == "1\n")
+                agent.kill()

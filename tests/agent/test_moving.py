@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from failover.export.client import call
 from failover.facts import Endpoint, EndpointFlag, Mptcp, SubflowLimits
 from failover.kernel.mptcp import PathManager
 from failover.lab import faults
@@ -200,6 +201,18 @@ def test_a_lost_uplink_is_no_way_any_more_and_comes_back(world: World, van: Name
         with faults.blackout(world, AU.name):
             until_offered(agent, van, dict.fromkeys(DOCOMO.address.values(), False))
         until_offered(agent, van, {a: a not in DOCOMO.address.values() for a in wanted})
+
+
+def test_switched_off_by_a_reload_nothing_of_it_is_left(van: Namespace, tmp_path: Path) -> None:
+    before, config = managed(van), tmp_path / "failover.yaml"
+    config.write_text("mptcp: auto\n")
+    with running(van, tmp_path, "--config", str(config)) as agent:
+        agent.ready().all_up()
+        until_offered(agent, van, ways(van, *CARRIERS))
+        assert managed(van).limits != before.limits
+        config.write_text("mptcp: off\n")
+        call(agent.socket, "reload", {})
+        agent.until(lambda _: managed(van) == before)
 
 
 def test_a_stream_goes_on_by_the_standby_that_it_has_joined(world: World, van: Namespace, tmp_path: Path) -> None:

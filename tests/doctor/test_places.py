@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -10,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 
+from failover.doctor.case import Case
 from failover.doctor.finding import Level
 from failover.doctor.places import SCRAPE_LIMIT, SCRAPE_SECONDS, page
 from tests.agent.running import command, running
@@ -26,6 +28,15 @@ with socket.socket(socket.AF_UNIX) as dead:
 
 
 # --- the control socket ----------------------------------------------------------------------------------------------
+
+
+def test_the_agents_own_file_is_looked_at_unless_another_is_named(patient: Patient) -> None:
+    other = patient.home / "other.yaml"
+    other.write_text("gateway: {lan: br-lan}\n")
+    answer = {"ok": True, "status": {"agent": {"version": "0"}, "config": {"path": str(other)}}}
+    with speaking(patient, json.dumps(answer).encode() + b"\n"):
+        assert Case.of(None, patient.socket, patient.state).config.lan == ("br-lan",)
+        assert Case.of(patient.config, patient.socket, patient.state).config.lan == ()
 
 
 def test_no_agent(patient: Patient) -> None:

@@ -14,6 +14,7 @@ from failover.model import FAMILIES, Family
 from .box import OWN, WAN0, WAN1
 from .forwarding import MARKS, TCP, Forwarding, forwarding
 from .road import MASK, Road
+from .tracked import flows, track
 
 both = pytest.mark.parametrize("family", FAMILIES)
 
@@ -41,6 +42,15 @@ def test_a_client_that_only_listens_is_reset(van: Forwarding, family: Family, ti
     for talk in talks:
         with pytest.raises(ConnectionResetError):
             talk.flow.recv(10)
+
+
+@pytest.mark.usefixtures("van")
+def test_whom_nobody_has_answered_is_not_told_of() -> None:
+    """Else a flood of half-open ones would leave no room for the others."""
+    open_, half = flows(Family.IPV4, 2, socket.IPPROTO_TCP), flows(Family.IPV4, 300, socket.IPPROTO_TCP)
+    track(half, MARKS[WAN0], answered=False)
+    track(open_, MARKS[WAN0])
+    assert {entry.flow for entry in conntrack.hoarded(conntrack.hoard(MARKS[WAN0], MASK))} == set(open_)
 
 
 @both
