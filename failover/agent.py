@@ -67,6 +67,7 @@ from failover.reload import Reload
 from failover.resent import Resent
 from failover.resolving import Resolving
 from failover.seam import (
+    ActOnModem,
     Applied,
     Apply,
     Asked,
@@ -78,6 +79,7 @@ from failover.seam import (
     ForgetFlows,
     KeepEndpoints,
     KernelRead,
+    ModemActed,
     ReadCounters,
     ReadKernel,
     ReadSockets,
@@ -346,6 +348,8 @@ class Agent:
                     self._moving.carry_out(effect)
                 case AskNames() | FollowNames():
                     self._resolving.carry_out(effect)
+                case ActOnModem():
+                    self._put(ModemActed(effect, "there is no modem manager", unknown=True))
                 case Answer(id=number):
                     self._asked.pop(number).set_result(effect)
                 case Notice():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from failover.facts import Counts, Facts, Gateway, Operation, OperationResult, Segments, Tap
 from failover.model import Answer, Command, Family, Keep, Notice, SendProbe
+from failover.modem import Deed, Dial, Modem
 from failover.resolvers import Resolvers
 
 
@@ -96,6 +97,27 @@ class NamesTold:
     """Event: the name servers that the uplinks' networks tell, best first, by interface; none where nobody knows."""
 
     servers: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModemsTold:
+    """Event: every modem, as the modem manager tells them now."""
+
+    modems: tuple[Modem, ...] = ()
+    managed: bool = True
+    """False: there is no manager; nothing is known of any modem, and none is gone for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModemActed:
+    """Event: what came of an ActOnModem."""
+
+    order: ActOnModem
+    error: str = ""
+    """In the manager's words; empty when it is done."""
+    hint: str = ""
+    unknown: bool = False
+    """The manager cannot do this with this modem, or there is nobody who could."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +235,31 @@ class FollowNames:
     wanted: tuple[Resolvers, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ActOnModem:
+    """Effect: do this to a modem; a ModemActed follows, in whatever time it takes."""
+
+    uplink: str
+    """On whose behalf."""
+    modem: str
+    """Its handle, as it was told last."""
+    deed: Deed
+    dial: Dial = field(default_factory=Dial)
+    """CONNECT: what to ask for; RECONNECT: likewise, where nobody else dials."""
+    slot: int = 0
+    """SELECT_SLOT: which, from 1."""
+    pin: str = field(default="", repr=False)
+    """UNLOCK."""
+
+
 Order = DestroySockets | ForgetFlows | KeepEndpoints | WithdrawEndpoints
 """The effects on flows that are open; they are carried out one after the other."""
 Moved = SocketsDestroyed | FlowsForgotten
 """What comes of those that break any."""
 Reading = ReadKernel | CountFlows | ReadCounters | ReadSockets | AskNames
 """The effects that find something out."""
-Effect = SendProbe | Apply | FollowNames | Reading | Order | Answer | Notice
+Effect = SendProbe | Apply | FollowNames | ActOnModem | Reading | Order | Answer | Notice
 
-Told = KernelRead | Applied | Counted | SocketsRead | Moved | NamesTold | Resumed | WallClock | Asked
+OfModems = ModemsTold | ModemActed
+Told = KernelRead | Applied | Counted | SocketsRead | Moved | NamesTold | OfModems | Resumed | WallClock | Asked
 """The events of this file."""

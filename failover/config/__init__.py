@@ -5,9 +5,12 @@ The tree is what the core reads, so nothing heavy is imported here. Reading it f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
+from failover.config.modems import Messages, Modem, Repair
 from failover.config.rules import TrafficRule
 from failover.facts import Gateway
 from failover.model import FailoverError, Family, Keep, ProbeKind, Target
@@ -59,7 +62,8 @@ class Uplink:
     """One entry of `uplinks`: a name, its interface, and what is particular to it."""
 
     name: str
-    interface: str
+    interface: str = ""
+    """Of a modem: where it is while nobody tells; empty: nowhere."""
     carrier: str = ""
     metered: Metered | None = None
     targets: tuple[Target, ...] | None = None
@@ -68,6 +72,7 @@ class Uplink:
     """Prefixes that its carrier gives the LAN, as `2001:db8:100::/40`: they leave by it untranslated."""
     dns: tuple[str, ...] | None = None
     """Addresses of its name servers, instead of those that its network tells."""
+    modem: Modem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,15 @@ class Config:
     """For certain traffic: the first that matches."""
     gateway: Gateway | None = None
     """None: nothing is done for what the box forwards."""
+    repair: Repair = field(default_factory=Repair)
+    messages: Messages = field(default_factory=Messages)
+    networks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Carrier label, or MCC and MNC -> the name of the network that it rides on, besides those that are known."""
+
+    @property
+    def modems(self) -> bool:
+        """Whether any uplink is a modem."""
+        return any(uplink.modem for uplink in self.uplinks)
 
     @property
     def lan(self) -> tuple[str, ...]:

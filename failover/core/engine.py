@@ -30,6 +30,8 @@ from failover.seam import (
     Effect,
     FlowsForgotten,
     KernelRead,
+    ModemActed,
+    ModemsTold,
     NamesTold,
     Order,
     ReadCounters,
@@ -74,6 +76,8 @@ class Engine:
                 return [*notices.moved(event)]
             case NamesTold():
                 return self._follow(now) if self._naming.told(event) else self._turn(now, ())
+            case ModemsTold() | ModemActed():
+                return []
             case KernelRead(facts):
                 self._kernel.read(now, facts)
                 return self._follow(now) + self._readiness(now)

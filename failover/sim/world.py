@@ -18,6 +18,7 @@ from failover.facts import Counts, Operation, Segments
 from failover.model import PROBE_PATIENCE, Answer, Family, Notice, NoticeKind, Outcome, ProbeResult, SendProbe
 from failover.picture import Snapshot
 from failover.seam import (
+    ActOnModem,
     Applied,
     Apply,
     Asked,
@@ -258,6 +259,8 @@ class World:
                     pass  # nothing is forwarded here, and nobody speaks MPTCP
                 case Notice():
                     self._journal.note(self.now, effect)
+                case ActOnModem():
+                    pass  # there is no modem here
                 case Answer():
                     self._journal.answer(self.now, effect)
                 case _:
