@@ -18,7 +18,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 COMPUTING = ("tests/core/", "tests/sim/", "tests/test_house.py", "tests/test_forecast.py")
 """Tests that need nothing but the processor."""
-PATIENT = tuple(f"tests/{room}/" for room in ("cli", "config", "doctor", "export", "kernel", "names", "prometheus"))
+PATIENT = tuple(
+    f"tests/{room}/" for room in ("cli", "config", "doctor", "export", "kernel", "modems", "names", "prometheus")
+)
 """Tests that wait for real things, and bear company: what they hold to a time, they hold to seconds."""
 LATER = 10
 """The niceness of what gives way."""

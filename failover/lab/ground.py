@@ -90,7 +90,7 @@ def _prepare_internet(ground: Ground) -> None:
     for namespace in (ground.internet, ground.walled):
         for address in internet_addresses():
             namespace.rtnl.add_address(1, f"{address}/{Family.of(address).bits}")
-    _move_local_rule(ground.internet)
+    move_local_rule(ground.internet)
 
 
 def _prepare_router(router: Namespace) -> None:
@@ -99,10 +99,11 @@ def _prepare_router(router: Namespace) -> None:
     router.sysctl("ipv6/conf/default/keep_addr_on_down", 1)
     router.sysctl("ipv4/ip_forward", 1)
     router.sysctl("ipv6/conf/all/forwarding", 1)
-    _move_local_rule(router)
+    move_local_rule(router)
 
 
-def _move_local_rule(namespace: Namespace) -> None:
+def move_local_rule(namespace: Namespace) -> None:
+    """What it answers itself is decided at LOCAL_PRIORITY, after some faults' rules."""
     for family in AF.values():
         namespace.rtnl.add_rule(Rule(LOCAL_PRIORITY, family, table=LOCAL_TABLE))
         namespace.rtnl.remove_rule(Rule(0, family, table=LOCAL_TABLE))

@@ -39,6 +39,7 @@ class Rule:
     action: int = RULE_LOOKUP
     table: int = 0
     input: str = ""
+    source: str = ""
     destination: str = ""
     protocol: int = 0
     port: int = 0
@@ -176,6 +177,7 @@ def _rule(rule: Rule) -> dict[str, object]:
         "action": rule.action,
         "table": rule.table,
         "iifname": rule.input or None,
+        "src": rule.source or None,
         "dst": rule.destination or None,
         "ip_proto": rule.protocol or None,
         "dport_range": f"{rule.port}:{rule.port}" if rule.port else None,

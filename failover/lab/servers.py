@@ -1,6 +1,7 @@
 """The servers of the lab's internet, as their own process: echo, discard, bulk data, DNS, HTTP 204; a portal's HTTP.
 
-The kernel answers ICMP. Run by world.py as `python -m failover.lab.servers internet|walled` in that namespace.
+The kernel answers ICMP. Run by world.py as `python -m failover.lab.servers internet|walled [ADDRESS...]` in that
+namespace; the internet's datagrams are served on more addresses, too.
 Control: `{"http": STATUS}` (0 = accept and say nothing), `{"dns": "answer|silent|nxdomain|servfail"}`; each request is
 answered with the counts of what was asked so far.
 """
@@ -11,7 +12,7 @@ import asyncio
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -194,13 +195,13 @@ async def _listen_multipath() -> None:
         await asyncio.start_server(_closing(echo), sock=opened, limit=REQUEST_LIMIT)
 
 
-async def _internet(manners: Manners) -> None:
+async def _internet(manners: Manners, more: Sequence[str]) -> None:
     loop = asyncio.get_running_loop()
 
     def resolver() -> Datagrams:
         return Datagrams(lambda data: dns_answer(data, manners))
 
-    for address in internet_addresses():
+    for address in (*internet_addresses(), *more):
         await loop.create_datagram_endpoint(lambda: Datagrams(lambda data: data), (address, ECHO_PORT))
         await loop.create_datagram_endpoint(resolver, (address, DNS_PORT))
     for address in APP.values():
@@ -213,13 +214,13 @@ async def _internet(manners: Manners) -> None:
     await _listen(http(manners, portal=False), 80)
 
 
-async def serve(role: str) -> None:
+async def serve(role: str, *more: str) -> None:
     """Serve until the lab closes the control channel."""
     manners, channel, over = Manners(), Channel(), asyncio.Event()
     if role == "walled":
         await _listen(http(manners, portal=True), 80)
     else:
-        await _internet(manners)
+        await _internet(manners, more)
 
     def control() -> None:
         if not channel.serve(manners.handle):
@@ -231,4 +232,4 @@ async def serve(role: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve(*sys.argv[1:]))

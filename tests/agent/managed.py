@@ -21,7 +21,7 @@ from failover.model import FAMILIES, Decision, Family
 from tests.agent.inventory import ROUTES, RULES, Inventory, inventory, is_ours
 from tests.agent.lookout import GROUPS, describe
 from tests.agent.running import Agent, facts, running
-from tests.names.box import PATIENCE
+from tests.enclosure import PATIENCE
 
 INTERNET = {Family.IPV4: "203.0.113.1", Family.IPV6: "2001:db8:ffff::1"}
 UPLINKS = {"one": "up1", "two": "up2"}

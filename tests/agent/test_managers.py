@@ -20,7 +20,8 @@ import pytest
 from failover.lab.namespaces import Namespace
 from tests.agent.managed import CONVERGED, Play, Wires, playing
 from tests.allowed import or_skip
-from tests.names.box import PATIENCE, Box, require
+from tests.enclosure import PATIENCE
+from tests.names.box import Box, require
 from tests.names.conftest import Administrator
 
 UNDISTURBED = 1.5

@@ -22,7 +22,8 @@ from failover.lab.wire import End, cable
 from failover.names.record import RECORD
 from failover.resolvers import Way
 from tests.allowed import or_skip
-from tests.names.box import PATIENCE, USERS, Box, require, shipped_rule
+from tests.enclosure import PATIENCE
+from tests.names.box import USERS, Box, require, shipped_rule
 from tests.names.carriers import Carriers
 from tests.names.standin import CONFIG
 
@@ -159,7 +160,7 @@ def started(van: Namespace, rule: str | None = None, polkit: bool = True, settin
         with (made.root / "etc/systemd/resolved.conf").open("a") as file:
             file.write(settings)
         if polkit:
-            made.popen("/usr/lib/polkit-1/polkitd", "--no-debug", stdout=subprocess.DEVNULL)
+            made.start_polkitd()
             Administrator(made).await_name("org.freedesktop.PolicyKit1")
         made.resolved = made.serve("/usr/lib/systemd/systemd-resolved")
         Administrator(made).await_name(RESOLVE[0])

@@ -1,0 +1,35 @@
+"""A box to try things in: the real ModemManager with simulated modems, until Ctrl-C.
+
+    python -m tests.modems [AT MODEMS]
+
+As root, in namespaces of its own. One MBIM modem with two slots, and AT modems beside it if so asked.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from failover.lab.namespaces import Namespace
+from tests.modems.rig import rigged
+
+
+def main(more: int) -> None:
+    """Tell where it is, and how to get in."""
+    with Namespace("van") as van, rigged(van) as rig:
+        modems = [rig.mbim(1), *(rig.at(number) for number in range(2, 2 + more))]
+        paths = [rig.manager.listed(modem.imei) for modem in modems]
+        print(f"DBUS_SYSTEM_BUS_ADDRESS={rig.address}")
+        for modem, path in zip(modems, paths, strict=True):
+            print(f"{path} imei {modem.imei} {modem.interface} {modem.device.path}")
+        inside = f"nsenter --net=/proc/{os.getpid()}/fd/{van.fd}"
+        print(f"the van's network: {inside} ip address")
+        print(f"all of the box: nsenter --target {rig.box.first} --mount --net --pid mmcli -L")
+        print(f"logs: {rig.box.root}", flush=True)
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
