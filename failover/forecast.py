@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from failover import config as will
 from failover.config import Config
-from failover.config.summary import budget, megabytes, summary, urls
+from failover.config.summary import budget, megabytes, modem, summary, urls
 from failover.config.values import format_size
 from failover.core.budget import MONTH
 from failover.core.plan import plan
@@ -45,9 +45,9 @@ def document(config: Config, facts: Facts | None) -> dict[str, Any]:
             entry |= {"present": None, "families": None}
             entry["at_rest"] = at_rest(targets, FAMILIES, metered=uplink.metered is not None)
     else:
-        told = {uplink.interface: uplink for uplink in config.uplinks}
+        told = {uplink.name: uplink for uplink in config.uplinks}
         uplinks = resolve(facts, config, {})
-        base["uplinks"] = [_found(uplink, told.get(uplink.interface)) for uplink in uplinks]
+        base["uplinks"] = [_found(uplink, told.get(uplink.name)) for uplink in uplinks]
         base["cautions"] += plan(uplinks, {}, facts, config.fwmark_mask, lan=config.lan).warnings
     base["cautions"] += _overspent(base["uplinks"])
     return base
@@ -59,13 +59,14 @@ def _found(uplink: Uplink, told: will.Uplink | None) -> dict[str, Any]:
     return {
         "name": uplink.name,
         "interface": uplink.interface,
+        "modem": modem(told.modem) if told is not None else None,
         "carrier": uplink.carrier,
         "metered": metered is not None,
         "budget": budget(metered),
         "targets": urls(uplink.targets),
         "dns": list(told.dns) if told is not None and told.dns is not None else None,
-        "present": uplink.index is not None,
-        "families": {family.value: _way(uplink.paths[family]) for family in FAMILIES},
+        "present": uplink.index is not None if uplink.interface else None,
+        "families": {family.value: _way(uplink.paths[family]) for family in FAMILIES} if uplink.interface else None,
         "at_rest": at_rest(uplink.targets, served or FAMILIES, metered=metered is not None),
     }
 

@@ -6,15 +6,16 @@ table and its rules go, and what still has its address leaves by another uplink,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from failover.config import SECONDS, Config, Uplink
+from failover.config.modems import describe_modem
 from failover.config.rules import TrafficRule
 from failover.config.values import format_duration
 from failover.facts import Gateway
 
-DETAILS: Final = ("carrier", "metered", "targets", "delegated", "dns")
+DETAILS: Final = ("carrier", "metered", "targets", "delegated", "dns", "modem")
 
 
 def changes(before: Config, after: Config) -> Iterator[str]:
@@ -27,6 +28,10 @@ def changes(before: Config, after: Config) -> Iterator[str]:
         yield f"rules: {_rules(before.rules, after.rules)}"
     if before.gateway != after.gateway:
         yield f"gateway: {_gateway(after.gateway)}"
+    if before.messages.patterns != after.messages.patterns:
+        yield f"sms.patterns: {_counted(after.messages.patterns) or 'the usual ones alone'}"
+    if before.networks != after.networks:
+        yield f"carriers: {', '.join(f'{key} on {network}' for key, network in after.networks.items()) or 'none'}"
     old, new = _written(before), _written(after)
     yield from (f"{path}: {value}, was {old[path]}" for path, value in new.items() if value != old[path])
 
@@ -36,21 +41,31 @@ def _uplinks(before: tuple[Uplink, ...], after: tuple[Uplink, ...]) -> Iterator[
         if before or after:
             yield f"uplinks: {'as listed' if after else 'discovered'}; open flows of what is no uplink any more end"
         return
-    old, new = ({uplink.interface: uplink for uplink in uplinks} for uplinks in (before, after))
-    for interface, uplink in old.items():
-        if interface not in new:
-            yield f"uplinks: {uplink.name} on {interface} is gone; its open flows end"
-    for interface, uplink in new.items():
-        if interface not in old:
-            yield f"uplinks: {uplink.name} on {interface} is new"
+    old, new = ({_means(uplink): uplink for uplink in uplinks} for uplinks in (before, after))
+    for means, uplink in old.items():
+        if means not in new:
+            yield f"uplinks: {uplink.name} on {_place(uplink)} is gone; its open flows end"
+    for means, uplink in new.items():
+        if means not in old:
+            yield f"uplinks: {uplink.name} on {_place(uplink)} is new"
         else:
-            yield from _uplink(old[interface], uplink)
-    if [interface for interface in old if interface in new] != [interface for interface in new if interface in old]:
+            yield from _uplink(old[means], uplink)
+    if [means for means in old if means in new] != [means for means in new if means in old]:
         yield f"uplinks: preferred in the order {', '.join(uplink.name for uplink in after)}"
 
 
+def _means(uplink: Uplink) -> tuple[object, ...]:
+    """What it leaves by: the interface of a modem may be another one each day."""
+    modem = uplink.modem
+    return (uplink.interface,) if modem is None else (modem.identity, modem.slot)
+
+
+def _place(uplink: Uplink) -> str:
+    return uplink.interface if uplink.modem is None else describe_modem(uplink.modem)
+
+
 def _uplink(before: Uplink, after: Uplink) -> Iterator[str]:
-    """Of one that stays on its interface."""
+    """Of one that stays on its interface, or modem and slot."""
     if before.name != after.name:
         yield f"uplinks: {after.name}, was {before.name}"
     rest = [name for name in DETAILS if getattr(before, name) != getattr(after, name)]
@@ -85,6 +100,12 @@ def _written(config: Config) -> dict[str, str]:
         "mptcp": "auto" if config.mptcp else "off",
         "dns.way": config.dns.way.value,
         "dns.servers": ", ".join(config.dns.servers) or "none",
+        "repair.steps": ", ".join(config.repair.steps) or "none",
+        "repair.reset_interval": format_duration(config.repair.reset_interval),
+        "repair.resets_per_day": str(config.repair.resets_per_day),
+        "repair.switches_per_hour": str(config.repair.switches_per_hour),
+        "sms.keep": f"{config.messages.keep / 86400:g}d" if config.messages.keep else "none",
+        "sms.text": str(config.messages.text).lower(),
         "metrics.listen": config.metrics.listen or "none",
         "kernel.fwmark_mask": f"{config.fwmark_mask:#010x}",
     }
@@ -92,3 +113,7 @@ def _written(config: Config) -> dict[str, str]:
 
 def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(numbers))) or "none"
+
+
+def _counted(patterns: Mapping[str, tuple[str, ...]]) -> str:
+    return ", ".join(f"{len(those)} of {matter}" for matter, those in patterns.items())

@@ -6,8 +6,12 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
-from failover.modem import Dial
+from failover.modem import Dial, masked
+
+MATCHED_MAX: Final = 1000
+"""Characters of a message that patterns are run on: with what reading them allows, they are never much work."""
 
 
 class Roaming(enum.StrEnum):
@@ -99,3 +103,9 @@ class Messages:
     """With their text, and not just who sent them when."""
     patterns: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Besides the usual ones: matter -> regular expressions."""
+
+
+def describe_modem(modem: Modem) -> str:
+    """For people, as `modem …7518, slot 2`."""
+    known = modem.device or masked(modem.imei or modem.serial)
+    return f"modem {known}, slot {modem.slot}"

@@ -23,6 +23,8 @@ from failover.config import (
 from failover.config.detection_reading import DETECTION_KEYS, read_detection
 from failover.config.keys import Key, Keys, switch, timed
 from failover.config.lists import LIST_BOUNDS, some_names, some_networks
+from failover.config.modem_reading import check_modems, modem_sections, read_modem
+from failover.config.modems import Modem
 from failover.config.name_reading import NAME_KEYS, UPLINK_KEY, read_names
 from failover.config.rule_reading import RULE_KEYS, check_rules, read_rules
 from failover.config.rules import RULES_MAX, TrafficRule
@@ -65,6 +67,8 @@ from failover.model import FAMILIES, Keep, Target, clean
 TARGETS_MAX: Final = 32
 KEPT_MAX: Final = 64
 """Ports, and users, whose flows are kept."""
+FIELDS: Final = {"sms": "messages", "carriers": "networks"}
+"""Of Config, where they have other names than the keys."""
 
 
 def load(path: str | os.PathLike[str]) -> Config:
@@ -94,7 +98,7 @@ def parse(content: str, source: str) -> tuple[Config, tuple[Problem, ...]]:
 def _config(place: Place) -> Config:
     values = _read(place, "")
     elsewhere = values.pop("probes", {}) | values.pop("kernel", {})
-    config = Config(**values, **elsewhere)
+    config = Config(**{FIELDS.get(key, key): value for key, value in values.items()}, **elsewhere)
     room = mask_room(config.fwmark_mask)
     uplinks = find(place, "uplinks")
     if uplinks is not None and len(config.uplinks) > room:
@@ -167,7 +171,11 @@ def _uplinks(place: Place) -> tuple[Uplink, ...]:
     places = items(place, SLOTS_MAX)
     for key in ("name", "interface"):
         unique(key, (child for item in places if (child := find(item, key)) is not None))
-    return tuple(uplink for item in places for uplink in attempt(_uplink, item))
+    before = len(place.notes.problems)
+    uplinks = tuple(uplink for item in places for uplink in attempt(_uplink, item))
+    if len(place.notes.problems) == before:
+        check_modems(places, [uplink.modem for uplink in uplinks])
+    return uplinks
 
 
 def _uplink(place: Place) -> Uplink:
@@ -175,13 +183,12 @@ def _uplink(place: Place) -> Uplink:
     if find(place, "name") is None:
         place.problem("no name", "add one, as 'name: au'")
     if find(place, "interface") is None and find(place, "modem") is None:
-        place.problem("no interface", "add it, as 'interface: wwan0'")
-    whole = {"name": "", "interface": ""} | values
-    return Uplink(**whole)
+        place.problem("no interface", "add it, as 'interface: wwan0', or name a modem")
+    return Uplink(**{"name": ""} | values)
 
 
-def _modem(_: Place) -> None:
-    raise WrongValueError("modems are not supported", "name the modem's interface instead, as 'interface: wwan0'")
+def _modem(place: Place) -> Modem:
+    return read_modem(place, _read)
 
 
 def _metered(place: Place) -> Metered | None:
@@ -254,6 +261,8 @@ def _monthly(default: int, otherwise: str, meaning: str) -> Key:
     )
 
 
+_MODEMS: Final = modem_sections(_read)
+
 SECTIONS: Final[Mapping[str, Keys]] = {
     "": {
         "uplinks": Key(
@@ -292,6 +301,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             "`auto`",
             "names are asked over the active uplink, of its own name servers: `way` alone, or the keys below",
         ),
+        **_MODEMS[""],
         "metrics": Key(_metrics, "mapping", "", "what Prometheus reads"),
         "kernel": Key(_kernel, "mapping", "", "what is ours in the kernel"),
     },
@@ -315,8 +325,8 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         "interface": Key(
             _interface,
             "interface name",
-            "required",
-            "unique; it may be absent for now",
+            "required without `modem`",
+            "unique; it may be absent for now; of a modem, where it is while nobody tells of modems",
             "1 to 15 bytes",
         ),
         "carrier": Key(
@@ -343,7 +353,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             LIST_BOUNDS,
         ),
         "dns": UPLINK_KEY,
-        "modem": Key(_modem, "-", "", "not supported: name the modem's interface"),
+        "modem": Key(_modem, "mapping", "none", "which modem and SIM it is; its interface is found by that"),
     },
     "uplinks[].metered": {
         "budget": _monthly(
@@ -353,6 +363,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         ),
         "standby": _monthly(_METERED.standby, "; `budget` if that is less", "the same while it carries none"),
     },
+    **{section: keys for section, keys in _MODEMS.items() if section},
     "detection": DETECTION_KEYS,
     "policy": {
         "failback_after": timed(

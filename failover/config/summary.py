@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from failover.config import PROFILES, SECONDS, Config, Detection, Flows, Metered, Policy
+from failover.config.modems import Matter, Messages, Modem, Repair, describe_modem
 from failover.config.rules import describe_aim, describe_match
 from failover.config.values import format_duration, format_size
 from failover.facts import Gateway
 from failover.model import FAMILIES, Target
+from failover.modem import masked
 
 _NUMBERS: Final = (*SECONDS, "conviction_sends", "rtt_factor")
 
@@ -23,6 +25,7 @@ def summary(config: Config) -> dict[str, Any]:
         {
             "name": uplink.name,
             "interface": uplink.interface,
+            "modem": modem(uplink.modem),
             "carrier": uplink.carrier,
             "metered": uplink.metered is not None,
             "budget": budget(uplink.metered),
@@ -45,6 +48,9 @@ def summary(config: Config) -> dict[str, Any]:
         "gateway": _gateway(config.gateway),
         "mptcp": "auto" if config.mptcp else "off",
         "dns": {"way": config.dns.way.value, "servers": list(config.dns.servers)},
+        "repair": _repair(config.repair),
+        "sms": _messages(config.messages),
+        "carriers": dict(config.networks),
         "metrics": config.metrics.listen,
         "fwmark_mask": f"{config.fwmark_mask:#010x}",
     }
@@ -55,6 +61,25 @@ def budget(metered: Metered | None) -> dict[str, int] | None:
     if metered is None:
         return None
     return {"active_bytes_per_month": metered.budget, "standby_bytes_per_month": metered.standby}
+
+
+def modem(told: Modem | None) -> dict[str, Any] | None:
+    """As everybody may see it."""
+    if told is None:
+        return None
+    return {
+        "described": describe_modem(told),
+        "imei": masked(told.imei),
+        "device": told.device,
+        "serial": masked(told.serial),
+        "slot": told.slot,
+        "iccid": masked(told.iccid),
+        "apn": told.dial.apn,
+        "pin": bool(told.pin),
+        "families": [family.value for family in told.dial.families],
+        "roaming": told.roaming.value,
+        "connect": told.connect.value,
+    }
 
 
 def urls(targets: Sequence[Target]) -> dict[str, list[str]]:
@@ -81,6 +106,20 @@ def _flows(flows: Flows) -> dict[str, Any]:
     return {"keep": {"ports": sorted(flows.keep.ports), "uids": sorted(flows.keep.uids)}}
 
 
+def _repair(repair: Repair) -> dict[str, Any]:
+    return {
+        "steps": [step.value for step in repair.steps],
+        "reset_interval_seconds": repair.reset_interval,
+        "resets_per_day": repair.resets_per_day,
+        "switches_per_hour": repair.switches_per_hour,
+    }
+
+
+def _messages(messages: Messages) -> dict[str, Any]:
+    own = {matter.value: list(messages.patterns.get(matter, ())) for matter in Matter}
+    return {"keep_seconds": messages.keep, "text": messages.text, "patterns": own}
+
+
 def _gateway(gateway: Gateway | None) -> dict[str, Any] | None:
     return None if gateway is None else {"lan": list(gateway.lan), "masquerade": gateway.masquerade}
 
@@ -96,7 +135,7 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
             yield "  there is no default route now"
     for rank, uplink in enumerate(document["uplinks"], 1):
         extras = [uplink["carrier"], "metered" if uplink["metered"] else ""]
-        yield ", ".join(filter(None, [f"uplink {rank}: {uplink['name']} on {uplink['interface']}", *extras]))
+        yield ", ".join(filter(None, [f"uplink {rank}: {uplink['name']} on {_place(uplink)}", *extras]))
         yield from _presence(uplink)
         if uplink["targets"] != document["targets"]:
             for family, own in uplink["targets"].items():
@@ -116,6 +155,11 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"gateway of {', '.join(gateway['lan'])}: clients are {translated}, each flow keeps its uplink"
     yield f"mptcp: {document['mptcp']}"
     yield _names_line(document["dns"])
+    if any(uplink["modem"] for uplink in document["uplinks"]):
+        yield _repair_line(document["repair"])
+        yield _messages_line(document["sms"])
+    for carrier, network in document["carriers"].items():
+        yield f"carrier {carrier}: on the network of {network}"
     yield f"metrics: {document['metrics'] or 'not served'}"
     if document["kernel_error"] is not None:
         yield f"caution: the kernel cannot be read, so nothing is said of interfaces: {document['kernel_error']}"
@@ -123,8 +167,19 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"caution: {text}"
 
 
+def _place(uplink: Mapping[str, Any]) -> str:
+    if (told := uplink["modem"]) is None:
+        return str(uplink["interface"])
+    interface = f", at {uplink['interface']} unless told otherwise" if uplink["interface"] else ""
+    sim = f", SIM {told['iccid']}" if told["iccid"] else ""
+    return f"{told['described']}{sim}{interface}"
+
+
 def _presence(uplink: Mapping[str, Any]) -> Iterator[str]:
     """What the kernel has of it now."""
+    if uplink["modem"] and not uplink["interface"]:
+        yield "  its interface is known once the agent has found the modem"
+        return
     if uplink["present"] is False:
         yield f"  there is no interface {uplink['interface']} now"
         return
@@ -179,6 +234,24 @@ def _flows_line(keep: Mapping[str, Sequence[int]]) -> str:
 def _names_line(dns: Mapping[str, Any]) -> str:
     public = f"; where an uplink's own do not answer, {', '.join(dns['servers'])}" if dns["servers"] else ""
     return f"dns: {dns['way']}{public}"
+
+
+def _repair_line(repair: Mapping[str, Any]) -> str:
+    if not repair["steps"]:
+        return "repair: off"
+    interval = format_duration(repair["reset_interval_seconds"])
+    return (
+        f"repair: {', '.join(repair['steps'])}; a reset each {interval} and {repair['resets_per_day']} a day at most, "
+        f"{repair['switches_per_hour']} slot switches an hour"
+    )
+
+
+def _messages_line(messages: Mapping[str, Any]) -> str:
+    if not messages["keep_seconds"]:
+        return "sms: not kept"
+    own = sum(map(len, messages["patterns"].values()))
+    days = f"{messages['keep_seconds'] / 86400:g} days, {'with' if messages['text'] else 'without'} their text"
+    return f"sms: kept for {days}{f'; own patterns: {own}' if own else ''}"
 
 
 def _policy_line(policy: Mapping[str, Any]) -> str:

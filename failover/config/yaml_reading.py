@@ -62,8 +62,8 @@ Reader = Callable[[Place], T]
 def attempt(reader: Reader[T], place: Place) -> tuple[T, ...]:
     """The one value that the reader makes of the place; or none, and a problem noted."""
     try:
-        if tag := place.value.tag.replace("tag:yaml.org,2002:", "!!"):
-            raise WrongValueError(f"tag {quoted(tag)} has no meaning here", "remove it")
+        if place.value.tag:  # not quoted: it may be a password that was not
+            raise WrongValueError("a tag has no meaning here", "remove it, or quote a text that begins with '!'")
         if isinstance(place.value, Scalar) and place.value.kind == "null":
             raise WrongValueError("no value", "give it one, or remove the line")
         return (reader(place),)

@@ -16,7 +16,6 @@ from typing import Any, Final, Protocol
 import yaml
 
 from failover.config import ConfigError, Problem
-from failover.config.values import quoted
 from failover.model import clean
 
 BYTES_MAX: Final = 1 << 20
@@ -26,6 +25,8 @@ NODES_MAX: Final = 10_000
 
 _LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What YAML 1.1 counts as the end of a line."""
+_HANDLE: Final = re.compile("tag handle '.*'")
+"""It may be part of a password that was not quoted."""
 _MENDS: Final = (
     (r"'\\t'", "indent with blanks, not tabs", False),
     (r"character '[@`%]'", "quote the text", False),
@@ -126,7 +127,7 @@ def compose(text: str, source: str) -> Value | None:
     try:
         return composer.document()
     except yaml.MarkedYAMLError as error:
-        words = error.problem or error.context or "unreadable"
+        words = _HANDLE.sub("tag handle", error.problem or error.context or "unreadable")
         mend, at_start = next((mend, at_start) for pattern, mend, at_start in _MENDS if re.search(pattern, words))
         mark = (error.context_mark if at_start else None) or error.problem_mark
         raise composer.error(clean(f"not YAML: {words}"), mend, mark) from None
@@ -199,7 +200,8 @@ class _Composer:
     def _alias(self, event: yaml.AliasEvent) -> Value:
         name = event.anchor or ""
         if name not in self._anchors:
-            raise self.error(f"alias {quoted('*' + name)} has no anchor above it", "write the value", event.start_mark)
+            mend = "write the value; quote a text that begins with '*'"  # which is not shown: it may be a password
+            raise self.error("an alias has no anchor above it", mend, event.start_mark)
         value, nodes = self._anchors[name]
         self._nodes += nodes
         return value

@@ -281,7 +281,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "10 MB": (written(b"#" * (10 << 20)), ": too large; at most 1048576 bytes are read"),
     "aliases": (written("a: &a [x,x]\n" + "".join(f"b{n}: [*a,*a]\n" for n in range(9000))), "too many values; "),
     "deep": (written("[" * 100_000), "nested too deeply; "),
-    "a tag": (written("uplinks: !!python/object/apply:os.abort []\n"), "has no meaning here; remove it"),
+    "a tag": (written("uplinks: !!python/object/apply:os.abort []\n"), "a tag has no meaning here; remove it"),
     "a mask": (written(GOOD + "kernel: {fwmark_mask: 0x1}\n"), ":2: kernel.fwmark_mask: "),
     "a pipe": (os.mkfifo, "is no regular file; "),
     "a folder": (Path.mkdir, "is no regular file; "),

@@ -30,6 +30,7 @@ FREE = {
     "families",
     "flows",
     "lan",
+    "carriers",
     "down_count",
 }
 """Objects whose keys are not the schema's, or not all of them there always."""
@@ -71,6 +72,7 @@ def _in_the_lab(world: World, home: Path) -> Documents:
     config = home / "failover.yaml"
     config.write_text(CONFIG)
     take("check", "check", str(config))
+    take("check", "check", str(_with_modem(home)))
     take("check", "check", "--config", str(_wrong(home)), status=(2,))
     with running(world.van, home, "--config", str(config)) as agent:
         agent.ready().until(_answers)
@@ -101,6 +103,15 @@ def _in_the_lab(world: World, home: Path) -> Documents:
 
 def _answers(status: dict[str, Any]) -> bool:
     return all(one["families"]["ipv4"]["verdict"] == "up" for one in status["uplinks"][:2])
+
+
+def _with_modem(home: Path) -> Path:
+    path = home / "modem.yaml"
+    path.write_text(
+        "uplinks: [{name: au, modem: {serial: ABCDEF, pin: 0123}}]\n"
+        "sms: {patterns: {cap: used up, payment: bill, suspension: stop, roaming: abroad}}\ncarriers: {povo: au}\n"
+    )
+    return path
 
 
 def _wrong(home: Path) -> Path:

@@ -10,16 +10,19 @@ import pytest
 
 from failover.config import DEFAULT_TARGETS, PROFILES, Config, Detection, Metered, Metrics, Names, Policy, Uplink
 from failover.config.changes import changes
+from failover.config.modems import Messages, Modem, Repair, Roaming
 from failover.config.rules import Aim, TrafficRule
 from failover.export.client import call
 from failover.facts import Gateway
 from failover.lab.places import CARRIERS
 from failover.lab.stage import Stage
 from failover.model import FAMILIES, Family
+from failover.modem import Dial
 from failover.resolvers import Way
 
 AU, DOCOMO, DEPOT = (Uplink(carrier.name, carrier.interface) for carrier in CARRIERS)
 BASE = Config(uplinks=(AU, DOCOMO))
+ON_MODEM = Uplink("au", modem=Modem(imei="490154203237518", pin="0123"))
 CHANGES: dict[str, tuple[Config, list[str]]] = {
     "nothing": (BASE, []),
     "one number": (replace(BASE, detection=Detection(doubt=0.3)), ["detection.doubt: 300ms, was 350ms"]),
@@ -85,6 +88,31 @@ CHANGES: dict[str, tuple[Config, list[str]]] = {
         replace(BASE, uplinks=(replace(AU, carrier="KDDI", metered=Metered(), targets=()), DOCOMO)),
         ["uplinks: au: other carrier, metered, targets"],
     ),
+    "modems": (
+        replace(BASE, uplinks=(ON_MODEM, DOCOMO)),
+        [
+            "uplinks: au on wwan0 is gone; its open flows end",
+            "uplinks: au on modem …7518, slot 1 is new",
+        ],
+    ),
+    "repair and messages": (
+        replace(
+            BASE,
+            repair=Repair((), 1200.0, 2, 0),
+            messages=Messages(0.0, False, {"cap": ("a", "b")}),
+            networks={"povo": "au"},
+        ),
+        [
+            "sms.patterns: 2 of cap",
+            "carriers: povo on au",
+            "repair.steps: none, was reconnect, register, reset, power, slot",
+            "repair.reset_interval: 20m, was 10m",
+            "repair.resets_per_day: 2, was 6",
+            "repair.switches_per_hour: 0, was 2",
+            "sms.keep: none, was 90d",
+            "sms.text: false, was true",
+        ],
+    ),
     "discovered": (
         replace(BASE, uplinks=()),
         ["uplinks: discovered; open flows of what is no uplink any more end"],
@@ -96,6 +124,19 @@ CHANGES: dict[str, tuple[Config, list[str]]] = {
 def test_a_change_is_told(name: str) -> None:
     after, told = CHANGES[name]
     assert list(changes(BASE, after)) == told
+
+
+def test_what_changes_of_a_modem_is_told_without_what_it_is() -> None:
+    before = replace(BASE, uplinks=(ON_MODEM,))
+    assert ON_MODEM.modem is not None
+    for part in ({"pin": "9876"}, {"roaming": Roaming.DENY}, {"dial": Dial(password="x9876")}):
+        after = replace(BASE, uplinks=(replace(ON_MODEM, modem=replace(ON_MODEM.modem, **part)),))
+        assert list(changes(before, after)) == ["uplinks: au: other modem"]
+    moved = replace(BASE, uplinks=(replace(ON_MODEM, modem=replace(ON_MODEM.modem, slot=2)),))
+    assert list(changes(before, moved)) == [
+        "uplinks: au on modem …7518, slot 1 is gone; its open flows end",
+        "uplinks: au on modem …7518, slot 2 is new",
+    ]
 
 
 def test_the_way_back_from_discovered_uplinks_is_told() -> None:

@@ -13,10 +13,12 @@ import yaml
 from failover.cli import main
 from failover.config import Config, ConfigError, Metered, Uplink
 from failover.config.manual import TABLES, rewritten
+from failover.config.modems import Modem
 from failover.config.reading import SECTIONS, load_with_warnings, parse
 from failover.config.rules import describe_aim, describe_match
 from failover.config.targets import parse_target
 from failover.facts import Gateway
+from failover.modem import Dial
 
 HERE = Path(__file__).resolve().parents[2] / "config"
 REFERENCE = HERE / "failover.yaml"
@@ -56,10 +58,10 @@ def test_the_reference_is_the_default() -> None:
 def test_the_reference_names_every_key_that_has_a_default_in_force_and_every_other_in_a_comment() -> None:
     named = {name for name in KEYS if name.startswith(("uplinks", "rules", "gateway"))}
     assert set(paths(yaml.safe_load(REFERENCE.read_text()))) == set(KEYS) - named
-    assert set(paths(yaml.safe_load(with_uplinks()))) == set(KEYS) - {"uplinks[].modem"}
+    assert set(paths(yaml.safe_load(with_uplinks()))) == set(KEYS)
 
 
-@pytest.mark.parametrize("name", sorted(KEYS.keys() - {"uplinks[].modem"}))
+@pytest.mark.parametrize("name", sorted(KEYS))
 def test_the_reference_says_what_each_key_is_for(name: str) -> None:
     key = re.escape(name.rpartition(".")[2])
     assert re.search(rf"^#? *(- )?{key}:.*# \S|^# --- {key}: \S", REFERENCE.read_text(), re.MULTILINE)
@@ -78,6 +80,18 @@ def test_the_reference_s_uplinks_load() -> None:
             ("2001:db8:100::/40",),
         ),
         Uplink("depot", "wlan0", dns=("192.168.1.1",)),
+        Uplink(
+            "povo",
+            modem=Modem(
+                imei="490154203237518",
+                slot=2,
+                iccid="8981100000000000018",
+                dial=Dial("povo.jp", "au@au-net.ne.jp", "au"),
+                pin="0123",
+            ),
+        ),
+        Uplink("roof", modem=Modem(device="usb1/1-2")),
+        Uplink("trailer", modem=Modem(serial="0123456789ABCDEF")),
     )
     assert [w.message for w in warnings] == ["no IPv6 target"]
     assert config.gateway == Gateway(("br-lan",))
@@ -106,7 +120,7 @@ def test_an_example_gives_no_warning_but_those_it_explains(path: Path, capsys: p
 
 
 def test_there_is_an_example_for_each_of_the_usual_boxes() -> None:
-    assert [path.stem for path in EXAMPLES] == ["gateway", "hub", "van"]
+    assert [path.stem for path in EXAMPLES] == ["dual-sim", "esim", "gateway", "hub", "two-modems", "van"]
     assert all(f"(examples/{path.name})" in README for path in EXAMPLES)
 
 
@@ -134,7 +148,7 @@ def test_the_bounds_said_are_the_bounds(name: str) -> None:
     beyond = (
         f"{section}: {{{key}: {{}}}}"
         if "[]" not in section
-        else f"uplinks: [{{name: a, interface: b, metered: {{{key}: {{}}}}}}]"
+        else f"uplinks: [{{name: a, interface: b, {section.rpartition('.')[2]}: {{{key}: {{}}}}}}]"
     )
     for value in (f"0{unit}", f"999999999{unit}"):
         with pytest.raises(ConfigError) as caught:
@@ -149,6 +163,9 @@ def test_the_defaults_said_are_the_defaults(name: str) -> None:
     if section == "uplinks[].metered":
         told = parse(f"uplinks: [{{name: a, interface: b, metered: {{{written}}}}}]", "f")[0].uplinks
         assert told == (Uplink("a", "b", metered=Metered()),)
+    elif section == "uplinks[].modem":
+        told = parse(f"uplinks: [{{name: a, modem: {{serial: s, {written}}}}}]", "f")[0].uplinks
+        assert told == (Uplink("a", modem=Modem(serial="s")),)
     elif section.startswith("uplinks"):
         assert parse(f"uplinks: [{{name: a, interface: b, {written}}}]", "f")[0].uplinks == (Uplink("a", "b"),)
     elif section == "gateway":

@@ -19,11 +19,13 @@ from failover.config import (
     Policy,
     Uplink,
 )
+from failover.config.modems import Dialer, Messages, Modem, Repair, Roaming, Rung
 from failover.config.reading import load, load_with_warnings
 from failover.config.rules import Aim, Match, TrafficRule
 from failover.config.targets import parse_target
 from failover.facts import Gateway
 from failover.model import Family, Keep, ProbeKind, Target
+from failover.modem import Dial
 from failover.resolvers import Way
 
 GOOD = Path(__file__).parent / "good"
@@ -90,6 +92,54 @@ TREES: dict[str, Config] = {
     "mask-full": Config(uplinks=tuple(Uplink(f"u{i}", f"eth{i}") for i in range(1, 7)), fwmark_mask=0x700000),
     "mask-wide": Config(fwmark_mask=0xFFFFFFFF),
     "metrics-ipv6": Config(metrics=Metrics("[::1]:9110")),
+    "modems": Config(
+        uplinks=(
+            Uplink(
+                "whole",
+                "wwan0",
+                modem=Modem(
+                    imei="356938035643809",
+                    slot=8,
+                    iccid="0098821100000001234",
+                    dial=Dial("inter_net.v6@x", "0x1F", "no", (Family.IPV6,), roaming=False),
+                    pin="0123",
+                    roaming=Roaming.DENY,
+                    connect=Dialer.NETWORKMANAGER,
+                ),
+            ),
+            Uplink(
+                "other-slot",
+                modem=Modem(
+                    imei="356938035643809", iccid="89882110000000123456", pin="01234567", roaming=Roaming.ALLOW
+                ),
+            ),
+            Uplink(
+                "slip",
+                modem=Modem(imei="356938035643808", dial=Dial(families=(Family.IPV4,)), connect=Dialer.NONE),
+            ),
+            Uplink(
+                "path",
+                modem=Modem(
+                    device="/sys/devices/pci0000:00/0000:00:14.0/usb1/1-1",
+                    dial=Dial(user="x"),
+                    connect=Dialer.SELF,
+                ),
+            ),
+            Uplink("place", modem=Modem(device="2-1.4")),
+            Uplink("number", modem=Modem(serial="0012", dial=Dial("1e3", password=' "*!&'))),
+        ),
+        repair=Repair((Rung.SLOT, Rung.RECONNECT), 86400.0, 0, 12),
+        messages=Messages(
+            0.0,
+            False,
+            {
+                "suspension": ("利用停止", "suspend(ed|sion)"),
+                "cap": ("残り.{0,9}[0-9]{1,9} ?GB",),
+                "roaming": ("abroad",),
+            },
+        ),
+        networks={"Povo 2.0": "au", "44051": "KDDI", "440-10": "docomo"},
+    ),
     "odd-names": Config(
         uplinks=(
             Uplink("-_.", "en*o@1"),
@@ -97,6 +147,7 @@ TREES: dict[str, Config] = {
         )
     ),
     "quoted-names": Config(uplinks=(Uplink("no", "1", "3"), Uplink("null", "on", "7"))),
+    "repair-off": Config(repair=Repair(())),
     "rules": Config(
         uplinks=(Uplink("au", "wwan0", metered=Metered()), Uplink("docomo", "wwan1"), Uplink("depot", "wlan0")),
         rules=(
@@ -196,6 +247,12 @@ WARNINGS: dict[str, list[str]] = {
         "4: rules[1]: it is never asked: wide, before it, matches all of that; put it before that one",
         "7: rules[4]: no uplink is metered; say which are, as 'metered: true'",
         "9: rules[6]: it is never asked: all, before it, matches all of that; put it before that one",
+    ],
+    "modems": [
+        "17: uplinks[2].modem.imei: its last digit does not fit the others; see whether it is a slip; "
+        "`failover modems` shows it",
+        "18: uplinks[3].modem.user: no apn beside it; a user and a password are for an access point: "
+        "name it, as 'apn: internet'",
     ],
     "contract": [
         f"9: uplinks[1].targets: no IPv6 target; {KERNEL_ONLY}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import string
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from failover.config import (
     Policy,
     Uplink,
 )
+from failover.config.modems import Dialer, Matter, Messages, Modem, Repair, Roaming, Rung
 from failover.config.reading import parse
 from failover.config.targets import parse_target
 from failover.config.values import (
@@ -37,7 +38,8 @@ from failover.config.values import (
 )
 from failover.config.yaml_tree import decode
 from failover.facts import Gateway
-from failover.model import Keep, Target
+from failover.model import FAMILIES, Family, Keep, Target
+from failover.modem import Dial
 from failover.resolvers import Way
 
 unhurried = settings(deadline=None)
@@ -104,6 +106,64 @@ def gateways(taken: list[str]) -> st.SearchStrategy[Gateway]:
     return st.builds(Gateway, lan.map(tuple), st.booleans())
 
 
+WRITTEN = st.text(WORD + " *!&é'\"#:", min_size=1, max_size=64)
+DIALS = st.builds(
+    Dial,
+    st.text(WORD + "._-@", max_size=100),
+    st.just("") | WRITTEN,
+    st.just("") | WRITTEN,
+    st.sampled_from([(Family.IPV4,), (Family.IPV6,), FAMILIES]),
+)
+
+
+def digits(low: int, high: int) -> st.SearchStrategy[str]:
+    return st.text(string.digits, min_size=low, max_size=high)
+
+
+@st.composite
+def modems(draw: st.DrawFn) -> Modem:
+    identity = draw(st.sampled_from(["imei", "device", "serial"]))
+    value = draw({"imei": digits(15, 15), "device": DEVICES, "serial": SERIALS}[identity])
+    roaming = draw(st.sampled_from(Roaming))
+    return Modem(
+        **{identity: value},
+        slot=draw(st.integers(1, 8)),
+        iccid=draw(st.just("") | digits(18, 20)),
+        dial=replace(draw(DIALS), roaming=roaming is not Roaming.DENY),
+        pin=draw(st.just("") | digits(4, 8)),
+        roaming=roaming,
+        connect=draw(st.sampled_from(Dialer)),
+    )
+
+
+def told_apart(modem: Modem | None) -> object:
+    """By the last step of its path: any path that ends so may be the same device."""
+    return object() if modem is None else (modem.imei, modem.device.rpartition("/")[2], modem.serial)
+
+
+DEVICES = st.from_regex(r"\A/?([a-z0-9]{1,6}/){0,3}[0-9]-[0-9](\.[0-9])?\Z")
+SERIALS = st.text(string.punctuation + WORD, min_size=1, max_size=64)
+MODEMS = st.none() | modems()
+REPAIRS = st.builds(
+    Repair,
+    st.lists(st.sampled_from(Rung), unique=True).map(tuple),
+    seconds(60_000, 86_400_000),
+    st.integers(0, 48),
+    st.integers(0, 12),
+)
+MESSAGES = st.builds(
+    Messages,
+    st.just(0.0) | st.integers(86_400, 366 * 86_400).map(float),
+    st.booleans(),
+    st.dictionaries(
+        st.sampled_from(Matter),
+        st.lists(
+            st.sampled_from(["stop", "no", "0123", "利用.{0,9}停止", r"\$[0-9]{1,9}\.00"]), min_size=1, unique=True
+        ).map(tuple),
+    ),
+)
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     bits = draw(st.integers(3, 32))
@@ -113,15 +173,17 @@ def configs(draw: st.DrawFn) -> Config:
     metered = st.none() | st.lists(st.integers(10**6, 10**12), min_size=2, max_size=2).map(
         lambda sizes: Metered(max(sizes), min(sizes))
     )
+    modems = iter(draw(st.lists(MODEMS, min_size=len(names), max_size=len(names), unique_by=told_apart)))
     uplinks = tuple(
         Uplink(
             name,
-            interface,
+            "" if (modem := next(modems)) and draw(st.booleans()) else interface,
             draw(st.text(WORD + " é/:#", max_size=64)),
             draw(metered),
             draw(st.none() | TARGET_LISTS),
             draw(st.just(()) | st.lists(NETWORKS, min_size=1, max_size=4, unique=True).map(tuple)),
             draw(st.none() | SERVERS),
+            modem,
         )
         for name, interface in zip(names, interfaces, strict=True)
     )
@@ -137,6 +199,9 @@ def configs(draw: st.DrawFn) -> Config:
         Metrics(draw(listen)),
         mask,
         gateway=draw(st.none() | gateways(interfaces)),
+        repair=draw(REPAIRS),
+        messages=draw(MESSAGES),
+        networks=draw(st.dictionaries(st.sampled_from(["povo", "44051", "no", "1.5"]), NAMES)),
     )
 
 
@@ -159,6 +224,18 @@ def written(config: Config) -> dict[str, Any]:
         **({} if config.gateway is None else {"gateway": asdict(config.gateway)}),
         "mptcp": "auto" if config.mptcp else "off",
         "dns": {"way": config.dns.way.value, "servers": list(config.dns.servers)},
+        "repair": {
+            "steps": [str(step) for step in config.repair.steps],
+            "reset_interval": format_duration(config.repair.reset_interval),
+            "resets_per_day": config.repair.resets_per_day,
+            "switches_per_hour": config.repair.switches_per_hour,
+        },
+        "sms": {
+            "keep": format_duration(config.messages.keep) if config.messages.keep else "none",
+            "text": config.messages.text,
+            "patterns": {str(matter): list(patterns) for matter, patterns in config.messages.patterns.items()},
+        },
+        "carriers": dict(config.networks),
         "metrics": {"listen": config.metrics.listen or "none"},
         "kernel": {"fwmark_mask": f"{config.fwmark_mask:#x}"},
     }
@@ -168,12 +245,26 @@ def written_uplink(uplink: Uplink) -> dict[str, Any]:
     metered = uplink.metered
     return {
         "name": uplink.name,
-        "interface": uplink.interface,
+        **({"interface": uplink.interface} if uplink.interface else {}),
+        **({} if uplink.modem is None else {"modem": written_modem(uplink.modem)}),
         "carrier": uplink.carrier,
         "metered": metered is not None and {key: f"{format_size(size)}/month" for key, size in asdict(metered).items()},
         **({} if uplink.targets is None else {"targets": [target.url for target in uplink.targets]}),
         **({"delegated": list(uplink.delegated)} if uplink.delegated else {}),
         **({} if uplink.dns is None else {"dns": list(uplink.dns)}),
+    }
+
+
+def written_modem(modem: Modem) -> dict[str, Any]:
+    dial = modem.dial
+    texts = {key: getattr(modem, key) for key in ("imei", "device", "serial", "iccid", "pin")}
+    texts |= {key: getattr(dial, key) for key in ("apn", "user", "password")}
+    return {
+        **{key: text for key, text in texts.items() if text},
+        "slot": modem.slot,
+        "roaming": str(modem.roaming),
+        "ip": "ipv4v6" if len(dial.families) > 1 else str(dial.families[0]),
+        "connect": str(modem.connect),
     }
 
 
