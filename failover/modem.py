@@ -171,6 +171,23 @@ class Modem:
         return next((bearer for bearer in self.bearers if bearer.connected), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An SMS that a modem keeps, its parts put together."""
+
+    handle: str
+    """What the manager calls it now."""
+    imei: str = ""
+    iccid: str = ""
+    """Of the SIM in use when it was read."""
+    number: str = ""
+    """Who sent it, as told: a name as well."""
+    text: str = field(default="", repr=False)
+    """On one line; it may hold a one-time code."""
+    received_at: str = ""
+    """As the network told, in ISO 8601."""
+
+
 class Deed(enum.StrEnum):
     """What can be done to a modem."""
 

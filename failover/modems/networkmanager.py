@@ -1,0 +1,114 @@
+"""Which modems NetworkManager dials, over its D-Bus, and how it is asked to dial one anew."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from dbus_fast import Message
+
+from failover.bus import BusError
+from failover.modems.line import Line
+from failover.modems.numbers import NOTHING
+from failover.modems.values import told
+
+NAME: Final = "NetworkManager"
+SERVICE: Final = "org.freedesktop.NetworkManager"
+PATH: Final = "/org/freedesktop/NetworkManager"
+DEVICE: Final = f"{SERVICE}.Device"
+ACTIVE: Final = f"{SERVICE}.Connection.Active"
+RULES: Final = (
+    f"sender='{SERVICE}',path='{PATH}',interface='{SERVICE}',member='DeviceAdded'",
+    f"sender='{SERVICE}',path='{PATH}',interface='{SERVICE}',member='DeviceRemoved'",
+    f"sender='{SERVICE}',path_namespace='{PATH}/Devices',interface='{DEVICE}',member='StateChanged'",
+)
+MODEM: Final = 8
+"""NM_DEVICE_TYPE_MODEM."""
+UNMANAGED: Final = 10
+"""NM_DEVICE_STATE_UNMANAGED; below it nothing is known."""
+ACTIVATED, DEACTIVATED = 2, 4
+"""NMActiveConnectionState."""
+DEVICES: Final = 256
+"""Looked at at most."""
+
+
+class Dialler:
+    """NetworkManager's devices that are modems."""
+
+    def __init__(self) -> None:
+        self._modems: dict[str, tuple[str, bool]] = {}
+        """Device -> the modem's handle, and whether it is managed."""
+
+    async def read(self, line: Line) -> None:
+        """All of them. BusError."""
+        (paths,) = await line.call(SERVICE, PATH, f"{SERVICE}.GetDevices", reply="ao")
+        self._modems.clear()
+        for path in paths[:DEVICES]:
+            await self.look(line, path)
+
+    async def look(self, line: Line, path: str) -> None:
+        """At one that may be a modem; one that is gone meanwhile is none. BusError, if nobody answers."""
+        try:
+            found = await line.get_all(SERVICE, path, DEVICE)
+        except BusError as error:
+            if not error.name:
+                raise
+            return
+        handle, state = told(found.get("Udi"), "s"), told(found.get("State"), "u")
+        if told(found.get("DeviceType"), "u") == MODEM and handle and state is not None:
+            self._modems[path] = handle, state > UNMANAGED
+
+    def heard(self, message: Message) -> str:
+        """A signal of NetworkManager's: the device that is to be looked at, if there is one."""
+        match message.member, message.signature, message.body:
+            case "DeviceAdded", "o", [path] if len(self._modems) < DEVICES:
+                return str(path)
+            case "DeviceRemoved", "o", [path]:
+                self._modems.pop(path, None)
+            case "StateChanged", "uuu", [state, *_] if message.path in self._modems:
+                handle, _ = self._modems[message.path]
+                self._modems[message.path] = handle, state > UNMANAGED
+        return ""
+
+    def gone(self) -> None:
+        """It is not running."""
+        self._modems.clear()
+
+    def device(self, modem: str) -> str:
+        """The one that dials that modem; empty: none does."""
+        return next((path for path, (handle, managed) in self._modems.items() if managed and handle == modem), "")
+
+
+async def reactivate(line: Line, device: str) -> None:
+    """The connection that is active on the device, else the best one for it, anew; until it stands. BusError."""
+    ended = asyncio.Event()
+    states: dict[str, int] = {}
+    owner = await line.owner(SERVICE)
+
+    def hear(message: Message) -> None:
+        known = message.sender == owner and message.member == "StateChanged" and message.signature == "uu"
+        if known and message.path:
+            states[message.path] = message.body[0]
+            ended.set()
+
+    line.hear(hear)
+    await line.match(f"sender='{SERVICE}',interface='{ACTIVE}',member='StateChanged'")
+    connection = await _connection(line, device)
+    body = [connection, device, NOTHING]
+    (active,) = await line.call(SERVICE, PATH, f"{SERVICE}.ActivateConnection", "ooo", body, "o", None)
+    while (state := states.get(active)) not in (ACTIVATED, DEACTIVATED):
+        ended.clear()
+        await ended.wait()
+    if state == DEACTIVATED:
+        raise BusError("NetworkManager could not connect it", "what does `journalctl -u NetworkManager` say?", "Failed")
+
+
+async def _connection(line: Line, device: str) -> str:
+    """The profile that is active on the device; `NOTHING` lets NetworkManager choose."""
+    active = told(await line.get(SERVICE, device, f"{DEVICE}.ActiveConnection"), "o") or NOTHING
+    if active == NOTHING:
+        return NOTHING
+    try:
+        return told(await line.get(SERVICE, active, f"{ACTIVE}.Connection"), "o") or NOTHING
+    except BusError:
+        return NOTHING
