@@ -12,10 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from failover.lab.namespaces import LabError, Namespace
+from failover.lab.namespaces import LabError
 
 Message = dict[str, Any]
 LINE_LIMIT = 1 << 20
@@ -52,10 +52,16 @@ class Channel:
         return bool(data)
 
 
+class Place(Protocol):
+    """Where a process can be started: a namespace, for one."""
+
+    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]: ...
+
+
 class Helper:
     """The lab's end: a child process in a namespace. One request at a time."""
 
-    def __init__(self, namespace: Namespace, module: str, *arguments: str) -> None:
+    def __init__(self, namespace: Place, module: str, *arguments: str) -> None:
         """Start `python -m MODULE ARGUMENTS`; it is of use after ready()."""
         self._name = module.rpartition(".")[2]
         argv = [sys.executable, "-m", module, *arguments]
@@ -100,6 +106,10 @@ class Helper:
         if "error" in answer:
             raise LabError(f"the lab's {self._name} refused: {answer['error']}")
         return answer
+
+    def send_signal(self, number: int) -> None:
+        """As kill(2)."""
+        self._process.send_signal(number)
 
     def close(self) -> None:
         """Close its stdin and wait for its end; kill it after 2 s."""

@@ -15,9 +15,8 @@ import pytest
 
 from failover.lab.namespaces import Namespace
 from tests import enclosure
-from tests.enclosure import PATIENCE, POLKITD, Enclosure, own
+from tests.enclosure import CHECKOUT, PATIENCE, POLKITD, Enclosure, own
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 UNPACKED = CHECKOUT / ".ci/unpacked"
 NEEDED = (POLKITD, "/usr/lib/systemd/systemd-networkd")
 USERS = {"root": 0, "messagebus": 901, "polkitd": 902, "systemd-resolve": 903, "systemd-network": 904, "failover": 905}

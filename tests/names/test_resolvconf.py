@@ -20,7 +20,8 @@ from failover.names import children
 from failover.names.backend import NamesError
 from failover.names.file import File
 from failover.resolvers import Resolvers, Way
-from tests.names.box import CHECKOUT, Box, require
+from tests.enclosure import CHECKOUT
+from tests.names.box import Box, require
 from tests.names.conftest import Asker, until
 
 LEASES = {
