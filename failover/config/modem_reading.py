@@ -10,6 +10,7 @@ from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final
 
+from failover.carriers import plain
 from failover.config.keys import Key, Keys, switch, timed
 from failover.config.lists import each
 from failover.config.modem_values import (
@@ -185,12 +186,14 @@ def read_networks(place: Place) -> Mapping[str, str]:
     if len(place.value.pairs) > CARRIERS_MAX:
         raise WrongValueError(f"{len(place.value.pairs)} carriers", f"at most {CARRIERS_MAX} are read")
     networks: dict[str, str] = {}
+    first: dict[str, Place] = {}
     for key, value in place.value.pairs:
-        name = shown(key.text) if isinstance(key, Scalar) else "?"
-        for carrier in attempt(_carrier, place.child(f".{name}", key)):
-            if carrier in networks:
-                place.child(f".{name}", key).problem("the carrier is there twice", "keep one")
-            for network in attempt(label("a network", "au", _network), place.child(f".{name}", value)):
+        at_key, at = (place.child(f".{shown(key.text) if isinstance(key, Scalar) else '?'}", v) for v in (key, value))
+        for carrier in attempt(_carrier, at_key):
+            before = first.setdefault(plain(carrier), at_key)
+            if before is not at_key:
+                at_key.problem(f"the same carrier as {before.path} in line {before.value.line}", "keep one")
+            for network in attempt(label("a network", "au", _network), at):
                 networks[carrier] = network
     return MappingProxyType(networks)
 
@@ -206,8 +209,8 @@ def _carrier(place: Place) -> str:
 
 
 def _network(written: str) -> str:
-    if not written.strip():
-        raise WrongValueError("an empty name", "name it, as au")
+    if not plain(written):
+        raise WrongValueError("no name", "write letters or digits, as au")
     return parse_carrier(written)
 
 
