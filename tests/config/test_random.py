@@ -13,6 +13,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from failover.carriers import plain
 from failover.config import (
     DEFAULT_TARGETS,
     Config,
@@ -201,7 +202,7 @@ def configs(draw: st.DrawFn) -> Config:
         gateway=draw(st.none() | gateways(interfaces)),
         repair=draw(REPAIRS),
         messages=draw(MESSAGES),
-        networks=draw(st.dictionaries(st.sampled_from(["povo", "44051", "no", "1.5"]), NAMES)),
+        networks=draw(st.dictionaries(st.sampled_from(["povo", "44051", "no", "1.5"]), NAMES.filter(plain))),
     )
 
 
