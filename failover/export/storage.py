@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,8 @@ RETRY: Final = 10.0
 """Seconds until a disk that failed is tried again."""
 HANGING: Final = 2.0
 """Seconds after which a disk that does not answer is said to hang."""
+PRIVATE: Final = 0o600
+"""Mode of the files: the config holds PINs and passwords."""
 SAID_AGAIN: Final = 60.0
 """Seconds; a disk that comes and goes is not talked about more often."""
 
@@ -195,7 +198,8 @@ class _Writer:
         """Put them on disk; what fails waits for the next time."""
         self._asked_at = time.monotonic()
         unwritten = _error(journal.append, self._folder, b"".join(lines)) if lines else ""
-        tried = {name: _error(replace, self._folder / name, data) for name, data in files.items()}
+        keep = partial(replace, mode=PRIVATE)
+        tried = {name: _error(keep, self._folder / name, data) for name, data in files.items()}
         failed = {name: why for name, why in tried.items() if why}
         with self._change:
             self._flying = 0

@@ -331,3 +331,11 @@ def test_the_queue_has_a_bound_and_what_is_dropped_is_counted_and_said(tmp_path:
         assert QUEUE_MAX - 4096 < sum(len(encode(entry)) for entry in back[:-1]) <= QUEUE_MAX
 
     among_own_mounts(body)
+
+
+def test_what_may_hold_secrets_is_for_the_agent_alone(tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    agent.storage.keep("config.json", b"pin")
+    agent.until((tmp_path / "config.json").exists)
+    agent.storage.close(agent.now)
+    assert (tmp_path / "config.json").stat().st_mode & 0o777 == 0o600
