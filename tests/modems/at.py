@@ -339,9 +339,9 @@ def _disconnect(modem: AtModem, asked: re.Match[str]) -> str:
 
 @on(r"\+GTRNDIS\?")
 def _link(modem: AtModem, asked: re.Match[str]) -> str:
-    if (carrier := modem.bearer) is None:
+    if (line := modem.bearer) is None:
         return "+GTRNDIS: 0"
-    own, gateway = carrier.address[Family.IPV4], carrier.gateway[Family.IPV4]
+    own, gateway = line.address[Family.IPV4], line.gateway[Family.IPV4]
     return f'+GTRNDIS: 1,{modem.context},"{own}","{gateway}","{gateway}"'
 
 

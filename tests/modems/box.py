@@ -14,7 +14,7 @@ from tests.enclosure import POLKITD, Enclosure
 from tests.modems.manager import MODEM_MANAGER, NETWORK_MANAGER, Manager
 from tests.modems.usb import Port, Tree
 
-NEEDED = (POLKITD, "ModemManager", "/usr/libexec/mbim-proxy")
+NEEDED = (POLKITD, "ModemManager", "/usr/libexec/mbim-proxy", "dnsmasq")
 USERS = {"root": 0, "messagebus": 901, "polkitd": 902, "failover": 905}
 EVENTS = "run/plugged"
 """What is plugged in when ModemManager starts; later it is told."""

@@ -1,15 +1,17 @@
 """What lies behind the modems: SIMs and their carriers, per modem a gateway, and an internet behind them all.
 
-    van --wwan0-- radio --core-- internet (targets, servers, the carriers' resolvers)
+    van --wwan0-- radio --core-- internet (targets, servers, the lines' resolvers)
 
-A packet of a carrier's address passes only while the modem holds a bearer of that carrier.
+A packet of a line's address passes only while the modem holds a bearer of that line.
 """
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from failover.lab.control import Helper
 from failover.lab.faults import AFTER_LOCAL, BEFORE_LOCAL
@@ -20,20 +22,33 @@ from failover.lab.reach import AF
 from failover.lab.rtnl import BLACKHOLE, Route, Rtnl, Rule
 from failover.lab.wire import End, cable
 from failover.model import FAMILIES, Family
+from tests.enclosure import PATIENCE
 
 AIR, CORE = "air", "core"
 RADIO_INDEX, CORE_INDEX = 2, 3
-FIRST_INDEX = 100
-"""Of the modems' interfaces in the van; a new one each time."""
+FIRST_INDEX, INDEXES = 64, 48
+"""Of the modems' interfaces in the van: so many for modem 1, so many for the next; a new one each time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """The number, 1-250, makes its addresses. `plmn`: MCC and MNC."""
+    """A network. `plmn`: MCC and MNC."""
 
-    number: int
     plmn: str
     name: str
+
+
+AU = Carrier("44051", "KDDI")
+DOCOMO = Carrier("44010", "NTT DOCOMO")
+SOFTBANK = Carrier("44020", "SoftBank")
+RAKUTEN = Carrier("44011", "Rakuten")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a carrier gives to one SIM. The number, 1-250, makes its addresses."""
+
+    number: int
     mtu: int = 1430
 
     @property
@@ -68,6 +83,7 @@ class Sim:
     """A card in a slot, or an eSIM's active profile. With a `pin` it is locked until that is entered."""
 
     carrier: Carrier
+    line: Line
     iccid: str
     imsi: str
     esim: bool = False
@@ -90,24 +106,20 @@ class Sim:
         return not self.locked
 
 
-AU = Carrier(1, "44051", "KDDI")
-DOCOMO = Carrier(2, "44010", "NTT DOCOMO")
-SOFTBANK = Carrier(3, "44020", "SoftBank")
-RAKUTEN = Carrier(4, "44011", "Rakuten")
-CARRIERS = (AU, DOCOMO, SOFTBANK, RAKUTEN)
+def sim_of(carrier: Carrier, number: int, esim: bool = False, pin: str = "") -> Sim:
+    """A new card. Nobody else has that number, which makes its addresses and is at the end of ICCID and IMSI."""
+    return Sim(carrier, Line(number), f"898120000000000{number:04d}", f"{carrier.plmn}000000{number:04d}", esim, pin)
 
 
-def sim_of(carrier: Carrier, esim: bool = False, pin: str = "") -> Sim:
-    """A new card of that carrier; its numbers end in the carrier's."""
-    number = f"{carrier.number:04d}"
-    return Sim(carrier, f"898120000000000{number}", f"{carrier.plmn}000000{number}", esim, pin)
+LINES = tuple(Line(number) for number in range(1, 9))
+"""Whose resolvers answer."""
 
 
 class Internet:
-    """A namespace with the lab's servers, and the carriers' resolvers."""
+    """A namespace with the lab's servers, and the resolvers of the lines."""
 
-    def __init__(self, carriers: Iterable[Carrier] = CARRIERS) -> None:
-        resolvers = [one for carrier in carriers for pair in carrier.resolvers.values() for one in pair]
+    def __init__(self, lines: Iterable[Line] = LINES) -> None:
+        resolvers = [one for line in lines for pair in line.resolvers.values() for one in pair]
         self.namespace = quiet(Namespace("internet"))
         for address in (*internet_addresses(), *resolvers):
             self.namespace.rtnl.add_address(1, f"{address}/{Family.of(address).bits}")
@@ -123,28 +135,28 @@ class Internet:
 
 
 class Radio:
-    """One modem's way out of the van, by whichever carrier its bearer is of.
+    """One modem's way out of the van, by the line of its bearer.
 
     It is made, used and closed in the stagehand's thread, where its netlink sockets are.
     """
 
     def __init__(
-        self, van: Namespace, interface: str, number: int, carriers: Iterable[Carrier], net: Namespace
+        self, van: Namespace, interface: str, number: int, lines: Iterable[Line], net: Namespace
     ) -> None:
         """`number`: of the modem, from 1 on. `net`: the internet's namespace. The interface comes by plug()."""
         self.van, self.interface = van, interface
-        self.carriers = tuple(carriers)
-        self._index = FIRST_INDEX + 40 * number
+        self.lines = tuple(lines)
+        self._indexes = cycle(range(FIRST_INDEX + INDEXES * (number - 1), FIRST_INDEX + INDEXES * number))
         self._plugged: End | None = None
-        self._bearer: Carrier | None = None
+        self._bearer: Line | None = None
         self._stack = ExitStack()
         self.beyond = quiet(self._stack.enter_context(Namespace(f"radio{number}")))
         self.beyond.sysctl("ipv4/ip_forward", 1)
         self.beyond.sysctl("ipv6/conf/all/forwarding", 1)
         move_local_rule(self.beyond)
         self._reach(net, number)
-        for carrier in self.carriers:
-            self._rules(carrier, add=True)
+        for line in self.lines:
+            self._rules(line, add=True)
 
     def _reach(self, net: Namespace, number: int) -> None:
         core, far = End(self.beyond, CORE, CORE_INDEX), End(net, f"radio{number}", 70 + number)
@@ -162,19 +174,33 @@ class Radio:
                 self.beyond.rtnl.add_route(Route("default", core.index, there))
                 beyond_us.add_address(far.index, f"{there}/{length}")
                 beyond_us.add_neighbour(far.index, here, core.mac)
-                for carrier in self.carriers:
-                    beyond_us.add_route(Route(carrier.network[family], far.index, here))
+                for line in self.lines:
+                    beyond_us.add_route(Route(line.network[family], far.index, here))
+
+    def lend(self, line: Line) -> None:
+        """That line's address is to be had by DHCP, while there is a bearer of it."""
+        own, resolvers = line.address[Family.IPV4], ",".join(line.resolvers[Family.IPV4])
+        options = {"3": line.gateway[Family.IPV4], "6": resolvers, "26": str(line.mtu)}
+        argv = [
+            *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"),
+            *("--pid-file=", "--leasefile-ro", "--no-ping", "--log-facility=/dev/null"),
+            *(f"--interface={AIR}", "--bind-dynamic"),
+            f"--dhcp-range={own},{own},255.255.255.252,2m",
+            *(f"--dhcp-option={number},{value}" for number, value in options.items()),
+        ]
+        server = self.beyond.popen(argv, stdin=subprocess.DEVNULL)
+        self._stack.callback(server.wait, PATIENCE)
+        self._stack.callback(server.kill)
 
     def plug(self, interface: str = "") -> None:
         """The van gets the interface, down and without address, under a new index and another name if so wished."""
         self.interface = interface or self.interface
-        self._index += 1
-        van, air = End(self.van, self.interface, self._index), End(self.beyond, AIR, RADIO_INDEX)
+        van, air = End(self.van, self.interface, next(self._indexes)), End(self.beyond, AIR, RADIO_INDEX)
         cable(air, van)
         air.up()
-        for carrier in self.carriers:
+        for line in self.lines:
             for family in FAMILIES:
-                self.beyond.rtnl.add_address(air.index, f"{carrier.gateway[family]}/{carrier.prefix[family]}")
+                self.beyond.rtnl.add_address(air.index, f"{line.gateway[family]}/{line.prefix[family]}")
         self._plugged = van
 
     def unplug(self) -> None:
@@ -191,35 +217,35 @@ class Radio:
         return self._plugged.index
 
     @property
-    def bearer(self) -> Carrier | None:
+    def bearer(self) -> Line | None:
         """Whose packets pass."""
         return self._bearer
 
-    def carry(self, carrier: Carrier | None) -> None:
-        """The modem's bearer is of this carrier from now on, or there is none."""
-        if carrier is self._bearer:
+    def carry(self, line: Line | None) -> None:
+        """The modem's bearer is of this line from now on, or there is none."""
+        if line == self._bearer:
             return
         if self._bearer is not None:
             self._rules(self._bearer, add=True)
-        if carrier is not None:
-            self._rules(carrier, add=False)
-        self._bearer = carrier
+        if line is not None:
+            self._rules(line, add=False)
+        self._bearer = line
 
-    def _rules(self, carrier: Carrier, *, add: bool) -> None:
-        """Nothing passes to and from that carrier's addresses."""
+    def _rules(self, line: Line, *, add: bool) -> None:
+        """Nothing passes to and from that line's addresses."""
         for family in FAMILIES:
-            network, number = carrier.network[family], AF[family]
+            network, number = line.network[family], AF[family]
             for rule in (
                 Rule(BEFORE_LOCAL, number, BLACKHOLE, input=AIR, source=network),
                 Rule(BEFORE_LOCAL, number, BLACKHOLE, destination=network),
             ):
                 (self.beyond.rtnl.add_rule if add else self.beyond.rtnl.remove_rule)(rule)
 
-    def silence(self, carrier: Carrier | None, *, on: bool) -> None:
-        """The carrier, or every one, swallows all beyond the gateway, which goes on answering; or no more."""
+    def silence(self, line: Line | None, *, on: bool) -> None:
+        """The carrier of that line, or of every one, swallows all beyond the gateway, which answers; or no more."""
         for rule in [
             rule
-            for one in ((carrier,) if carrier else self.carriers)
+            for one in ((line,) if line else self.lines)
             for family in FAMILIES
             for rule in (
                 Rule(AFTER_LOCAL, AF[family], BLACKHOLE, input=AIR, source=one.network[family]),

@@ -178,7 +178,7 @@ class MbimModem(Modem):
         return (NO_SIM if self.sim is None else PIN_REQUIRED if self.sim.locked else NOT_REGISTERED), b""
 
     def _addresses(self, _: Reader) -> Answer:
-        if (carrier := self.bearer) is None:
+        if (line := self.bearer) is None:
             return FAILURE, b""
         families = {Family.IPV4: bool(self._kind & 1), Family.IPV6: bool(self._kind & 2)}
 
@@ -187,13 +187,13 @@ class MbimModem(Modem):
 
         body = Body().u32(0, *(0xF if on else 0 for on in families.values()))
         for family, on in families.items():
-            element = struct.pack("<I", carrier.prefix[family]) + raw([carrier.address[family]])
+            element = struct.pack("<I", line.prefix[family]) + raw([line.address[family]])
             body.u32(int(on)).offset(element if on else b"")
         for family, on in families.items():
-            body.offset(raw([carrier.gateway[family]]) if on else b"")
+            body.offset(raw([line.gateway[family]]) if on else b"")
         for family, on in families.items():
-            body.u32(2 if on else 0).offset(raw(carrier.resolvers[family]) if on else b"")
-        return NONE, body.u32(*(carrier.mtu if on else 0 for on in families.values())).bytes()
+            body.u32(2 if on else 0).offset(raw(line.resolvers[family]) if on else b"")
+        return NONE, body.u32(*(line.mtu if on else 0 for on in families.values())).bytes()
 
     def _caps(self, _: Reader) -> Answer:
         """Removable SIM, LTE and below, SMS in PDU mode, one session."""

@@ -18,7 +18,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from tests.modems import sms
 from tests.modems.box import Box
-from tests.modems.carriers import Carrier, Radio, Sim
+from tests.modems.carriers import Line, Radio, Sim
 from tests.modems.stagehand import Stagehand
 from tests.modems.usb import Device
 
@@ -180,7 +180,7 @@ class Modem(ABC):
         return self.radio.interface
 
     @property
-    def bearer(self) -> Carrier | None:
+    def bearer(self) -> Line | None:
         """Whose packets pass."""
         return self.radio.bearer
 
@@ -199,14 +199,16 @@ class Modem(ABC):
         self.tell_signal()
 
     @contextmanager
-    def silent(self, carrier: Carrier | None = None) -> Iterator[None]:
-        """Meanwhile that carrier, or every one of its SIMs', swallows all beyond the gateway, which goes on answering.
-        The modem knows nothing of it."""
-        self.hand.do(lambda: self.radio.silence(carrier, on=True))
+    def silent(self, slot: int = 0) -> Iterator[None]:
+        """Meanwhile the carrier of that slot's SIM, or of every one, swallows all beyond the gateway, which goes on
+        answering. The modem knows nothing of it."""
+        sim = self.sims[slot - 1] if slot else None
+        line = sim.line if sim else None
+        self.hand.do(lambda: self.radio.silence(line, on=True))
         try:
             yield
         finally:
-            self.hand.do(lambda: self.radio.silence(carrier, on=False))
+            self.hand.do(lambda: self.radio.silence(line, on=False))
 
     @played
     def drop(self, cause: int = 36) -> None:
@@ -320,7 +322,7 @@ class Modem(ABC):
         sim = self.sim
         if sim is None or sim.locked or not self.registration.served:
             return False
-        self.radio.carry(sim.carrier)
+        self.radio.carry(sim.line)
         return True
 
     def entered(self, pin: str) -> bool:

@@ -9,16 +9,19 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from failover.lab.namespaces import Namespace
+from failover.lab.reach import udp_echo
 from failover.lab.rtnl import Route
 from failover.model import Family
+from tests.enclosure import PATIENCE
 from tests.modems.at import AtModem
 from tests.modems.box import Box
-from tests.modems.carriers import AU, DOCOMO, RAKUTEN, SOFTBANK, Carrier, Internet, Radio, Sim, sim_of
+from tests.modems.carriers import AU, DOCOMO, RAKUTEN, SOFTBANK, Internet, Radio, Sim, sim_of
 from tests.modems.inside import Inside
 from tests.modems.manager import BEARER, CallError, Manager
 from tests.modems.mbim import MbimModem
@@ -29,8 +32,12 @@ from tests.modems.usb import Device, Port
 MBIM = ("1199", "9999")
 AT = ("2cb7", "0104")
 """USB vendor and product: what ModemManager chooses its plugin by."""
-SLOTS: dict[int, tuple[Carrier, Carrier]] = {1: (AU, DOCOMO), 2: (SOFTBANK, RAKUTEN), 3: (DOCOMO, AU)}
+SLOTS = {1: (AU, DOCOMO), 2: (SOFTBANK, RAKUTEN), 3: (DOCOMO, AU)}
 """Of the modem of that number, unless something else is asked for."""
+
+
+ASK = 0.2
+"""Seconds between two datagrams; an interface that has just come up loses the first."""
 
 
 class Rig:
@@ -78,7 +85,7 @@ class Rig:
         """A modem with a slot for each of `sims`; two, an eSIM in the second, if nothing is said. Plugged in."""
         if sims is None:
             first, second = SLOTS[number]
-            sims = (sim_of(first), sim_of(second, esim=True))
+            sims = (sim_of(first, 2 * number - 1), sim_of(second, 2 * number, esim=True))
         ports = (
             Port(4, "net", f"wwan{number - 1}", "cdc_mbim"),
             Port(4, "usbmisc", f"cdc-wdm{number - 1}", "cdc_mbim"),
@@ -90,11 +97,13 @@ class Rig:
 
     def at(self, number: int = 1, sim: Sim | None = None) -> AtModem:
         """A modem with one SIM. Plugged in."""
-        sims = (sim or sim_of(SLOTS[number][0]),)
+        sims = (sim or sim_of(SLOTS[number][0], 2 * number - 1),)
         serial = (Port(1, "tty", f"ttyUSB{2 * number - 1}", "option"), Port(2, "tty", f"ttyUSB{2 * number}", "option"))
         ports = (*serial, Port(4, "net", f"wwan{number - 1}", "cdc_ether"))
         device = Device(f"1-{number}", *AT, f"AT{number:04d}", ports)
-        modem = AtModem(self.hand, self.box, device, imei(number), self._radio(number, sims), sims)
+        radio = self._radio(number, sims)
+        self.hand.do(lambda: radio.lend(sims[0].line))
+        modem = AtModem(self.hand, self.box, device, imei(number), radio, sims)
         self.modems[number] = modem
         return modem
 
@@ -105,6 +114,14 @@ class Rig:
         kernel.link_up(index)
         kernel.add_address(index, f"{config['address']}/{config['prefix']}")
         kernel.add_route(Route("default", index, config["gateway"], metric=700 + index))
+
+    def passes(self, modem: Modem, seconds: float = PATIENCE) -> bool:
+        """Whether datagrams over the modem's interface are answered, at last after so long."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if udp_echo(self.van, Family.IPV4, modem.interface, min(left, ASK)) is not None:
+                return True
+        return False
 
     def calm(self, modem: Modem) -> None:
         """It is plugged in, obeys, is at home, and has no bearer and no address; which slot is active stays."""
@@ -118,18 +135,17 @@ class Rig:
     def undress(self, modem: Modem) -> None:
         """Set the interface down: its routes are gone; and so are the addresses."""
         self.van.rtnl.link_down(modem.radio.index)
-        for carrier in modem.radio.carriers:
+        for line in modem.radio.lines:
             with suppress(OSError):
-                self.van.rtnl.remove_address(
-                    modem.radio.index, f"{carrier.address[Family.IPV4]}/{carrier.prefix[Family.IPV4]}"
-                )
+                address = f"{line.address[Family.IPV4]}/{line.prefix[Family.IPV4]}"
+                self.van.rtnl.remove_address(modem.radio.index, address)
 
     def _radio(self, number: int, sims: Sequence[Sim | None]) -> Radio:
         assert number not in self.modems
         assert self.internet is not None
-        carriers = {sim.carrier.number: sim.carrier for sim in sims if sim is not None}
+        lines = [sim.line for sim in sims if sim is not None]
         net = self.internet
-        return self.hand.do(lambda: Radio(self.van, f"wwan{number - 1}", number, carriers.values(), net))
+        return self.hand.do(lambda: Radio(self.van, f"wwan{number - 1}", number, lines, net))
 
     def remove(self, modem: Modem) -> None:
         """It is unplugged, and its number is free again."""
