@@ -10,7 +10,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from dbus_fast import Message, MessageFlag, MessageType
@@ -65,6 +64,11 @@ class Line:
         except Exception as error:  # the library names no base of what a connection may die of
             raise BusError(f"the system bus is lost: {_words(error)}", "is dbus running?") from error
         return cls(bus, hidden)
+
+    @property
+    def flooded(self) -> bool:
+        """It was lost because somebody sent too much."""
+        return self.lost.done() and self.lost.exception() is not None
 
     def hear(self, heard: Callable[[Message], None]) -> None:
         """Signals go there from now on. Calls from others are left to the library, which knows no method."""
@@ -140,9 +144,9 @@ class Line:
     async def close(self) -> None:
         """Calls that wait end in a BusError."""
         self._bus.disconnect()
-        await asyncio.wait((self.lost,), timeout=CLOSING)
-        with suppress(Exception):
-            self.lost.exception()
+        done, _ = await asyncio.wait((self.lost,), timeout=CLOSING)
+        for ended in done:
+            ended.exception()  # seen
 
     def _shown(self, text: str) -> str:
         for word in self._hidden:

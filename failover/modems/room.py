@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from failover.modems.watch import Watch
 
 STOPPED: Final = "modems are not watched"
+AGAIN: Final = 600.0
+"""Seconds until what comes and goes is said once more."""
 CLOSING: Final = 5.0
 """Seconds at most; what is under way is given up at once."""
 
@@ -49,6 +51,8 @@ class Modems:
         self._early: list[ActOnModem] = []
         """What came before the watch. All three are the thread's."""
         self._complaints: dict[str, str] = {}
+        self._said: dict[str, tuple[str, float]] = {}
+        """And when."""
 
     def begin(self) -> None:
         """Watch from now on. Nothing is done where it is begun already."""
@@ -142,9 +146,12 @@ class Modems:
     # --- in the agent's loop -----------------------------------------------------------------------------------------
 
     def _complained(self, key: str, text: str) -> None:
-        """Said once, until it is well again or is another."""
-        if text and text != self._complaints.get(key):
-            self._say("warning", text)
-            self._complaints[key] = text
-        elif not text:
+        """Said once, and again when it is another, or after a while."""
+        if not text:
             self._complaints.pop(key, None)
+            return
+        self._complaints[key] = text
+        said, at = self._said.get(key, ("", 0.0))
+        if text != said or self._loop.time() >= at + AGAIN:
+            self._said[key] = text, self._loop.time()
+            self._say("warning", text)

@@ -91,11 +91,16 @@ class Session:
         self.failed: asyncio.Future[BusError] = asyncio.get_running_loop().create_future()
         """Somebody does not answer: nothing is to be believed any more."""
 
-    async def begin(self) -> None:
-        """Until all is read. BusError."""
+    async def begin(self, flooded: bool = False) -> None:
+        """Until all is read. `flooded`: once before any signal is asked for, as there may be no time after. BusError."""
         self._line.hear(self._hear)
+        if flooded:
+            await self._survey()
         for rule in RULES:
             await self._line.match(rule)
+        await self._survey()
+
+    async def _survey(self) -> None:
         for name in OWNERS:
             self._owners[name] = await self._line.owner(name)
         if self._owners[networkmanager.SERVICE]:

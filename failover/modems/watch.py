@@ -11,7 +11,6 @@ from typing import Final
 from failover.bus import BusError
 from failover.modem import Message
 from failover.modems.deeds import REFUSED, Deeds, mend
-from failover.modems.gate import FloodError
 from failover.modems.line import Line
 from failover.modems.numbers import SERVICE
 from failover.modems.session import Session
@@ -29,6 +28,10 @@ PROVEN: Final = 60.0
 """Seconds after which a session was a good one, and the next pause is short again."""
 ABSENT: Final = 10.0
 """Seconds without ModemManager until it is said; to start it takes 1."""
+NOBODY: Final = ModemsTold(managed=False)
+FLOOD: Final = (
+    "modems are seen late: somebody floods the system bus with messages to us; who does `busctl monitor` show?"
+)
 MESSAGING: Final = f"{SERVICE}.Messaging"
 CONTROL: Final = f"{SERVICE}.Device.Control"
 
@@ -50,6 +53,8 @@ class Watch:
         self._address, self._sys = address, sys
         self._deeds = Deeds(told, self._device, address)
         self._session: Session | None = None
+        self._flooded = False
+        """The session before ended so."""
         self._last: ModemsTold | None = None
         self._tellings: deque[float] = deque(maxlen=BURST)
         self._telling: asyncio.TimerHandle | None = None
@@ -73,9 +78,9 @@ class Watch:
         try:
             while True:
                 began = self._loop.time()
-                flooded = await self._watched()
+                self._flooded = await self._watched()
                 pause = PAUSE if self._loop.time() >= began + PROVEN else pause
-                pause = max(pause, FLOODED) if flooded else pause
+                pause = max(pause, FLOODED) if self._flooded else pause
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST)
         finally:
@@ -88,33 +93,40 @@ class Watch:
         except BusError as error:
             self._lost(error)
             return False
-        session = Session(line, self._changed, self._troubled, self._sys, self._heard)
+        session = self._session = Session(line, self._changed, self._troubled, self._sys, self._heard)
         try:
-            self._session = session
-            beginning = self._loop.create_task(session.begin())
+            await self._until_lost(line, session)
+        except BusError as error:
+            if not line.flooded:
+                self._lost(error)
+                return False
+        finally:
+            self._session = None
+            await session.close()
+            await line.close()
+        self._complain("bus", FLOOD)
+        self._tell(session.told or NOBODY)
+        return True
+
+    async def _until_lost(self, line: Line, session: Session) -> None:
+        """BusError, in the end, but after a flood."""
+        beginning = self._loop.create_task(session.begin(self._flooded))
+        try:
             await asyncio.wait((line.lost, session.failed, beginning), return_when=asyncio.FIRST_COMPLETED)
             if beginning.done():
                 beginning.result()
-            self._complain("bus", "")
-            await asyncio.wait((line.lost, session.failed), return_when=asyncio.FIRST_COMPLETED)
-            if session.failed.done():
-                raise session.failed.result()
-            raise line.lost.exception() or BusError("the system bus is lost", "is dbus running?")
-        except FloodError as error:
-            self._complain("bus", f"somebody floods the system bus with messages to us: {error.strerror}")
-            return True
-        except BusError as error:
-            self._lost(error)
-            return False
+                self._complain("bus", "")
+                await asyncio.wait((line.lost, session.failed), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._session = None
             beginning.cancel()
-            await session.close()
-            await line.close()
+        if session.failed.done():
+            raise session.failed.result()
+        if not line.flooded:
+            raise BusError("the system bus is lost", "is dbus running?")
 
     def _lost(self, error: BusError) -> None:
-        self._complain("bus", f"modems are not seen: {error}; {error.hint}")
-        self._tell(ModemsTold(managed=False))
+        self._complain("bus", f"modems are not seen: {error}" + (f"; {error.hint}" if error.hint else ""))
+        self._tell(NOBODY)
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
