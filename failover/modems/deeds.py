@@ -101,8 +101,7 @@ class Deeds:
         if key in self._tasks:
             self._told(ModemActed(order, BUSY, "it ends within a minute"))
             return
-        task = self._tasks[key] = asyncio.get_running_loop().create_task(self._do(order))
-        task.add_done_callback(lambda _: self._tasks.pop(key))
+        self._tasks[key] = asyncio.get_running_loop().create_task(self._do(key, order))
 
     async def close(self) -> None:
         """What is under way is answered with an error."""
@@ -112,7 +111,7 @@ class Deeds:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _do(self, order: ActOnModem) -> None:
+    async def _do(self, key: str, order: ActOnModem) -> None:
         seconds = SECONDS[order.deed]
         answer = ModemActed(order, STOPPED)
         try:
@@ -121,6 +120,7 @@ class Deeds:
         except TimeoutError:
             answer = ModemActed(order, f"not done after {seconds:g} s", "what does `mmcli -m any` say?")
         finally:
+            del self._tasks[key]
             self._told(answer)
 
     async def _tried(self, order: ActOnModem) -> ModemActed:

@@ -1,6 +1,6 @@
 """Somebody in ModemManager's place who is not as it is: a process of its own, so that what it does costs only itself.
 
-    python stranger.py ADDRESS MANNER [UNIQUE]     until its standard input ends; prints a line when it is there
+python stranger.py ADDRESS MANNER [UNIQUE]     until its standard input ends; prints a line when it is there
 """
 
 from __future__ import annotations

@@ -1,0 +1,204 @@
+"""What the real ModemManager tells, as the agent is told it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+
+import pytest
+
+from failover.bus import BusError
+from failover.model import Family
+from failover.modem import IpMethod, IpSettings, ModemState, Signal, Sim
+from failover.modem import Registration as Registered
+from failover.modems.once import read_once
+from failover.modems.room import Modems
+from failover.seam import ModemsTold
+from tests.modems.at import AtModem
+from tests.modems.box import require
+from tests.modems.carriers import AU, DOCOMO
+from tests.modems.listener import Listener, listening
+from tests.modems.manager import MODEM
+from tests.modems.mbim import MbimModem
+from tests.modems.modem import Registration, Strength, Technology
+from tests.modems.rig import Rig
+
+AT_ONCE = 0.1
+"""Seconds in which a certain fact is told, on a machine that is busy; it takes 10 ms, ModemManager's part included."""
+SOON = 1.0
+
+
+def test_a_modem_is_told_with_all_that_identifies_it(rig: Rig, mbim: MbimModem, at: AtModem) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            first, second = await listener.modem(mbim.imei), await listener.modem(at.imei)
+            assert (first.device, first.serial) == (mbim.device.path, mbim.device.serial)
+            assert (second.device, second.serial) == (at.device.path, at.device.serial)
+            sim = mbim.sim
+            assert sim is not None
+            assert first.sim == first.slots[first.slot - 1]
+            assert first.sim is not None
+            assert first.sim.iccid == sim.iccid
+            assert first.slots[1] is not None
+            assert first.slots[1].esim
+            assert first.interfaces == (mbim.interface,)
+            assert second.slots == ()
+
+    asyncio.run(play())
+
+
+def test_registration_signal_and_bearer_are_told(rig: Rig, mbim: MbimModem) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            mbim.measure(Strength(-101.0, -12.0, 7.0))
+            await asyncio.to_thread(rig.manager.connect, (await listener.modem(mbim.imei)).handle)
+            modem = await listener.modem(mbim.imei, lambda modem: modem.bearer)
+            assert modem.bearer is not None
+            assert modem.bearer.interface == mbim.interface
+            assert modem.bearer.settings[0] == IpSettings(
+                Family.IPV4, IpMethod.STATIC, "10.64.1.2", 30, "10.64.1.1", ("10.65.1.53", "10.65.1.54"), AU.mtu
+            )
+            assert modem.state is ModemState.CONNECTED
+            assert (modem.registration, modem.operator_code) == (Registered.HOME, AU.plmn)
+            assert modem.attached
+            assert modem.technologies == ("lte",)
+            await listener.modem(mbim.imei, lambda modem: modem.signal == Signal(-101.0, -12.0, 7.0))
+            mbim.register(Registration.ROAMING, Technology.UMTS)
+            modem = await listener.modem(mbim.imei, lambda modem: modem.registration is Registered.ROAMING)
+            await listener.modem(mbim.imei, lambda modem: modem.technologies == ("umts",))
+
+    asyncio.run(play())
+
+
+def test_a_dropped_bearer_and_a_modem_that_goes_are_told_at_once(rig: Rig, mbim: MbimModem) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            path = (await listener.modem(mbim.imei)).handle
+            await asyncio.to_thread(rig.manager.connect, path)
+            await listener.modem(mbim.imei, lambda modem: modem.bearer)
+            began = time.monotonic()
+            await asyncio.to_thread(mbim.drop)
+            await listener.modem(mbim.imei, lambda modem: modem.bearer is None)
+            assert listener.at - began < AT_ONCE
+            began = time.monotonic()
+            unplugging = asyncio.create_task(asyncio.to_thread(mbim.unplug))
+            await listener.until(lambda: listener.now and all(one.imei != mbim.imei for one in listener.now.modems))
+            assert listener.at - began < SOON
+            await unplugging
+            await asyncio.to_thread(mbim.replug)
+            modem = await listener.modem(mbim.imei, but=path)
+            assert modem.serial == mbim.device.serial
+
+    asyncio.run(play())
+
+
+def test_the_other_slot_is_the_same_modem_with_another_sim(rig: Rig, mbim: MbimModem) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            modem = await listener.modem(mbim.imei)
+            for slot, carrier in ((2, DOCOMO), (1, AU)):
+                await asyncio.to_thread(rig.manager.call, modem.handle, MODEM, "SetPrimarySimSlot", "u", slot)
+                modem = await listener.modem(mbim.imei, but=modem.handle)
+                assert modem.slot == slot
+                assert modem.sim is not None
+                assert modem.sim.operator_code == carrier.plmn
+                assert modem.slots[2 - slot] in (None, Sim(), Sim(esim=True))
+
+    asyncio.run(play())
+
+
+def test_modem_manager_goes_and_comes(rig: Rig, mbim: MbimModem, at: AtModem) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.modem(at.imei)
+            await listener.modem(mbim.imei)
+            await asyncio.to_thread(rig.box.kill_modem_manager)
+            await listener.until(lambda: listener.now == ModemsTold(managed=False))
+            assert not any(told.managed and not told.modems for told in listener.told)  # no modem is gone for that
+            await asyncio.to_thread(rig.start)
+            await listener.until(lambda: listener.now == ModemsTold())
+            await listener.modem(at.imei)
+            await listener.modem(mbim.imei)
+            assert listener.said == []
+
+    asyncio.run(play())
+
+
+def test_network_manager_is_seen_where_it_dials(rig: Rig, mbim: MbimModem, at: AtModem) -> None:
+    require("NetworkManager")
+    rig.box.profile("lte", "cdc-wdm0")
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            assert (await listener.modem(mbim.imei)).foreign == ""
+            await asyncio.to_thread(rig.box.start_network_manager)
+            await listener.modem(mbim.imei, lambda modem: modem.foreign == "NetworkManager" and modem.bearer)
+            async with listening(rig) as late:
+                assert (await late.modem(mbim.imei)).foreign == "NetworkManager"
+            await asyncio.to_thread(rig.box.kill_network_manager)
+            await listener.modem(mbim.imei, lambda modem: modem.foreign == "")
+
+    try:
+        asyncio.run(play())
+    finally:
+        rig.box.kill_network_manager()
+
+
+# --- begun, ended, asked once ----------------------------------------------------------------------------------------
+
+
+def test_it_can_be_ended_and_begun_again(rig: Rig, mbim: MbimModem) -> None:
+    async def play() -> None:
+        before = threading.active_count()
+        async with listening(rig) as listener:
+            await listener.modem(mbim.imei)
+            for _ in range(2):
+                await listener.room.close()
+                await listener.room.close()
+                assert "modems" not in [thread.name for thread in threading.enumerate()]
+                listener.told.clear()
+                listener.room.begin()
+                await listener.modem(mbim.imei)
+        assert threading.active_count() <= before + 1  # the one of asyncio.to_thread
+
+    asyncio.run(play())
+
+
+def test_one_look_needs_no_watch_and_asks_nothing_of_a_modem(rig: Rig, mbim: MbimModem) -> None:
+    path = rig.manager.listed(mbim.imei)
+    told = asyncio.run(read_once(rig.address, sys=rig.box.sys.root))
+    (modem,) = (one for one in told.modems if one.imei == mbim.imei)
+    assert (modem.handle, modem.serial) == (path, mbim.device.serial)
+    assert modem.sim is not None
+
+
+def test_without_a_bus_the_mend_is_said_once(tmp_path: Path) -> None:
+    address = f"unix:path={tmp_path}/nothing"
+
+    async def play() -> None:
+        listener = Listener(address, tmp_path)
+        listener.room.begin()
+        await listener.until(lambda: listener.now == ModemsTold(managed=False))
+        await listener.until(lambda: listener.said)
+        assert listener.room.warnings == tuple(listener.said)
+        await listener.room.close()
+        assert listener.said == [
+            "modems are not seen: the system bus is lost: No such file or directory; is dbus running?"
+        ]
+        with pytest.raises(BusError, match="the system bus is lost"):
+            await read_once(address)
+
+    asyncio.run(play())
+
+
+def test_nothing_is_done_before_it_is_begun(tmp_path: Path) -> None:
+    async def play() -> None:
+        room = Modems(lambda _: None, lambda _: None, lambda *_: None)
+        room.forget("/SMS/1")
+        await room.close()
+
+    run: Coroutine[None, None, None] = play()
+    asyncio.run(run)
