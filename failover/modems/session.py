@@ -92,7 +92,7 @@ class Session:
         """Somebody does not answer: nothing is to be believed any more."""
 
     async def begin(self, flooded: bool = False) -> None:
-        """Until all is read. `flooded`: once before any signal is asked for, as there may be no time after. BusError."""
+        """Until all is read. `flooded`: also before signals are asked for, as there may be no time after. BusError."""
         self._line.hear(self._hear)
         if flooded:
             await self._survey()
