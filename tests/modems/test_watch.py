@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from failover.bus import BusError
-from failover.model import Family
+from failover.model import FAMILIES
 from failover.modem import IpMethod, IpSettings, ModemState, Signal, Sim
 from failover.modem import Registration as Registered
 from failover.modems.once import read_once
@@ -58,9 +58,12 @@ def test_registration_signal_and_bearer_are_told(rig: Rig, mbim: MbimModem) -> N
             modem = await listener.modem(mbim.imei, lambda modem: modem.bearer)
             assert modem.bearer is not None
             assert modem.bearer.interface == mbim.interface
-            assert modem.bearer.settings[0] == IpSettings(
-                Family.IPV4, IpMethod.STATIC, "10.64.1.2", 30, "10.64.1.1", ("10.65.1.53", "10.65.1.54"), AU.mtu
-            )
+            assert mbim.sim is not None
+            line = mbim.sim.line
+            for family, settings in zip(FAMILIES, modem.bearer.settings, strict=False):
+                addresses = (line.address[family], line.prefix[family], line.gateway[family])
+                assert settings == IpSettings(family, IpMethod.STATIC, *addresses, line.resolvers[family], line.mtu)
+            assert modem.bearer.settings
             assert modem.state is ModemState.CONNECTED
             assert (modem.registration, modem.operator_code) == (Registered.HOME, AU.plmn)
             assert modem.attached
