@@ -53,7 +53,14 @@ def on(pattern: str, command: Command = Command.EVERYTHING) -> Callable[[Handler
     return add
 
 
+VOICE_CENTRIC, DATA_CENTRIC = 1, 0
+"""Modes of operation for EPS, TS 27.007 8.90: CS/PS mode 1, PS mode 2."""
+
+
 class AtModem(Modem):
+    mode = DATA_CENTRIC
+    """Kept over a reset."""
+
     def power_on(self) -> None:
         self.function = 1
         self.numeric = False
@@ -121,8 +128,8 @@ class AtModem(Modem):
 
     @property
     def status(self) -> int:
-        locked = self.sim is None or self.sim.locked
-        return STATUS[Registration.IDLE if locked else self.registration]
+        silent = self.function != 1 or self.sim is None or self.sim.locked
+        return STATUS[Registration.IDLE if silent else self.registration]
 
     def _cell(self, kind: str, verbose: int) -> str:
         if kind == "C" or verbose < 2 or self.status not in (1, 5):
@@ -143,7 +150,7 @@ class AtModem(Modem):
 
 
 @on(r"|E0|V1|E0V1|X4|&C1|Z|Z E0 V1|\+CMEE=1|\+IFC=1,1|\+CRC=1|\+CMGF=0|H")
-@on(r"\+(CNMI|CGEREP|CPLS|COPS=1|CGEQREQ|CGEQMIN|CUSD|CLIP|COLP|CCWA)\b.*")
+@on(r"\+(CNMI|CGEREP|CPLS|CGEQREQ|CGEQMIN|CUSD|CLIP|COLP|CCWA)\b.*")
 def _fine(modem: AtModem, asked: re.Match[str]) -> str:
     return ""
 
@@ -250,7 +257,13 @@ def _reset(modem: AtModem, asked: re.Match[str]) -> str:
 
 @on(r"\+CFUN=(\d)", Command.POWER)
 def _set_function(modem: AtModem, asked: re.Match[str]) -> str:
-    modem.function = int(asked[1])
+    """Without a radio (4) there is neither network nor bearer; switched on, it looks for a network anew."""
+    before, modem.function = modem.function, int(asked[1])
+    if modem.function != before:
+        modem.radio.carry(None)
+        if modem.function == 1:
+            modem.registers()
+        modem.hand.later(0.0, modem.tell_registration)
     return ""
 
 
@@ -281,9 +294,20 @@ def _operator(modem: AtModem, asked: re.Match[str]) -> str:
     return f'+COPS: 0,{form},"{name}",{ACCESS[modem.technology]}'
 
 
-@on(r"\+COPS=0", Command.REGISTER)
+@on(r"\+COPS=(0|1,2,.*)", Command.REGISTER)
 def _order_registration(modem: AtModem, asked: re.Match[str]) -> str:
-    modem.counts.registrations += 1
+    modem.registers()
+    return ""
+
+
+@on(r"\+CEMODE\?")
+def _mode(modem: AtModem, asked: re.Match[str]) -> str:
+    return f"+CEMODE: {modem.mode}"
+
+
+@on(r"\+CEMODE=(\d)")
+def _set_mode(modem: AtModem, asked: re.Match[str]) -> str:
+    modem.mode = int(asked[1])
     return ""
 
 

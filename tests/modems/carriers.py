@@ -25,7 +25,7 @@ from failover.model import FAMILIES, Family
 from tests.enclosure import PATIENCE
 
 AIR, CORE = "air", "core"
-RADIO_INDEX, CORE_INDEX = 2, 3
+RADIO_INDEX, CORE_INDEX, FAR_INDEX = 2, 3, 70
 FIRST_INDEX, INDEXES = 64, 48
 """Of the modems' interfaces in the van: so many for modem 1, so many for the next; a new one each time."""
 
@@ -145,7 +145,7 @@ class Radio:
     ) -> None:
         """`number`: of the modem, from 1 on. `net`: the internet's namespace. The interface comes by plug()."""
         self.van, self.interface = van, interface
-        self.lines = tuple(lines)
+        self.lines: list[Line] = []
         self._indexes = cycle(range(FIRST_INDEX + INDEXES * (number - 1), FIRST_INDEX + INDEXES * number))
         self._plugged: End | None = None
         self._bearer: Line | None = None
@@ -154,28 +154,40 @@ class Radio:
         self.beyond.sysctl("ipv4/ip_forward", 1)
         self.beyond.sysctl("ipv6/conf/all/forwarding", 1)
         move_local_rule(self.beyond)
+        self._net, self._number = net, number
         self._reach(net, number)
-        for line in self.lines:
-            self._rules(line, add=True)
+        for line in lines:
+            self.learn(line)
+
+    def learn(self, line: Line) -> None:
+        """There can be bearers of that one, too."""
+        if line in self.lines:
+            return
+        self.lines.append(line)
+        self._rules(line, add=True)
+        ways = {Family.IPV4: f"100.66.{self._number}.1", Family.IPV6: f"fd02:{self._number}::1"}
+        with self._net.entered(), Rtnl() as beyond_us:
+            for family, here in ways.items():
+                beyond_us.add_route(Route(line.network[family], FAR_INDEX + self._number, here))
+        if self._plugged:
+            self._serve(line)
 
     def _reach(self, net: Namespace, number: int) -> None:
-        core, far = End(self.beyond, CORE, CORE_INDEX), End(net, f"radio{number}", 70 + number)
+        core, far = End(self.beyond, CORE, CORE_INDEX), End(net, f"radio{number}", FAR_INDEX + number)
         cable(core, far)
         self._stack.callback(self.beyond.rtnl.remove_link, CORE_INDEX)
         with net.entered(), Rtnl() as beyond_us:
             for end, kernel in ((core, self.beyond.rtnl), (far, beyond_us)):
                 kernel.link_up(end.index)
-            for family, (here, there, length) in {
-                Family.IPV4: (f"100.66.{number}.1", f"100.66.{number}.2", 30),
-                Family.IPV6: (f"fd02:{number}::1", f"fd02:{number}::2", 126),
-            }.items():
+            for here, there, length in (
+                (f"100.66.{number}.1", f"100.66.{number}.2", 30),
+                (f"fd02:{number}::1", f"fd02:{number}::2", 126),
+            ):
                 self.beyond.rtnl.add_address(core.index, f"{here}/{length}")
                 self.beyond.rtnl.add_neighbour(core.index, there, far.mac)
                 self.beyond.rtnl.add_route(Route("default", core.index, there))
                 beyond_us.add_address(far.index, f"{there}/{length}")
                 beyond_us.add_neighbour(far.index, here, core.mac)
-                for line in self.lines:
-                    beyond_us.add_route(Route(line.network[family], far.index, here))
 
     def lend(self, line: Line) -> None:
         """That line's address is to be had by DHCP, while there is a bearer of it."""
@@ -198,10 +210,14 @@ class Radio:
         van, air = End(self.van, self.interface, next(self._indexes)), End(self.beyond, AIR, RADIO_INDEX)
         cable(air, van)
         air.up()
-        for line in self.lines:
-            for family in FAMILIES:
-                self.beyond.rtnl.add_address(air.index, f"{line.gateway[family]}/{line.prefix[family]}")
         self._plugged = van
+        for line in self.lines:
+            self._serve(line)
+
+    def _serve(self, line: Line) -> None:
+        """The gateway has its address there."""
+        for family in FAMILIES:
+            self.beyond.rtnl.add_address(RADIO_INDEX, f"{line.gateway[family]}/{line.prefix[family]}")
 
     def unplug(self) -> None:
         """The interface is gone."""

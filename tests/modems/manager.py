@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from dbus_fast import BusType, Message, MessageType, Variant, unpack_variants
 from dbus_fast.aio import MessageBus
 
 from tests.enclosure import PATIENCE
-from tests.modems.usb import Port
+from tests.modems.usb import Device, Port
 
 MODEM_MANAGER, NETWORK_MANAGER = "org.freedesktop.ModemManager1", "org.freedesktop.NetworkManager"
 ROOT = "/org/freedesktop/ModemManager1"
@@ -101,8 +102,12 @@ class Manager:
 
     def start(self, path: str, interface: str, member: str, signature: str = "", *body: object) -> None:
         """As call(), without waiting for an answer; an error is nobody's business."""
-        asking = self._call(MODEM_MANAGER, path, interface, member, signature, body)
-        asyncio.run_coroutine_threadsafe(asking, self._loop)
+
+        async def ask() -> None:
+            with suppress(Exception):
+                await self._call(MODEM_MANAGER, path, interface, member, signature, body)
+
+        asyncio.run_coroutine_threadsafe(ask(), self._loop)
 
     def get(self, path: str, interface: str, name: str) -> Any:
         """A property. CallError."""
@@ -123,6 +128,10 @@ class Manager:
     def disconnect(self, path: str) -> None:
         """Every bearer of the modem."""
         self.call(path, SIMPLE, "Disconnect", "o", "/")
+
+    def inhibit(self, device: Device, on: bool) -> None:
+        """ModemManager keeps its hands off the device meanwhile."""
+        self.call(ROOT, MODEM_MANAGER, "InhibitDevice", "sb", device.path, on)
 
     def report(self, action: str, port: Port) -> None:
         """Tell ModemManager what else the kernel would: "add" or "remove". Nobody is told where it does not run."""

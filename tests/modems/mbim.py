@@ -147,7 +147,8 @@ class MbimModem(Modem):
 
     @property
     def _usable(self) -> Sim | None:
-        return None if self._starting or self.sim is None or self.sim.locked else self.sim
+        """With which it can be on the air."""
+        return None if self._starting or not self._software_on or self.sim is None or self.sim.locked else self.sim
 
     def _packets(self) -> bytes:
         attached = self.registration.served and self._usable is not None
@@ -206,7 +207,14 @@ class MbimModem(Modem):
         return NONE, self._capabilities().u32(0).bytes()
 
     def _power(self, asked: Reader) -> Answer:
-        self._software_on = bool(asked.u32())
+        """Without a radio there is neither network nor bearer; switched on, it looks for a network anew."""
+        on = bool(asked.u32())
+        if on != self._software_on:
+            self._software_on = on
+            self.radio.carry(None)
+            if on:
+                self.registers()
+            self.hand.later(0.0, self.tell_registration)
         return self._powered(asked)
 
     def _powered(self, _: Reader) -> Answer:
@@ -228,13 +236,13 @@ class MbimModem(Modem):
         return (NONE if right else FAILURE), (self._pin(asked) or (0, b""))[1]
 
     def _home(self, _: Reader) -> Answer:
-        if self._usable is None:
+        if self.sim is None or self.sim.locked:
             return FAILURE, b""
-        carrier = self._usable.carrier
+        carrier = self.sim.carrier
         return NONE, Body().text(carrier.plmn).u32(1).text(carrier.name).u32(0, 0).bytes()
 
     def _order_registration(self, _: Reader) -> Answer:
-        self.counts.registrations += 1
+        self.registers()
         return NONE, self._registration()
 
     def _services(self, _: Reader) -> Answer:
@@ -263,6 +271,7 @@ class MbimModem(Modem):
         slot = struct.unpack_from("<I", asked.data, offset)[0] + 1
         if slot != self.slot:
             self.counts.switches += 1
+            self.told(Command.SLOT)
             self.radio.carry(None)
             self.slot, self._starting = slot, True
             self.hand.later(self.switch_seconds, self._switched)

@@ -10,7 +10,7 @@ import tty
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 from functools import partial, wraps
@@ -150,10 +150,9 @@ class Modem(ABC):
         self, hand: Stagehand, box: Box, device: Device, imei: str, radio: Radio, sims: Sequence[Sim | None]
     ) -> None:
         self.hand, self._box, self.device, self.imei, self.radio = hand, box, device, imei, radio
-        self.sims = tuple(sims)
+        self.sims = list(sims)
         """By slot; None where there is none."""
-        self.registration = Registration.HOME
-        self.technology = Technology.LTE
+        self.registration, self.technology = self._offered = (Registration.HOME, Technology.LTE)
         self.strength = Strength()
         self.counts = Counts()
         self.boot_seconds = BOOT
@@ -162,6 +161,8 @@ class Modem(ABC):
         self.plugged = False
         self.messages: dict[int, bytes] = {}
         """In its store, by number."""
+        self._dark: Command | None = None
+        """What ends the blackout."""
         self._faults: dict[Command, tuple[Manner, int]] = {}
         self._terminals: dict[str, Terminal] = {}
         self._reference = 0
@@ -189,7 +190,13 @@ class Modem(ABC):
     @played
     def register(self, registration: Registration, technology: Technology | None = None) -> None:
         """The network decides so."""
-        self.registration, self.technology = registration, technology or self.technology
+        self.registration, self.technology = self._offered = (registration, technology or self.technology)
+        self.tell_registration()
+
+    @played
+    def stick(self, technology: Technology, registration: Registration = Registration.HOME) -> None:
+        """It sits on that, whatever the network offers, until it is reset."""
+        self.registration, self.technology = registration, technology
         self.tell_registration()
 
     @played
@@ -209,6 +216,20 @@ class Modem(ABC):
             yield
         finally:
             self.hand.do(lambda: self.radio.silence(line, on=False))
+
+    @played
+    def black_out(self, until: Command) -> None:
+        """As silent(), until it is told to do that: CONNECT, REGISTER (or its radio
+        is switched off and on), RESET or SLOT; POWER is a power cycle."""
+        assert self._dark is None
+        self.radio.silence(None, on=True)
+        self._dark = until
+
+    @played
+    def light(self) -> None:
+        """The end of black_out(), if nothing has ended it yet."""
+        if self._dark is not None:
+            self.told(self._dark)
 
     @played
     def drop(self, cause: int = 36) -> None:
@@ -280,17 +301,21 @@ class Modem(ABC):
             self._box.manager.report("remove", port)
 
     @played
-    def replug(self) -> None:
-        """It is there again, as after its power came on."""
+    def replug(self, interface: str = "") -> None:
+        """It is there again, as after its power came on; its interface has another name, if so wished."""
         if self.plugged:
             return
         self.plugged = True
+        self.registration, self.technology = self._offered
+        if interface:
+            renamed = (replace(one, name=interface) if one.subsystem == "net" else one for one in self.device.ports)
+            self.device = replace(self.device, ports=tuple(renamed))
         for sim in self.sims:
             if sim is not None:
                 sim.locked = bool(sim.pin)
         self.power_on()
         self._box.sys.plug(self.device)
-        self.radio.plug()
+        self.radio.plug(interface)
         for port in self.device.ports:
             if port.subsystem != "net":
                 self._open(port.name)
@@ -301,8 +326,26 @@ class Modem(ABC):
     def reset(self) -> None:
         """As when it is told to: it leaves the bus, and is there again after `boot_seconds`."""
         self.counts.resets += 1
+        self.told(Command.RESET)
         self.unplug()
         self.hand.later(self.boot_seconds, self.replug)
+
+    @played
+    def power_cycle(self) -> None:
+        """Its power goes, and comes back as after a reset."""
+        self.told(Command.POWER)
+        self.unplug()
+        self.hand.later(self.boot_seconds, self.replug)
+
+    @played
+    def exchange(self, slot: int, sim: Sim) -> None:
+        """Another SIM is in that slot, or another profile is active on its eSIM. ModemManager 1.20 takes it for the
+        same, unless it was kept off the device meanwhile."""
+        self.radio.learn(sim.line)
+        self.sims[slot - 1] = sim
+        if slot == self.slot:
+            self.radio.carry(None)
+            self.tell_sim()
 
     @played
     def close(self) -> None:
@@ -319,11 +362,23 @@ class Modem(ABC):
     def dialled(self, dial: Dial) -> bool:
         """Whether there is a bearer now."""
         self.counts.dials.append(dial)
+        self.told(Command.CONNECT)
         sim = self.sim
         if sim is None or sim.locked or not self.registration.served:
             return False
         self.radio.carry(sim.line)
         return True
+
+    def registers(self) -> None:
+        """It was told to register anew."""
+        self.counts.registrations += 1
+        self.told(Command.REGISTER)
+
+    def told(self, command: Command) -> None:
+        """It was told to do that, which may end a blackout."""
+        if self._dark is command:
+            self.radio.silence(None, on=False)
+            self._dark = None
 
     def entered(self, pin: str) -> bool:
         """Whether the SIM is open now."""

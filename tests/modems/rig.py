@@ -126,6 +126,7 @@ class Rig:
     def calm(self, modem: Modem) -> None:
         """It is plugged in, obeys, is at home, and has no bearer and no address; which slot is active stays."""
         modem.obey()
+        modem.light()
         modem.register(Registration.HOME, Technology.LTE)
         modem.replug()
         self.undress(modem)

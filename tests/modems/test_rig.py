@@ -17,7 +17,7 @@ from tests.modems.mbim import MbimModem
 from tests.modems.modem import Command, Dial, Manner, Modem, Registration, Strength, Technology
 from tests.modems.rig import Rig, imei
 
-CONNECTING, CONNECTED = 10, 11
+REGISTERED, CONNECTING, CONNECTED = 8, 10, 11
 """MMModemState."""
 LOCKED = 2
 """MMModemLock: by the SIM's PIN."""
@@ -69,6 +69,67 @@ def test_packets_pass_while_there_is_a_bearer_and_its_carrier_forwards(rig: Rig,
     assert rig.manager.get(bearer, BEARER, "ConnectionError")
 
 
+@pytest.mark.parametrize("cure", [Command.CONNECT, Command.REGISTER, Command.POWER])
+def test_a_blackout_ends_with_what_cures_it(rig: Rig, mbim: MbimModem, cure: Command) -> None:
+    path = rig.manager.listed(mbim.imei)
+    rig.dress(mbim, rig.manager.connect(path))
+    assert rig.passes(mbim)
+    mbim.black_out(until=cure)
+    assert not rig.passes(mbim, SHORT)
+    rig.manager.disconnect(path)
+    if cure is Command.REGISTER:
+        rig.manager.call(path, THREE_GPP, "Register", "s", AU.plmn)
+    if cure is Command.POWER:
+        mbim.power_cycle()
+        path = rig.manager.listed(mbim.imei, but=path)
+    bearer = rig.manager.connect(path)
+    rig.undress(mbim)
+    rig.dress(mbim, bearer)
+    assert rig.passes(mbim)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_radio_that_is_switched_off_and_on_registers_anew(
+    rig: Rig, mbim: MbimModem, at: AtModem, number: int
+) -> None:
+    modem = rig.modems[number]
+    path, before = rig.manager.listed(modem.imei), modem.counts.registrations
+    rig.manager.call(path, MODEM, "Enable", "b", False)
+    for state in (2, 3):
+        rig.manager.call(path, MODEM, "SetPowerState", "u", state)
+    rig.manager.call(path, MODEM, "Enable", "b", True)
+    rig.manager.becomes(path, MODEM, "State", lambda state: state == REGISTERED)
+    assert modem.counts.registrations == before + 1
+
+
+def test_it_sits_on_its_radio_until_a_reset(rig: Rig, mbim: MbimModem) -> None:
+    path = rig.manager.listed(mbim.imei)
+    rig.manager.call(path, MODEM, "Enable", "b", True)
+    mbim.stick(Technology.UMTS)
+    rig.manager.becomes(path, MODEM, "AccessTechnologies", (1 << 5).__eq__)
+    rig.manager.call(path, MODEM, "Reset")
+    path = rig.manager.listed(mbim.imei, but=path)
+    rig.manager.call(path, MODEM, "Enable", "b", True)
+    rig.manager.becomes(path, MODEM, "AccessTechnologies", (1 << 14).__eq__)
+
+
+def test_another_profile_on_the_esim_is_another_sim(rig: Rig, mbim: MbimModem) -> None:
+    path, old = rig.manager.listed(mbim.imei), mbim.sims[0]
+    assert old is not None
+    for sim in (sim_of(RAKUTEN, 7), old):
+        rig.manager.inhibit(mbim.device, True)
+        rig.manager.gone(path)
+        mbim.exchange(1, sim)
+        rig.manager.inhibit(mbim.device, False)
+        path = rig.manager.listed(mbim.imei, but=path)
+        assert rig.manager.get(rig.manager.get(path, MODEM, "Sim"), SIM, "SimIdentifier") == sim.iccid
+        bearer = rig.manager.connect(path)
+        rig.undress(mbim)
+        rig.dress(mbim, bearer)
+        assert mbim.bearer == sim.line
+        assert rig.passes(mbim)
+
+
 def test_a_silent_drop_is_nobodys_news(rig: Rig, mbim: MbimModem) -> None:
     bearer = rig.manager.connect(rig.manager.listed(mbim.imei))
     rig.dress(mbim, bearer)
@@ -113,9 +174,11 @@ def test_an_unplugged_modem_is_gone_and_back_with_another_interface(rig: Rig, mb
     path, index = rig.manager.listed(mbim.imei), mbim.radio.index
     mbim.unplug()
     rig.manager.gone(path)
-    mbim.replug()
-    rig.manager.listed(mbim.imei, but=path)
-    assert mbim.radio.index != index
+    mbim.replug("wwan7")
+    path = rig.manager.listed(mbim.imei, but=path)
+    assert (mbim.interface, mbim.radio.index != index) == ("wwan7", True)
+    rig.dress(mbim, rig.manager.connect(path))
+    assert rig.passes(mbim)
 
 
 @pytest.mark.parametrize("number", [1, 2])
