@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from dbus_fast import Variant
@@ -84,7 +85,7 @@ class _Doing:
 
     async def ask(self, member: str, signature: str = "", *body: object, reply: str = "") -> None:
         """A method of the modem; the deed's own time limits it."""
-        await self.line.call(SERVICE, self.order.modem, member, signature, body, reply, None)
+        await self.line.call(SERVICE, self.order.modem, member, signature, body, reply, inf)
 
 
 class Deeds:
@@ -170,7 +171,7 @@ async def _enable(doing: _Doing) -> bool:
 
 async def _unlock(doing: _Doing) -> bool:
     sim = told(await doing.line.get(SERVICE, doing.order.modem, f"{MODEM}.Sim"), "o") or NOTHING
-    await doing.line.call(SERVICE, sim, f"{SIM}.SendPin", "s", [doing.order.pin], seconds=None)
+    await doing.line.call(SERVICE, sim, f"{SIM}.SendPin", "s", [doing.order.pin], seconds=inf)
     return True
 
 

@@ -13,11 +13,14 @@ import struct
 import time
 from typing import Any, Final
 
-LARGEST: Final = 128 * 1024
-"""Bytes of a message that is read; of four modems with bearers, the longest answer has 30 kB."""
-MESSAGES, BYTES, WINDOW = 1000, 4 << 20, 1.0
-"""So many messages, or bytes, in so many seconds are a flood; a modem that connects causes 40 messages, and a dozen
-modems that appear at once 500."""
+ANSWER, OTHERS = 128 * 1024, 16 * 1024
+"""Bytes of a message that is read: an answer to what was asked, and anything else. ModemManager's longest answer tells
+of all modems, its longest signal of a new one: 3 kB each."""
+MESSAGES, BYTES, SKIPPED, WINDOW = 1000, 1 << 20, 8 << 20, 1.0
+"""So many messages, bytes of them, or bytes that are skipped, in so many seconds are a flood. A modem that connects
+causes 40 messages of 300 bytes."""
+METHOD_RETURN: Final = 2
+"""The kind of message, its second byte."""
 HEADER: Final = 16
 ALIGNED: Final = 8
 ORDERS: Final = {ord("l"): "<III", ord("B"): ">III"}
@@ -40,7 +43,7 @@ class Gate(socket.socket):
         """Of a message whose length is not known yet."""
         self._rest, self._passing = 0, True
         """What is to come of the present message, and whether it is wanted."""
-        self._began, self._messages, self._bytes = time.monotonic(), 0, 0
+        self._began, self._messages, self._bytes, self._skipped = time.monotonic(), 0, 0, 0
         """The window in which is counted."""
 
     def send(self, data: Any, *flags: Any) -> int:
@@ -52,7 +55,7 @@ class Gate(socket.socket):
         if not self._framed or not data:
             return data
         passed = self._pass(data)
-        self._count(len(data))
+        self._count(len(passed), len(data) - len(passed))
         if not passed:
             raise BlockingIOError(errno.EAGAIN, "nothing that is wanted")
         return passed
@@ -67,7 +70,7 @@ class Gate(socket.socket):
                     break
                 self._messages += 1
                 self._rest = _length(self._head) - HEADER
-                self._passing = self._rest <= LARGEST
+                self._passing = self._rest <= (ANSWER if self._head[1] == METHOD_RETURN else OTHERS)
                 passed += self._head if self._passing else b""
                 self._head = b""
             part = data[at : at + self._rest]
@@ -75,12 +78,13 @@ class Gate(socket.socket):
             at, self._rest = at + len(part), self._rest - len(part)
         return bytes(passed)
 
-    def _count(self, size: int) -> None:
+    def _count(self, passed: int, skipped: int) -> None:
         now = time.monotonic()
         if now >= self._began + WINDOW:
-            self._began, self._messages, self._bytes = now, 0, 0
-        self._bytes += size
-        if self._messages > MESSAGES or self._bytes > BYTES:
+            self._began, self._messages, self._bytes, self._skipped = now, 0, 0, 0
+        self._bytes += passed
+        self._skipped += skipped
+        if self._messages > MESSAGES or self._bytes > BYTES or self._skipped > SKIPPED:
             raise FloodError(errno.ENOBUFS, "more messages than there can be")
 
 

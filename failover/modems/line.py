@@ -101,9 +101,11 @@ class Line:
         signature: str = "",
         body: Sequence[object] = (),
         reply: str = "",
-        seconds: float | None = SECONDS,
+        seconds: float | None = None,
     ) -> list[Any]:
-        """As Bus.call; who does not answer in time costs only this call. `seconds` None: the caller sees to it."""
+        """As Bus.call; who does not answer in time costs only this call. `seconds`: inf, where the caller sees to it;
+        SECONDS, if nothing is said."""
+        seconds = SECONDS if seconds is None else seconds
         interface, _, method = member.rpartition(".")
         try:
             asked = Message(

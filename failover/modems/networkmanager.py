@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Final
 
 from dbus_fast import Message
@@ -95,7 +96,7 @@ async def reactivate(line: Line, device: str) -> None:
     await line.match(f"sender='{SERVICE}',interface='{ACTIVE}',member='StateChanged'")
     connection = await _connection(line, device)
     body = [connection, device, NOTHING]
-    (active,) = await line.call(SERVICE, PATH, f"{SERVICE}.ActivateConnection", "ooo", body, "o", None)
+    (active,) = await line.call(SERVICE, PATH, f"{SERVICE}.ActivateConnection", "ooo", body, "o", inf)
     while (state := states.get(active)) not in (ACTIVATED, DEACTIVATED):
         ended.clear()
         await ended.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import string
+from math import inf
 from typing import Final
 
 from dbus_fast import Message
@@ -56,7 +57,7 @@ async def cycle(line: Line, uplink: str) -> bool:
     line.hear(hear)
     await line.match(f"sender='{SERVICE}',path='{PATH}',interface='{MANAGER}',member='JobRemoved'")
     await line.call(SERVICE, PATH, f"{MANAGER}.Subscribe")
-    (job,) = await line.call(SERVICE, PATH, f"{MANAGER}.StartUnit", "ss", [name, "replace"], "o", None)
+    (job,) = await line.call(SERVICE, PATH, f"{MANAGER}.StartUnit", "ss", [name, "replace"], "o", inf)
     while job not in results:
         ended.clear()
         await ended.wait()

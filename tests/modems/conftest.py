@@ -10,6 +10,8 @@ from failover.lab.namespaces import Namespace
 from tests.allowed import or_skip
 from tests.modems.at import AtModem
 from tests.modems.box import require
+from tests.modems.fake import Fake, bearer, modem
+from tests.modems.manager import MODEM_MANAGER, ROOT
 from tests.modems.mbim import MbimModem
 from tests.modems.rig import Rig, rigged
 
@@ -46,3 +48,13 @@ def at(rig: Rig) -> Iterator[AtModem]:
     assert isinstance(modem, AtModem)
     yield modem
     rig.calm(modem)
+
+
+@pytest.fixture
+def fake(rig: Rig) -> Iterator[Fake]:
+    """In ModemManager's place, with one modem that is connected; the real one is back afterwards."""
+    rig.box.kill_modem_manager()
+    with Fake(rig.address, {f"{ROOT}/Modem/0": modem(), f"{ROOT}/Bearer/0": bearer()}) as made:
+        yield made
+    rig.manager.await_no_owner(MODEM_MANAGER)
+    rig.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from dbus_fast import BusType, Message, MessageType, Variant
@@ -22,8 +21,6 @@ from tests.modems.at import AtModem
 from tests.modems.box import require
 from tests.modems.carriers import RAKUTEN, SOFTBANK, sim_of
 from tests.modems.fake import NEVER, Fake, Refusal, Reply
-from tests.modems.fake import bearer as fake_bearer
-from tests.modems.fake import modem as fake_modem
 from tests.modems.listener import listening
 from tests.modems.manager import MODEM, MODEM_MANAGER, ROOT
 from tests.modems.mbim import MbimModem
@@ -173,16 +170,6 @@ def test_network_manager_reconnects_what_it_dials(rig: Rig, mbim: MbimModem) -> 
 
 
 # --- somebody else in ModemManager's place ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fake(rig: Rig) -> Iterator[Fake]:
-    """On the rig's bus; the real one is back afterwards."""
-    rig.box.kill_modem_manager()
-    with Fake(rig.address, {PATH: fake_modem(), BEARER_PATH: fake_bearer()}) as made:
-        yield made
-    rig.manager.await_no_owner(MODEM_MANAGER)
-    rig.start()
 
 
 def acted(rig: Rig, deed: Deed, **fields: object) -> ModemActed:

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from dbus_fast import Variant
 
 from failover.lab.namespaces import Namespace
-from tests.modems.fake import NEVER, Call, Fake, Refusal, Reply, bearer, modem
+from tests.modems.fake import NEVER, Call, Fake, Refusal, Reply, modem
 from tests.modems.manager import BEARER, MODEM, MODEM_MANAGER, ROOT, SIGNAL, SIMPLE, CallError
 from tests.modems.rig import Rig
 
 PATH, BEARER_PATH = f"{ROOT}/Modem/0", f"{ROOT}/Bearer/0"
 SECONDS, PER_SECOND = 0.5, 4000
-
-
-@pytest.fixture
-def fake(rig: Rig) -> Iterator[Fake]:
-    """On the rig's bus; the real one is back afterwards."""
-    rig.box.kill_modem_manager()
-    with Fake(rig.address, {PATH: modem(), BEARER_PATH: bearer()}) as made:
-        yield made
-    rig.manager.await_no_owner(MODEM_MANAGER)
-    rig.start()
 
 
 def test_it_tells_errs_and_is_silent_and_changes_as_asked(van: Namespace, rig: Rig, fake: Fake) -> None:

@@ -1,0 +1,314 @@
+"""Whoever is on the bus, and whatever ModemManager does: it is bounded, and nothing holds up the agent's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from dbus_fast import Variant
+
+from failover.modem import ModemState, Signal
+from failover.modems.watch import BURST, IN, SLOWER
+from failover.seam import ModemsTold
+from tests.modems.fake import NEVER, Fake, Refusal, Reply, modem
+from tests.modems.lateness import Lateness, measured
+from tests.modems.listener import Listener, begun, listening
+from tests.modems.manager import BEARER, DAEMON, MODEM, MODEM_MANAGER, ROOT, SIGNAL, SIM
+from tests.modems.rig import Rig
+from tests.modems.stranger import stranger
+from tests.names.standin import CONFIG
+
+IMEI = "356938035640011"
+PATH, BEARER_PATH, SIM_PATH = f"{ROOT}/Modem/0", f"{ROOT}/Bearer/0", f"{ROOT}/SIM/0"
+MEANWHILE = 1.5
+"""Seconds of trouble."""
+QUICKLY = 0.5
+PER_SECOND = 4000
+MUCH = 8 << 20
+"""Bytes."""
+
+
+def names(rig: Rig) -> set[str]:
+    """Of all connections."""
+    daemon, path, interface = DAEMON
+    return set(rig.manager.call(path, interface, "ListNames", to=daemon))
+
+
+def fine(lateness: Lateness) -> None:
+    """The loop was late no oftener than one that has nothing to do with modems."""
+    assert lateness.turns > 0.2 * MEANWHILE / 0.002
+    assert lateness.late <= lateness.beside, lateness
+
+
+async def sees(listener: Listener, fake: Fake, model: str) -> None:
+    """What is changed now is told."""
+    await asyncio.to_thread(fake.change, PATH, MODEM, Model=Variant("s", model))
+    await listener.modem(IMEI, lambda modem: modem.model == model)
+
+
+# --- floods ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_flood_from_modem_manager_holds_up_nobody_and_ends(rig: Rig, fake: Fake) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.modem(IMEI)
+            async with measured() as lateness:
+                assert await asyncio.to_thread(fake.flood, PATH, MEANWHILE, PER_SECOND) > PER_SECOND
+            fine(lateness)
+            await sees(listener, fake, "after it")
+            (said,) = listener.said
+            assert "floods the system bus" in said
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("manner", ["small", "large", "huge"])
+def test_a_flood_from_anybody_costs_no_time_and_no_memory(rig: Rig, fake: Fake, manner: str) -> None:
+    before = names(rig)
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.modem(IMEI)
+            (to,) = names(rig) - before
+            used = psutil.Process().memory_info().rss
+            async with measured() as lateness:
+                with stranger(rig.address, to, manner):
+                    await listener.until(lambda: listener.said, "a complaint")
+                    await asyncio.sleep(MEANWHILE)  # all that while
+            fine(lateness)
+            assert psutil.Process().memory_info().rss < used + MUCH
+            await sees(listener, fake, "after it")
+            assert len(listener.said) == 1
+            assert listener.room.warnings == ()
+
+    asyncio.run(play())
+
+
+def test_who_changes_all_the_time_is_told_now_and_then_and_in_the_end(rig: Rig, fake: Fake) -> None:
+    def change() -> None:
+        for number in range(500):
+            fake.change(PATH, MODEM, Model=Variant("s", f"model {number}"))
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.modem(IMEI)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await asyncio.to_thread(change)
+            await listener.modem(IMEI, lambda modem: modem.model == "model 499")
+            seconds = loop.time() - began
+            assert len(listener.told) <= (1 + seconds / IN) * (BURST + IN / SLOWER)
+            assert listener.said == []
+
+    asyncio.run(play())
+
+
+def test_only_modem_manager_is_believed(rig: Rig, fake: Fake) -> None:
+    before = names(rig)
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.modem(IMEI)
+            (to,) = names(rig) - before
+            with stranger(rig.address, to, "lie"):
+                await listener.until(lambda: listener.said, "a complaint")  # it lies all the time
+            await sees(listener, fake, "after it")
+            assert {one.state for told in listener.told for one in told.modems} == {ModemState.CONNECTED}
+
+    asyncio.run(play())
+
+
+# --- silence, errors, garbage ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("member", ["GetManagedObjects", "GetAll"])
+def test_a_manager_that_never_answers_is_none_until_it_does(
+    rig: Rig, fake: Fake, member: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("failover.modems.line.SECONDS", QUICKLY)
+    fake.answer(member, NEVER)
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.until(lambda: listener.said, "a complaint")
+            assert f"no answer to {member} within {QUICKLY} s" in listener.said[0]
+            await listener.until(lambda: listener.now == ModemsTold(managed=False))
+            fake.behave()
+            await listener.modem(IMEI)
+
+    asyncio.run(play())
+
+
+def test_a_manager_that_vanishes_and_comes_back(rig: Rig, fake: Fake) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.modem(IMEI)
+            for _ in range(3):
+                await asyncio.to_thread(fake.vanish)
+                await listener.until(lambda: listener.now == ModemsTold(managed=False))
+                await asyncio.to_thread(fake.come_back)
+                await listener.modem(IMEI, lambda modem: modem.bearer)
+            assert listener.said == []
+
+    asyncio.run(play())
+
+
+def nonsense(fake: Fake) -> None:
+    """Signals that no ModemManager sends."""
+    objects, properties = "org.freedesktop.DBus.ObjectManager", "org.freedesktop.DBus.Properties"
+    fake.emit(PATH, properties, "PropertiesChanged", "s", "State")
+    fake.emit(PATH, properties, "PropertiesChanged", "sa{sv}as", "a.b", {"State": Variant("i", 3)}, ["x"] * 5000)
+    fake.emit("/nowhere", properties, "PropertiesChanged", "sa{sv}as", MODEM, {"State": Variant("i", 3)}, [])
+    fake.emit(PATH, MODEM, "StateChanged", "sss", "a", "b", "c")
+    fake.emit(PATH, MODEM, "StateChanged", "iiu", 11, -77, 0)
+    fake.emit(ROOT, objects, "InterfacesAdded", "as", ["/x"])
+    fake.emit(ROOT, objects, "InterfacesAdded", "oa{sa{sv}}", "/", {MODEM: {"Bearers": Variant("as", ["no path"])}})
+    fake.emit(ROOT, objects, "InterfacesRemoved", "oas", "/unknown", [MODEM] * 1000)
+    for number in range(600):
+        fake.emit(ROOT, objects, "InterfacesAdded", "oa{sa{sv}}", f"/m/{number}", {SIM: {}, BEARER: {}})
+    for name, value in (
+        ("State", Variant("s", "connected")),
+        ("Bearers", Variant("ao", [f"/b/{number}" for number in range(600)])),
+        ("Manufacturer", Variant("s", "M" * 10000)),
+        ("Model", Variant("s", "\u202e\x1b]0;x\x07")),
+        ("Ports", Variant("a(su)", [["\n", 2]])),
+    ):
+        fake.change(PATH, MODEM, **{name: value})
+
+
+def test_garbage_is_read_as_nothing_told(rig: Rig, fake: Fake) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.modem(IMEI)
+            async with measured() as lateness:
+                await asyncio.to_thread(nonsense, fake)
+                found = await listener.modem(IMEI, lambda modem: modem.state is ModemState.UNKNOWN)
+                found = await listener.modem(IMEI, lambda modem: modem.model)
+            assert lateness.late <= lateness.beside
+            assert (found.bearers, found.maker, found.model) == ((), "", "??]0;x?")
+            assert listener.said == []
+
+    asyncio.run(play())
+
+
+ANSWERS: list[tuple[str, Refusal | Reply]] = [
+    ("GetManagedObjects", Refusal()),
+    ("GetManagedObjects", Reply("s", ("none",))),
+    ("GetAll", Refusal()),
+]
+
+
+@pytest.mark.parametrize(("member", "outcome"), ANSWERS)
+def test_after_an_error_it_goes_on(rig: Rig, fake: Fake, member: str, outcome: Refusal | Reply) -> None:
+    fake.answer(member, outcome)
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.until(lambda: listener.now, "anything")
+            fake.behave()
+            await asyncio.to_thread(fake.vanish)
+            await asyncio.to_thread(fake.come_back)
+            await listener.modem(IMEI, lambda modem: modem.bearer)
+
+    asyncio.run(play())
+
+
+def test_a_permission_that_is_missing_is_named_once(rig: Rig, fake: Fake) -> None:
+    fake.answer("Setup", Refusal(f"{MODEM_MANAGER}.Error.Core.Unauthorized", "not you"))
+    fake.change(PATH, SIGNAL, Rate=Variant("u", 0))
+    second = modem(1, "356938035640029")
+    second[SIGNAL]["Rate"] = Variant("u", 0)
+    fake.add(f"{ROOT}/Modem/1", second)
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.until(lambda: listener.said, "a complaint")
+            await listener.modem("356938035640029")
+            (said,) = listener.said
+            assert said.startswith("the signal is not measured: not you; polkit must allow")
+            assert f"{MODEM_MANAGER}.Device.Control" in said
+
+    asyncio.run(play())
+
+
+def test_the_signal_of_the_network_that_serves_is_told(rig: Rig, fake: Fake) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            assert (await listener.modem(IMEI)).signal == Signal(-85.0, -11.0, 12.5)
+            lte = {"rsrp": Variant("d", -99.0), "snr": Variant("d", float("-inf"))}
+            fake.change(PATH, SIGNAL, Lte=Variant("a{sv}", lte))
+            fake.change(PATH, MODEM, AccessTechnologies=Variant("u", 1 << 14))
+            await listener.modem(IMEI, lambda modem: modem.signal == Signal(-99.0))
+
+    asyncio.run(play())
+
+
+# --- the bus itself --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator[str]:
+    """A bus on which anybody may be anybody."""
+    if shutil.which("dbus-daemon") is None:
+        pytest.skip("needs the Debian package dbus")
+    config = folder / "bus.conf"
+    config.write_text(CONFIG.format(path=folder / "bus"))
+    argv = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline()
+        try:
+            yield f"unix:path={folder / 'bus'}"
+        finally:
+            child.kill()
+
+
+def test_a_bus_that_goes_and_comes_back(tmp_path: Path) -> None:
+    async def play() -> None:
+        with ExitStack() as first:
+            address = first.enter_context(daemon(tmp_path))
+            first.enter_context(Fake(address, {PATH: modem(Bearers=Variant("ao", []), Sim=Variant("o", "/"))}))
+            async with begun(address, tmp_path) as listener:
+                await listener.modem(IMEI)
+                await asyncio.to_thread(first.close)
+                await listener.until(lambda: listener.now == ModemsTold(managed=False))
+                await listener.until(lambda: listener.said, "a complaint")
+                with daemon(tmp_path), Fake(address, {PATH: modem(Bearers=Variant("ao", []), Sim=Variant("o", "/"))}):
+                    await listener.modem(IMEI)
+
+    asyncio.run(play())
+
+
+GREETING = b"OK 0123456789abcdef0123456789abcdef\r\n"
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
+
+
+@pytest.mark.parametrize("said", [(b"\0\xff\r\n" * 9,), (GREETING, b"\xff" * 64), (GREETING, b"l\x04\0\x01" * 9000)])
+def test_a_bus_that_is_none(said: tuple[bytes, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("failover.modems.line.SECONDS", QUICKLY)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for part in said:
+            await reader.read(4096)
+            writer.write(part)
+        while await reader.read(4096):
+            pass
+        writer.close()
+
+    async def play() -> None:
+        async with (
+            await asyncio.start_unix_server(serve, tmp_path / "bus"),
+            begun(f"unix:path={tmp_path / 'bus'}", tmp_path) as listener,
+        ):
+            await listener.until(lambda: listener.now == ModemsTold(managed=False))
+            assert "the system bus" in listener.said[0]
+
+    asyncio.run(play())
