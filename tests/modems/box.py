@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from failover.lab.namespaces import Namespace
 from tests import enclosure
@@ -111,6 +115,17 @@ class Box(Enclosure):
             self.end(self.modem_manager)
             self.modem_manager = None
             self.manager.await_no_owner(MODEM_MANAGER)
+
+    @contextmanager
+    def hanging(self, service: subprocess.Popen[Any]) -> Iterator[None]:
+        """That one's process stands still meanwhile; what is said to it waits."""
+        (child,) = psutil.Process(service.pid).children()
+        child.suspend()
+        try:
+            yield
+        finally:
+            child.resume()
+            service.send_signal(signal.SIGCONT)  # nsenter stops when its child does
 
     # --- NetworkManager ----------------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ class Manager:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._changed = asyncio.Event()
+        self._waiting: set[asyncio.Event] = set()
         self._bus: MessageBus = self._run(self._connect(address))
 
     def _run(self, doing: Coroutine[Any, Any, T]) -> T:
@@ -64,7 +64,8 @@ class Manager:
 
     def _hear(self, message: Message) -> None:
         if message.message_type is MessageType.SIGNAL:
-            self._changed.set()
+            for waiting in self._waiting:
+                waiting.set()
 
     async def _call(
         self, to: str, path: str, interface: str, member: str, signature: str = "", body: Sequence[object] = ()
@@ -78,19 +79,21 @@ class Manager:
         return unpack_variants(answer.body[0]) if answer.body else None
 
     async def _until(self, look: Callable[[], Coroutine[Any, Any, T]], what: str) -> T:
+        changed = asyncio.Event()
+        self._waiting.add(changed)
         try:
             async with asyncio.timeout(PATIENCE):
                 while True:
-                    self._changed.clear()
+                    changed.clear()
                     found = await look()
                     if found:
                         return found
-                    try:
-                        await asyncio.wait_for(self._changed.wait(), SECOND_LOOK)
-                    except TimeoutError:
-                        continue
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(changed.wait(), SECOND_LOOK)
         except TimeoutError:
             raise AssertionError(f"waited in vain for {what}") from None
+        finally:
+            self._waiting.discard(changed)
 
     # --- calls -------------------------------------------------------------------------------------------------------
 

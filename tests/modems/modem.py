@@ -286,19 +286,20 @@ class Modem(ABC):
 
     @played
     def unplug(self) -> None:
-        """Terminals hang up, the interface is gone, ModemManager hears it from the kernel."""
+        """The interface is gone, terminals hang up, ModemManager hears it from the kernel; in this order, at once."""
         if not self.plugged:
             return
         self.plugged = False
-        for name, terminal in self._terminals.items():
+        self.radio.unplug()
+        for terminal in self._terminals.values():
             self.hand.forget(terminal.fd)
             terminal.close()
-            self._box.no_terminal(name)
-        self._terminals.clear()
-        self.radio.unplug()
         self._box.sys.unplug(self.device)
         for port in self.device.ports:
             self._box.manager.report("remove", port)
+        for name in self._terminals:
+            self._box.no_terminal(name)
+        self._terminals.clear()
 
     @played
     def replug(self, interface: str = "") -> None:

@@ -270,6 +270,15 @@ def test_the_agent_can_run_in_the_box(rig: Rig, mbim: MbimModem, tmp_path: Path)
     command(rig.van, "cleanup", "--force", "--socket", str(agent.socket), "--state", str(tmp_path))
 
 
+def test_a_manager_that_hangs_answers_afterwards(rig: Rig, mbim: MbimModem) -> None:
+    path = rig.manager.listed(mbim.imei)
+    assert rig.box.modem_manager is not None
+    with rig.box.hanging(rig.box.modem_manager):
+        rig.manager.start(path, MODEM, "Enable", "b", True)
+        mbim.drop()
+    rig.manager.becomes(path, MODEM, "State", lambda state: state == REGISTERED)
+
+
 def test_network_manager_connects_by_profiles_static_and_dhcp(
     van: Namespace, rig: Rig, mbim: MbimModem, at: AtModem
 ) -> None:
