@@ -36,6 +36,9 @@ SLOTS = {1: (AU, DOCOMO), 2: (SOFTBANK, RAKUTEN), 3: (DOCOMO, AU)}
 """Of the modem of that number, unless something else is asked for."""
 
 
+STATIC = 2
+"""MMBearerIpMethod."""
+METRIC = 700
 ASK = 0.2
 """Seconds between two datagrams; an interface that has just come up loses the first."""
 
@@ -108,18 +111,20 @@ class Rig:
         return modem
 
     def dress(self, modem: Modem, bearer: str) -> None:
-        """Give the modem's interface what its static bearer says, and a default route, as a client would."""
-        config = self.manager.get(bearer, BEARER, "Ip4Config")
+        """Give the modem's interface what its static bearer says, and default routes, as a client would."""
         kernel, index = self.van.rtnl, modem.radio.index
         kernel.link_up(index)
-        kernel.add_address(index, f"{config['address']}/{config['prefix']}")
-        kernel.add_route(Route("default", index, config["gateway"], metric=700 + index))
+        for name in ("Ip4Config", "Ip6Config"):
+            config = self.manager.get(bearer, BEARER, name)
+            if config["method"] == STATIC:
+                kernel.add_address(index, f"{config['address']}/{config['prefix']}")
+                kernel.add_route(Route("default", index, config["gateway"], metric=METRIC + index))
 
-    def passes(self, modem: Modem, seconds: float = PATIENCE) -> bool:
+    def passes(self, modem: Modem, seconds: float = PATIENCE, family: Family = Family.IPV4) -> bool:
         """Whether datagrams over the modem's interface are answered, at last after so long."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            if udp_echo(self.van, Family.IPV4, modem.interface, min(left, ASK)) is not None:
+            if udp_echo(self.van, family, modem.interface, min(left, ASK)) is not None:
                 return True
         return False
 

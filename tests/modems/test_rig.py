@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
+import dns.message
 import pytest
 from dbus_fast import Variant
 
 from failover.lab.namespaces import Namespace
+from failover.model import FAMILIES
 from tests.agent.running import command, running, watching
+from tests.enclosure import PATIENCE
 from tests.modems.at import AtModem
 from tests.modems.box import require
 from tests.modems.carriers import AU, DOCOMO, RAKUTEN, SOFTBANK, Line, sim_of
 from tests.modems.manager import BEARER, MESSAGING, MODEM, SIGNAL, SIM, SIMPLE, SMS, THREE_GPP, CallError
 from tests.modems.mbim import MbimModem
 from tests.modems.modem import Command, Dial, Manner, Modem, Registration, Strength, Technology
-from tests.modems.rig import Rig, imei
+from tests.modems.rig import STATIC, Rig, imei
 
 REGISTERED, CONNECTING, CONNECTED = 8, 10, 11
 """MMModemState."""
 LOCKED = 2
 """MMModemLock: by the SIM's PIN."""
-STATIC, DHCP = 2, 3
+DHCP = 3
 """MMBearerIpMethod."""
+BOTH = 4
+"""MMBearerIpFamily: one bearer for IPv4 and IPv6."""
 SHORT = 0.2
 NOTICE = "ご利用料金のお支払いが確認できないため、10/9に利用停止いたします。" * 4
 
@@ -128,6 +134,18 @@ def test_another_profile_on_the_esim_is_another_sim(rig: Rig, mbim: MbimModem) -
         rig.dress(mbim, bearer)
         assert mbim.bearer == sim.line
         assert rig.passes(mbim)
+
+
+def test_both_families_and_the_names_come_by_the_bearer(rig: Rig, mbim: MbimModem) -> None:
+    bearer = rig.manager.connect(rig.manager.listed(mbim.imei), ip_type=BOTH)
+    rig.dress(mbim, bearer)
+    assert all(rig.passes(mbim, family=family) for family in FAMILIES)
+    asked = dns.message.make_query("example.com", "A")
+    with rig.van.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
+        resolver.settimeout(PATIENCE)
+        resolver.connect((rig.manager.get(bearer, BEARER, "Ip4Config")["dns1"], 53))
+        resolver.send(asked.to_wire())
+        assert dns.message.from_wire(resolver.recv(4096)).answer
 
 
 def test_a_silent_drop_is_nobodys_news(rig: Rig, mbim: MbimModem) -> None:
