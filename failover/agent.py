@@ -46,6 +46,7 @@ from failover.export.pulse import Pulse
 from failover.export.storage import Storage
 from failover.export.supervisor import Supervisor
 from failover.facts import Operation
+from failover.inbox import Ends, Inbox
 from failover.kernel.endpoints import NOTES
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import LEDGER, Ledger
@@ -169,6 +170,15 @@ class Agent:
         self._moving = Moving(options.socket.parent / NOTES, self._put, self._say, self._resolving.settled)
         self._counting = Counting(self._moving.carry_out, self._say)
         self._resent = Resent(self._put, self._say)
+        ends = Ends(
+            notice=self._notice,
+            received=lambda kept: self._metrics.received(kept.uplink, kept.matters),
+            forget=lambda _: None,
+            uplink=lambda _: "",
+            trusted=lambda: self._clocks.trusted,
+            say=self._say,
+        )
+        self._inbox = Inbox(options.state, loaded.config.messages, ends)
         self._pulse = Pulse()
         sources = Sources(
             self._engine,
@@ -179,6 +189,7 @@ class Agent:
             self._about,
             self._counting,
             self._resolving,
+            self._inbox,
         )
         self._desk = Desk(options.socket, sources, self._ask, self._reload, self._say)
         self._ended: int | None = None
@@ -223,6 +234,7 @@ class Agent:
             self._timer.cancel()
         self._probes.close()
         await self._resolving.close()
+        await self._inbox.close()
         await self._desk.close()
         self._remember()
         self._storage.close(time.monotonic())
@@ -431,4 +443,5 @@ class Agent:
         """Put it in force; what could not be had is the answer."""
         self._put(Reconfigured(config))
         self._resolving.begin(config.dns.way)
+        self._inbox.follow(config.messages)
         return await self._desk.serve_metrics(config.metrics.listen)

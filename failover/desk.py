@@ -27,6 +27,7 @@ from failover.export.scrape import Scrape
 from failover.export.sentence import sentence
 from failover.export.status import document, gateway
 from failover.export.storage import Storage
+from failover.inbox import Inbox
 from failover.model import Answer, Command, ControlError
 from failover.picture import Snapshot
 from failover.resolving import Resolving
@@ -58,6 +59,7 @@ class Sources:
     about: About
     counting: Counting
     resolving: Resolving
+    inbox: Inbox
 
     def snapshot(self) -> Snapshot:
         """The engine's picture, with what only the shell knows to stand in the way."""
@@ -77,6 +79,7 @@ class Desk:
             "status": self._status,
             "explain": self._explain,
             "events": self._events,
+            "sms": self._sms,
             "reload": lambda _: _reply(reload()),
         }
         """What the shell answers itself, by command; all else is the engine's."""
@@ -160,6 +163,9 @@ class Desk:
         earliest = None if since is None else time.time() - since
         newest = self._recent.recent(arguments["limit"], earliest, self._from.past)
         return {"events": [entry.document() for entry in newest]}
+
+    async def _sms(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
+        return {"sms": [kept.document() for kept in await self._from.inbox.recent(arguments["limit"])]}
 
     def sentence(self) -> str:
         """How things are, for somebody in a hurry."""

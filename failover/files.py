@@ -40,6 +40,18 @@ def write_all(file: int, data: bytes) -> None:
     os.fdatasync(file)
 
 
+def append_lines(file: int, size: int, lines: bytes) -> None:
+    """Put whole lines on disk, after the `size` bytes that are there; half a line there is ended. OSError when they are
+    not, and then nothing of them should be."""
+    torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+    try:
+        write_all(file, b"\n" + lines if torn else lines)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(file, size)
+        raise
+
+
 def give_to_owner_of(folder: Path, file: int) -> None:
     """What root makes there, by hand or in a cleanup, must not lock out an agent that is not root. A file with other
     names beside is left alone: it may be anybody's."""

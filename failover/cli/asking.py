@@ -11,7 +11,7 @@ from failover.cli.screen import Screen, print_json, print_lines
 from failover.cli.views import explain_lines, only, passage_lines, status_lines
 from failover.export.client import call, socket_path
 from failover.export.commands import Spec
-from failover.model import clean
+from failover.model import ControlError, clean
 
 TEXT_LIMIT: Final = 1000
 """Characters of the agent's answer."""
@@ -46,6 +46,11 @@ def ask(arguments: argparse.Namespace) -> dict[str, Any]:
     given = {argument.name: getattr(arguments, argument.name) for argument in spec.arguments}
     wanted = {name: value for name, value in given.items() if value is not None}
     return call(socket_path(arguments.socket), spec.name, wanted)
+
+
+def absent(error: ControlError) -> bool:
+    """Whether that is because there is no agent; who may not ask it cannot know."""
+    return isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, PermissionError)
 
 
 def explain(arguments: argparse.Namespace) -> int:

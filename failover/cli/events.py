@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from failover.cli.asking import ask
+from failover.cli.asking import absent, ask
 from failover.cli.screen import Screen, complain, json_text, print_json, print_lines
 from failover.cli.views import event_lines
 from failover.cli.watching import coming
@@ -43,7 +43,7 @@ def _known(arguments: argparse.Namespace) -> list[Event]:
     try:
         return list(ask(arguments)["events"])
     except ControlError as error:
-        if not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, PermissionError):
+        if not absent(error):
             raise  # there may well be one, and what it left is old
         events = _journal(Path(arguments.state), arguments.limit, arguments.since, error)
         if not events:

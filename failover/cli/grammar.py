@@ -17,7 +17,7 @@ from failover.export.commands import COMMANDS, Argument, Kind
 STATE_DIRECTORY: Final = "/var/lib/failover"
 
 GROUPS: Final = {
-    "how things are": ("status", "explain", "events", "probe"),
+    "how things are": ("status", "explain", "events", "sms", "probe"),
     "telling the agent": ("use", "auto", "drain", "undrain", "reload"),
     "setting up": ("run", "check", "doctor", "cleanup"),
     "trying out": ("simulate", "demo"),
@@ -196,6 +196,16 @@ WORDS: Final[tuple[Word, ...]] = (
         ("--socket", "--state", "--json"),
         _events,
         ("failover events --since 24h", "failover events --limit 10 --follow"),
+    ),
+    Word(
+        "sms",
+        "messages:list_messages",
+        COMMANDS["sms"].help,
+        "For root and group failover-admin: messages may hold one-time codes. Without an agent, root reads them from"
+        " --state. `~` marks a time by a clock that nobody had set.",
+        ("--socket", "--state", "--json"),
+        _socket_arguments("sms"),
+        ("failover sms --limit 5",),
     ),
     Word(
         "probe",

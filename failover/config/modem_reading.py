@@ -247,7 +247,7 @@ def modem_sections(read: Read) -> Mapping[str, Keys]:
                 _keep,
                 "duration or `none`",
                 f"`{_MESSAGES.keep / DAY:g}d`",
-                "how long they are kept in the journal",
+                "how long they are kept on disk, once they are deleted from the SIM; `none`: they stay on it",
                 "1d to 366d",
                 " ".join(f"`{unit}`" for unit in DURATION_UNITS),
             ),

@@ -58,12 +58,15 @@ class Spec:
     """Makes the engine's command of the arguments; None: the agent's shell answers."""
     reply: str = "text"
     """The field of the reply that is the answer."""
+    private: str = ""
+    """Why only those who may write may read the answer; empty: whoever may connect may."""
     streams: bool = False
     """A line without an answer, then one line after another until the client leaves."""
 
 
 UPLINK: Final = Argument("name", Kind.NAME, "name of the uplink")
 FORCE: Final = Argument("force", Kind.FLAG, "even if it is the last usable uplink", "--force")
+LIMIT: Final = Argument("limit", Kind.COUNT, "how many at most, the newest (default 50)", "--limit", default=50)
 
 COMMANDS: Final[Mapping[str, Spec]] = {
     spec.name: spec
@@ -86,10 +89,18 @@ COMMANDS: Final[Mapping[str, Spec]] = {
             "list what happened",
             writes=False,
             arguments=(
-                Argument("limit", Kind.COUNT, "how many at most, the newest (default 50)", "--limit", default=50),
+                LIMIT,
                 Argument("since", Kind.SECONDS, "only of so long ago, as 90m or 24h", "--since"),
             ),
             reply="events",
+        ),
+        Spec(
+            "sms",
+            "list the messages that carriers and others sent to the SIMs",
+            writes=False,
+            arguments=(LIMIT,),
+            reply="sms",
+            private="messages may hold one-time codes",
         ),
         Spec("watch", "follow how things are and what happens", writes=False, reply="", streams=True),
         Spec(
@@ -177,7 +188,7 @@ def markdown() -> str:
 def _row(spec: Spec) -> str:
     arguments = ", ".join(f"`{one.name}`{_default(spec, one)}" for one in spec.arguments)
     answer = "a stream" if spec.streams else f"`{spec.reply}`"
-    return f"| `{spec.name}` | {arguments} | {answer} | {'writers' if spec.writes else 'readers'} |"
+    return f"| `{spec.name}` | {arguments} | {answer} | {'writers' if spec.writes or spec.private else 'readers'} |"
 
 
 def _default(spec: Spec, argument: Argument) -> str:

@@ -191,9 +191,10 @@ class Control:
 
     def _check(self, spec: Spec, peer: Peer) -> None:
         self._clients.asked()
-        if spec.writes and not may_write(peer, os.geteuid(), self._writers):
+        if (spec.writes or spec.private) and not may_write(peer, os.geteuid(), self._writers):
             hint = f"be root, the agent's user, or a member of group {WRITERS_GROUP}"
-            raise ControlError(f"{spec.name}: user {peer.uid} may only read", hint)
+            why = f"{spec.private}, not for user {peer.uid}" if spec.private else f"user {peer.uid} may only read"
+            raise ControlError(f"{spec.name}: {why}", hint)
 
     async def _draw(self) -> bytes:
         return _line(await self._answer(COMMANDS["status"], {}))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from failover.export.entries import RECENT, Entry, decode
-from failover.files import give_to_owner_of, opened, sync_folder, tail, write_all
+from failover.files import append_lines, give_to_owner_of, opened, sync_folder, tail
 
 CURRENT, OLD = "journal.jsonl", "journal.old.jsonl"
 SEGMENT_MAX: Final = 2 << 20
@@ -30,7 +30,7 @@ def append(folder: Path, lines: bytes) -> None:
     with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
         size = os.fstat(file).st_size
         if size == 0 or size + len(lines) <= SEGMENT_MAX:
-            _append(file, size, lines)
+            append_lines(file, size, lines)
             if size == 0:
                 give_to_owner_of(folder, file)
                 sync_folder(folder)
@@ -53,16 +53,6 @@ def read(folder: Path, limit: int = RECENT, since: float | None = None) -> list[
             if since is None or entry.unix >= since:
                 found[line] = entry  # by its line: what was overwritten may have the id of another
     return list(reversed(found.values()))
-
-
-def _append(file: int, size: int, lines: bytes) -> None:
-    torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
-    try:
-        write_all(file, b"\n" + lines if torn else lines)
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(file, size)
-        raise
 
 
 def _backwards(folder: Path) -> Iterator[bytes]:

@@ -26,6 +26,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from failover import __version__
+from failover.config.modems import Matter
 from failover.export.exposition import Exposition
 from failover.facts import OperationResult, Verb
 from failover.model import FAMILIES, Family, Notice, NoticeKind, ProbeResult, SendProbe, Verdict, clean
@@ -42,6 +43,8 @@ NAMES_MAX: Final = 128
 WAYS_MAX: Final = 512
 """Kinds of switches (family, from, to, reason) that get series of their own."""
 PROTOCOLS: Final = ("tcp", "udp")
+MATTERS: Final = ("", *Matter)
+"""What a message is about; empty: nothing that we know of."""
 OTHER: Final = "other"
 """In place of an uplink's name beyond those."""
 
@@ -203,6 +206,7 @@ class Metrics:
         self._forgotten = _counter(
             own, "flows_forgotten", "Forwarded flows that were made to take the present way", "uplink", "family"
         )
+        self._messages = _counter(own, "sms_received", "Messages that came, by what they are about", "uplink", "matter")
         self._switches = _counter(own, "switches", "Changes of the active uplink", "family", "from", "to", "reason")
         self._apply = _times(own, "switch_apply", "From decision to the kernel's word for its replace", APPLY_BUCKETS)
         self._operations = _counter(own, "reconcile_operations", "Changes made in the kernel", "operation", "result")
@@ -248,6 +252,12 @@ class Metrics:
             self._ways.add(way)
             self._switches.labels(*way).inc()
 
+    def received(self, uplink: str, matters: Collection[str]) -> None:
+        """A message has come; it counts for each thing that it is about."""
+        with self._lock:
+            for matter in matters or ("",):
+                self._messages.labels(self._known(uplink or None), matter).inc()
+
     def switch_applied(self, seconds: float) -> None:
         """Seconds from a decision to the kernel's acknowledgement of its replace."""
         self._apply.observe(seconds)
@@ -275,6 +285,8 @@ class Metrics:
         with self._lock:
             for name in self._names.difference(present):
                 self._probe_bytes.remove(name)
+                for matter in MATTERS:
+                    self._messages.remove(name, matter)
                 for family in FAMILIES:
                     self._rtt.remove(name, family.value)
                     self._convictions.remove(name, family.value)
@@ -287,6 +299,8 @@ class Metrics:
                 self._switches.remove(*way)
             self._names.intersection_update(present)
             for name in present:
+                for matter in MATTERS:
+                    self._messages.labels(self._known(name), matter)
                 for family in FAMILIES:
                     self._convictions.labels(self._known(name), family.value)
                     self._forgotten.labels(self._known(name), family.value)

@@ -16,6 +16,7 @@ from failover.export import explain
 from failover.export.commands import Spec
 from failover.export.control import Control
 from failover.export.entries import Entry
+from failover.export.messages import Kept
 from failover.export.status import document
 from failover.model import ControlError, Decision, Family, NoticeKind, Reason, Verdict
 from failover.picture import CandidateView, Explanation, Prospect, Snapshot
@@ -74,6 +75,7 @@ class Standin:
     picture: Snapshot = field(default_factory=snapshot)
     asked: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=lambda: [SWITCH])
+    messages: list[Kept] = field(default_factory=list)
     explained: Mapping[str, Any] = field(default_factory=lambda: explain.document([EXPLANATION], NOW))
     about: Mapping[str, Any] = field(default_factory=lambda: ABOUT)
     text: str = ""
@@ -100,6 +102,8 @@ class Standin:
             raise self.refusal
         if spec.name == "events":
             return {"events": [one.document() for one in self.entries]}
+        if spec.name == "sms":
+            return {"sms": [one.document() for one in self.messages]}
         if arguments.get("name") == "nowhere":
             raise ControlError("no uplink is named nowhere", "there is au")
         if spec.name == "probe":

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from failover.config.modems import Matter
 from failover.doctor.finding import Level
+from failover.export import messages
 from failover.lab.world import World
 from failover.model import NoticeKind, Outcome, Reason, Verdict
 from tests.agent.running import FAILOVER, command, running
@@ -43,6 +45,10 @@ detection: {doubt: 500ms}
 gateway: {lan: br-lan}
 """
 
+MESSAGE = messages.Kept(
+    "a1", 1.0, True, "au", "356938035640011", "8981200000000000022", "157", "2026-10-01", (Matter.CAP,), "20 GB"
+)
+
 Documents = dict[str, list[Any]]
 
 
@@ -71,6 +77,7 @@ def _in_the_lab(world: World, home: Path) -> Documents:
 
     config = home / "failover.yaml"
     config.write_text(CONFIG)
+    messages.append(home, [MESSAGE])
     take("check", "check", str(config))
     take("check", "check", str(_with_modem(home)))
     take("check", "check", "--config", str(_wrong(home)), status=(2,))
@@ -85,6 +92,7 @@ def _in_the_lab(world: World, home: Path) -> Documents:
         take("status", "status", "docomo", *where[:2])
         take("probe", "probe", "docomo", *where[:2])
         take("events", "events", *where)
+        take("sms", "sms", *where)
         take("doctor", "doctor", "--config", str(config), *where, status=(0, 1))
         exit_status, out, err = command(world.van, "cleanup", *where)
         assert (exit_status, out, err.count("\n")) == (1, "", 1)
@@ -169,6 +177,7 @@ def test_words_of_which_there_is_a_list_are_all_there() -> None:
         (Reason, "status", "explain", "simulate"),
         (Outcome, "status"),
         (NoticeKind, "events"),
+        (Matter, "sms"),
         (Level, "doctor"),
     ):
         wanted = {str(word.value) for word in words}

@@ -41,6 +41,8 @@ class Agent:
                 return {"explain": {"ipv4": {"rule": "doubt"}}}
             case "events":
                 return {"events": [ENTRY.document()]}
+            case "sms":
+                return {"sms": []}
         return {"text": f"did {spec.name}"}
 
 
@@ -54,6 +56,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ({"to": "198.51.100.1:443", "uid": 1000}, {"to": "198.51.100.1:443", "uid": 1000}),
         ({"to": "::1", "protocol": "udp", "from": "fd00::7"}, {"to": "::1", "protocol": "udp", "from": "fd00::7"}),
     ),
+    "sms": (({}, {"limit": 50}), ({"limit": 1}, {"limit": 1})),
     "events": (
         ({}, {"limit": 50}),
         ({"limit": 1, "since": 3600}, {"limit": 1, "since": 3600.0}),

@@ -380,3 +380,18 @@ def test_traffic_by_the_name_that_the_kernel_adapter_gives_it() -> None:
             subprocess.run(["ip", "link", "add", "name", os.fsdecode(raw), "type", "bridge"], check=True)
             found = traffic()
     assert clean(raw.decode("utf-8", "replace")) in found
+
+
+def test_messages_by_what_they_are_about() -> None:
+    metrics = Metrics()
+    metrics.render(picture())
+    metrics.received("au", ("suspension", "payment"))
+    metrics.received("au", ("payment",))
+    metrics.received("au", ())
+    metrics.received("", ())
+    samples = read(metrics.render(picture()))
+    assert at(samples, "sms_received_total", uplink="au", matter="suspension") == 1
+    assert at(samples, "sms_received_total", uplink="au", matter="payment") == 2
+    assert at(samples, "sms_received_total", uplink="au", matter="") == 1
+    assert at(samples, "sms_received_total", uplink="", matter="") == 1
+    assert at(samples, "sms_received_total", uplink="docomo", matter="cap") == 0

@@ -94,6 +94,9 @@ def ask_as_others(path: Path) -> None:
         assert refusal.startswith("drain: user 54321 may only read (be root,")
         assert await ask("drain", {"name": "au"}, 54321, 54322, 54323) == "did drain"
         assert await ask("drain", {"name": "au"}, 0) == "did drain"
+        refusal = await ask("sms", {}, 54321, 54322)
+        assert refusal.startswith("sms: messages may hold one-time codes, not for user 54321 (be root,")
+        assert await ask("sms", {}, 54321, 54322, 54323) == "did sms"
 
     run(path, scene, writers=54323)
 
