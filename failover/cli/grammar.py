@@ -19,7 +19,7 @@ STATE_DIRECTORY: Final = "/var/lib/failover"
 GROUPS: Final = {
     "how things are": ("status", "explain", "events", "sms", "probe"),
     "telling the agent": ("use", "auto", "drain", "undrain", "reload"),
-    "setting up": ("run", "check", "doctor", "cleanup"),
+    "setting up": ("run", "modems", "check", "doctor", "cleanup"),
     "trying out": ("simulate", "demo"),
 }
 ABOUT: Final = "Keeps a box with several uplinks online when a carrier dies."
@@ -236,6 +236,15 @@ WORDS: Final[tuple[Word, ...]] = (
         "run the agent in the foreground",
         "Needs CAP_NET_ADMIN and CAP_NET_RAW. Routing stays as it is when the agent ends.",
         ("--config", "--socket", "--state"),
+    ),
+    Word(
+        "modems",
+        "modems:list_modems",
+        "list modems and their SIMs, to be pasted into the config",
+        "Asks ModemManager; no agent is needed. Root and group failover-admin see whole numbers. Exits 1 if there is"
+        " none.",
+        ("--json",),
+        examples=("failover modems > uplinks.yaml",),
     ),
     Word(
         "check",

@@ -15,10 +15,13 @@ from jsonschema import Draft202012Validator
 from failover.config.modems import Matter
 from failover.doctor.finding import Level
 from failover.export import messages
+from failover.lab.namespaces import Namespace
 from failover.lab.world import World
 from failover.model import NoticeKind, Outcome, Reason, Verdict
 from tests.agent.running import FAILOVER, command, running
 from tests.allowed import or_skip
+from tests.modems.carriers import AU, sim_of
+from tests.modems.rig import rigged
 
 FOLDER = Path(__file__).resolve().parents[2] / "failover" / "export" / "schemas"
 FREE = {
@@ -63,7 +66,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     """By the name of the schema: what the commands print, with an agent in a lab and without one."""
     home = tmp_path_factory.mktemp("home")
     with or_skip(), World(seed=5) as world:
-        return _in_the_lab(world, home) | _alone(home)
+        return _in_the_lab(world, home) | _alone(home) | _of_a_modem()
 
 
 def _in_the_lab(world: World, home: Path) -> Documents:
@@ -141,6 +144,17 @@ def _alone(home: Path) -> Documents:
         "simulate": [out("simulate", "--trace", str(trace)), out("simulate", "--scenario", "dead_zone")],
         "demo": [out("demo", "--list"), out("demo", "--only", "cold-boot")],
     }
+
+
+def _of_a_modem() -> Documents:
+    """It is locked, and so has something amiss."""
+    with Namespace("van") as van, rigged(van, start=False) as rig:
+        modem = rig.mbim(1, [sim_of(AU, 1, pin="1234"), None])
+        rig.start()
+        rig.manager.listed(modem.imei)
+        status, out, err = command(rig.inside, "modems", "--json")
+        assert status == 0, err
+        return {"modems": [json.loads(out)]}
 
 
 def names() -> list[str]:
