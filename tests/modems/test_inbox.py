@@ -33,13 +33,16 @@ class Van:
         ends = Ends(
             notice=self.notices.append,
             received=self.received.append,
-            forget=lambda handle: self.room.forget(handle),
+            forget=self._forget,
             uplink=lambda _: "au",
             trusted=lambda: True,
             say=lambda _, text: self.said.append(text),
         )
         self.inbox = Inbox(folder, Messages(), ends)
         self.room = Modems(lambda _: None, self.inbox.heard, lambda _, text: self.said.append(text), rig.address)
+
+    def _forget(self, handle: str) -> None:
+        self.room.forget(handle)
 
 
 @pytest.mark.parametrize("number", [1, 2])
