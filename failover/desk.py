@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from failover.config.modem_values import parse_iccid
+from failover.config.values import WrongValueError
 from failover.core.engine import Engine
 from failover.counting import Counting
 from failover.export.commands import Spec
@@ -29,6 +31,7 @@ from failover.export.status import document, gateway
 from failover.export.storage import Storage
 from failover.inbox import Inbox
 from failover.model import Answer, Command, ControlError
+from failover.modem import masked
 from failover.picture import Snapshot
 from failover.resolving import Resolving
 
@@ -80,6 +83,7 @@ class Desk:
             "explain": self._explain,
             "events": self._events,
             "sms": self._sms,
+            "esim": self._esim,
             "reload": lambda _: _reply(reload()),
         }
         """What the shell answers itself, by command; all else is the engine's."""
@@ -166,6 +170,15 @@ class Desk:
 
     async def _sms(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         return {"sms": [kept.document() for kept in await self._from.inbox.recent(arguments["limit"])]}
+
+    async def _esim(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
+        try:
+            iccid = parse_iccid(arguments["iccid"])
+        except WrongValueError as error:
+            raise ControlError(f"esim: argument 'iccid': {error}", error.hint) from error
+        text = f"the eSIM of modem {masked(arguments['modem'])} uses profile {masked(iccid)} now"
+        self._say("operator", text)
+        return {"text": f"noted: {text}"}
 
     def sentence(self) -> str:
         """How things are, for somebody in a hurry."""

@@ -19,7 +19,7 @@ STATE_DIRECTORY: Final = "/var/lib/failover"
 GROUPS: Final = {
     "how things are": ("status", "explain", "events", "sms", "probe"),
     "telling the agent": ("use", "auto", "drain", "undrain", "reload"),
-    "setting up": ("run", "modems", "check", "doctor", "cleanup"),
+    "setting up": ("run", "modems", "esim", "check", "doctor", "cleanup"),
     "trying out": ("simulate", "demo"),
 }
 ABOUT: Final = "Keeps a box with several uplinks online when a carrier dies."
@@ -134,6 +134,12 @@ def _events(parser: Parser) -> None:
     parser.add_argument("--follow", action="store_true", help="go on with what happens from now on")
 
 
+def _esim(parser: Parser) -> None:
+    parser.add_argument("action", metavar="ACTION", choices=("list", "use"), help="list or use")
+    parser.add_argument("iccid", nargs="?", metavar="ICCID", help="of the profile to use")
+    parser.add_argument("--modem", metavar="WHICH", help="an uplink, an IMEI or its end, if there are several")
+
+
 def _check(parser: Parser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="instead of --config; -: standard input")
 
@@ -245,6 +251,16 @@ WORDS: Final[tuple[Word, ...]] = (
         " none.",
         ("--json",),
         examples=("failover modems > uplinks.yaml",),
+    ),
+    Word(
+        "esim",
+        "esim:manage",
+        "list the profiles of a modem's eSIM, or use another",
+        "For root, with `lpac`. ModemManager lets go of the modem meanwhile, and its connection ends, to list them as"
+        " well; traffic goes by another uplink as if it were unplugged. An agent notes the new profile in its journal.",
+        ("--config", "--socket", "--json"),
+        _esim,
+        ("failover esim list", "failover esim use 8981200000000000018 --modem au"),
     ),
     Word(
         "check",

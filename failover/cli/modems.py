@@ -18,6 +18,7 @@ from failover.export.control import WRITERS_GROUP, group_id
 from failover.model import FailoverError, clean
 from failover.modem import Modem, Registration, Sim, masked
 from failover.modems.troubles import troubles
+from failover.seam import ModemsTold
 
 NAME: Final = re.compile("[^a-z0-9]+")
 """What an uplink's name that is made of a carrier's is without."""
@@ -34,8 +35,9 @@ NONE: Final = ("ModemManager runs, and has found no modem", "is it in `lsusb`? `
 def list_modems(arguments: argparse.Namespace) -> int:
     """1, when there is none."""
     whole = may_see_whole()
-    modems, why = _found()
-    documents = named([document(modem, whole=whole) for modem in modems])
+    told = asyncio.run(asking())
+    why = lack(told)
+    documents = named([document(modem, whole=whole) for modem in told.modems])
     if arguments.json:
         print_json({"whole": whole, "modems": documents})
     elif documents:
@@ -52,19 +54,23 @@ def may_see_whole() -> bool:
     return os.geteuid() == 0 or group_id(WRITERS_GROUP) in (os.getegid(), *os.getgroups())
 
 
-def _found() -> tuple[Sequence[Modem], tuple[str, str] | None]:
-    """And what is wrong, with the mend, where there is none. FailoverError, when nobody can be asked."""
+async def asking() -> ModemsTold:
+    """What ModemManager tells. FailoverError, when nobody can be asked."""
     from failover.modems.once import read_once  # loads the D-Bus library
 
     try:
-        told = asyncio.run(read_once())
+        return await read_once()
     except BusError as error:
         if error.name == DENIED:
             raise FailoverError(f"no permission to ask ModemManager: {error}", "run as root") from error
         raise FailoverError(f"ModemManager cannot be asked: {error}", error.hint) from error
-    if not told.managed:
-        return (), ABSENT
-    return told.modems, None if told.modems else NONE
+
+
+def lack(told: ModemsTold) -> tuple[str, str] | None:
+    """Why there is no modem, and the mend; None: there is one."""
+    if told.modems:
+        return None
+    return NONE if told.managed else ABSENT
 
 
 # --- what is told ----------------------------------------------------------------------------------------------------

@@ -124,6 +124,12 @@ COMMANDS: Final[Mapping[str, Spec]] = {
         ),
         Spec("undrain", "let traffic use this uplink again", writes=True, arguments=(UPLINK,), build=Undrain),
         Spec("probe", "probe every target of this uplink now", writes=True, arguments=(UPLINK,), build=ProbeNow),
+        Spec(
+            "esim",
+            "note that an eSIM uses another profile now, as `failover esim use` has done",
+            writes=True,
+            arguments=(Argument("modem", Kind.NAME, "IMEI of its modem"), Argument("iccid", Kind.NAME, "the profile")),
+        ),
         Spec("reload", "read the config again; the old one stays on error", writes=True),
     )
 }

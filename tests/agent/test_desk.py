@@ -49,7 +49,8 @@ def test_a_real_agent_answers_each(tmp_path: Path) -> None:
             names = {argument.name: "au" for argument in spec.arguments if not argument.option}
             reply = answered(agent.socket, spec.name, names)
             if names:
-                assert reply == {"refused": "no uplink is named au"}
+                what = "esim: argument 'iccid': it is no ICCID" if spec.name == "esim" else "no uplink is named au"
+                assert reply == {"refused": what}
             else:
                 assert spec.streams or spec.reply in reply
 
@@ -66,3 +67,12 @@ def test_where_flows_cannot_be_counted_every_answer_says_so(tmp_path: Path) -> N
     assert [text for text in status["warnings"] if "is somebody else's" in text]
     assert sentence(status).endswith("; detection is weaker: flows are not counted")
     assert "\nfailover_flows_counted 0.0\n" in page
+
+
+def test_a_new_profile_is_noted_without_its_numbers(tmp_path: Path) -> None:
+    with Namespace("parked") as parked, running(parked, tmp_path) as agent:
+        agent.ready()
+        given = {"modem": "356938035640011", "iccid": "8981100000000000026"}
+        text = "the eSIM of modem …0011 uses profile …0026 now"
+        assert call(agent.socket, "esim", given)["text"] == f"noted: {text}"
+        agent.said(f"operator: {text}")

@@ -20,7 +20,8 @@ from failover.lab.world import World
 from failover.model import NoticeKind, Outcome, Reason, Verdict
 from tests.agent.running import FAILOVER, command, running
 from tests.allowed import or_skip
-from tests.modems.carriers import AU, sim_of
+from tests.modems.carriers import AU, DOCOMO, sim_of
+from tests.modems.lpac import Lpac
 from tests.modems.rig import rigged
 
 FOLDER = Path(__file__).resolve().parents[2] / "failover" / "export" / "schemas"
@@ -66,7 +67,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     """By the name of the schema: what the commands print, with an agent in a lab and without one."""
     home = tmp_path_factory.mktemp("home")
     with or_skip(), World(seed=5) as world:
-        return _in_the_lab(world, home) | _alone(home) | _of_a_modem()
+        return _in_the_lab(world, home) | _alone(home) | _of_a_modem(home)
 
 
 def _in_the_lab(world: World, home: Path) -> Documents:
@@ -146,15 +147,18 @@ def _alone(home: Path) -> Documents:
     }
 
 
-def _of_a_modem() -> Documents:
+def _of_a_modem(home: Path) -> Documents:
     """It is locked, and so has something amiss."""
     with Namespace("van") as van, rigged(van, start=False) as rig:
-        modem = rig.mbim(1, [sim_of(AU, 1, pin="1234"), None])
+        modem = rig.mbim(1, [sim_of(AU, 1, pin="1234"), sim_of(DOCOMO, 2, esim=True)])
         rig.start()
         rig.manager.listed(modem.imei)
         status, out, err = command(rig.inside, "modems", "--json")
         assert status == 0, err
-        return {"modems": [json.loads(out)]}
+        lpac = Lpac(home)
+        lpac.hold("8981100000000000018", "8981100000000000026")
+        listing = rig.inside.popen([*FAILOVER, "esim", "list", "--json"], stdout=subprocess.PIPE, env=lpac.environment)
+        return {"modems": [json.loads(out)], "esim": [json.loads(listing.communicate(timeout=60)[0])]}
 
 
 def names() -> list[str]:

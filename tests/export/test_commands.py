@@ -56,6 +56,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ({"to": "198.51.100.1:443", "uid": 1000}, {"to": "198.51.100.1:443", "uid": 1000}),
         ({"to": "::1", "protocol": "udp", "from": "fd00::7"}, {"to": "::1", "protocol": "udp", "from": "fd00::7"}),
     ),
+    "esim": (({"modem": "356938035640011", "iccid": "1"}, {"modem": "356938035640011", "iccid": "1"}),),
     "sms": (({}, {"limit": 50}), ({"limit": 1}, {"limit": 1})),
     "events": (
         ({}, {"limit": 50}),

@@ -60,12 +60,12 @@ def test_a_message_in_parts_is_kept_told_of_and_off_the_sim(
             await asyncio.wait_for(gone(van, modem, 1), 30.0)
             modem.deliver("+818011112222", CODE)
             await asyncio.wait_for(gone(van, modem, 2), 30.0)
+            assert van.said == []
         finally:
             await van.room.close()
             await van.inbox.close()
         assert [notice.text for notice in van.notices] == ["au: a message from KDDI: suspension, payment"]
         assert [kept.matters for kept in van.received] == [(Matter.SUSPENSION, Matter.PAYMENT), ()]
-        assert van.said == []
 
     asyncio.run(play())
     kept = read(tmp_path)
