@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STOPPED: Final = "modems are not watched"
 AGAIN: Final = 600.0
 """Seconds until what comes and goes is said once more."""
+ANEW: Final = 10.0
+"""Seconds after an error that nobody expected."""
 CLOSING: Final = 5.0
 """Seconds at most; what is under way is given up at once."""
 
@@ -102,6 +104,15 @@ class Modems:
             loop.close()
 
     async def _serve(self) -> None:
+        """Whatever nobody expected: it is said, and begun anew."""
+        while True:
+            try:
+                await self._watched()
+            except Exception as error:
+                self._complain("error", f"modems are not seen for a while: {error!r}")
+                await asyncio.sleep(ANEW)
+
+    async def _watched(self) -> None:
         from failover.modems.watch import Watch  # loads the library, in this thread
 
         try:

@@ -107,16 +107,15 @@ class Session:
             await self._devices()
         if self._owners[SERVICE]:
             await self._load()
-        self._loaded = True
-        self._settle()
+        self._changed()
 
     @property
     def told(self) -> ModemsTold | None:
         """All that is known; None: not yet."""
+        if self._owners.get(SERVICE) == "":
+            return ModemsTold(managed=False)
         if not self._loaded:
             return None
-        if not self._owners[SERVICE]:
-            return ModemsTold(managed=False)
         found = modems(self._tree, self._serial, self._foreign, self._known)
         return ModemsTold(found)
 
@@ -238,12 +237,16 @@ class Session:
         self._measured.clear()
 
     async def _load(self) -> None:
-        """All modems, and what belongs to them. A manager that goes meanwhile has none. BusError."""
+        """All modems, and what belongs to them. A manager that goes meanwhile has nothing to tell. BusError."""
         ask = f"{OBJECT_MANAGER}.GetManagedObjects"
-        with suppressed():
+        try:
             (objects,) = await self._line.call(SERVICE, ROOT, ask, reply="a{oa{sa{sv}}}")
-            self._tree.replace(objects)
-            await self._read()
+        except BusError:
+            if self._owners[SERVICE]:
+                raise
+            return
+        self._tree.replace(objects)
+        await self._read()
         self._loaded = True
         self._settle()
 

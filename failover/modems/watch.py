@@ -28,6 +28,8 @@ PROVEN: Final = 60.0
 """Seconds after which a session was a good one, and the next pause is short again."""
 ABSENT: Final = 10.0
 """Seconds without ModemManager until it is said; to start it takes 1."""
+UNWANTED: Final = 512
+"""At most."""
 NOBODY: Final = ModemsTold(managed=False)
 FLOOD: Final = (
     "modems are seen late: somebody floods the system bus with messages to us; who does `busctl monitor` show?"
@@ -59,7 +61,9 @@ class Watch:
         self._tellings: deque[float] = deque(maxlen=BURST)
         self._telling: asyncio.TimerHandle | None = None
         self._absent: asyncio.TimerHandle | None = None
-        self._deleting: set[asyncio.Task[None]] = set()
+        self._unwanted: deque[str] = deque(maxlen=UNWANTED)
+        """SMS that are to be deleted; one after the other, as modems want it."""
+        self._deleting: asyncio.Task[None] | None = None
 
     def act(self, order: ActOnModem) -> None:
         """Answered by exactly one ModemActed."""
@@ -67,10 +71,9 @@ class Watch:
 
     def forget(self, handle: str) -> None:
         """Delete an SMS where it is kept."""
-        if self._session is not None and len(self._deleting) < BURST:
-            task = self._loop.create_task(self._delete(self._session, handle))
-            self._deleting.add(task)
-            task.add_done_callback(self._deleting.discard)
+        self._unwanted.append(handle)
+        if self._deleting is None:
+            self._deleting = self._loop.create_task(self._delete())
 
     async def run(self) -> None:
         """Whatever becomes of the bus, and of whoever is on it."""
@@ -84,6 +87,8 @@ class Watch:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST)
         finally:
+            if self._deleting is not None:
+                self._deleting.cancel()
             await self._deeds.close()
 
     async def _watched(self) -> bool:
@@ -171,9 +176,18 @@ class Watch:
     def _device(self, modem: str) -> str:
         return self._session.device(modem) if self._session is not None else ""
 
-    async def _delete(self, session: Session, handle: str) -> None:
+    async def _delete(self) -> None:
+        """Without a session they stay where they are, and are heard again."""
         try:
-            await session.delete(handle)
+            while self._unwanted:
+                await self._delete_one(self._unwanted.popleft())
+        finally:
+            self._deleting = None
+
+    async def _delete_one(self, handle: str) -> None:
+        try:
+            if self._session is not None:
+                await self._session.delete(handle)
         except BusError as error:
             self._refused("an SMS is not deleted", error, MESSAGING)
 

@@ -14,7 +14,7 @@ from failover.bus import BusError
 from failover.model import FAMILIES
 from failover.modem import IpMethod, IpSettings, ModemState, Signal, Sim
 from failover.modem import Registration as Registered
-from failover.modems.once import read_once
+from failover.modems.once import is_there, read_once
 from failover.modems.room import Modems
 from failover.seam import ModemsTold
 from tests.modems.at import AtModem
@@ -176,6 +176,14 @@ def test_one_look_needs_no_watch_and_asks_nothing_of_a_modem(rig: Rig, mbim: Mbi
     (modem,) = (one for one in told.modems if one.imei == mbim.imei)
     assert (modem.handle, modem.serial) == (path, mbim.device.serial)
     assert modem.sim is not None
+
+
+def test_who_is_on_the_bus(rig: Rig, tmp_path: Path) -> None:
+    assert asyncio.run(is_there(rig.address))
+    rig.box.kill_modem_manager()
+    assert not asyncio.run(is_there(rig.address))
+    assert asyncio.run(read_once(rig.address)) == ModemsTold(managed=False)
+    rig.start()
 
 
 def test_without_a_bus_the_mend_is_said_once(tmp_path: Path) -> None:
