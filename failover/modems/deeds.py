@@ -50,11 +50,14 @@ SECONDS: Final = {
 POWERING_UP: Final = 20.0
 """Seconds for a modem that was switched off to be on again, after whatever went wrong."""
 _DBUS: Final = "org.freedesktop.DBus.Error"
+DENIED: Final = f"{_DBUS}.AccessDenied"
+"""By the policy of the bus, before anybody asks polkit."""
+ADMIT: Final = "install systemd/failover-dbus.conf as systemd/README.md says"
 REFUSED: Final = frozenset(
     (
         f"{SERVICE}.Error.Core.Unauthorized",
         f"{networkmanager.SERVICE}.PermissionDenied",
-        f"{_DBUS}.AccessDenied",
+        DENIED,
         f"{_DBUS}.InteractiveAuthorizationRequired",
     )
 )
@@ -141,6 +144,8 @@ class Deeds:
 
 
 def _failed(order: ActOnModem, error: BusError) -> ModemActed:
+    if error.name == DENIED:
+        return ModemActed(order, f"the system bus does not let us: {error}", ADMIT)
     if error.name in REFUSED:
         return ModemActed(order, f"not allowed: {error}", mend(_action(order, error)))
     if error.name == WRONG_PIN:

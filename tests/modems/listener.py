@@ -1,6 +1,6 @@
 """The agent's end of the room: what it is told. As a program, inside a box, it does one thing to one modem:
 
-python -m tests.modems.listener IMEI DEED      once another program has connected it; prints the error, if any
+python -m tests.modems.listener IMEI DEED      prints the error and its mend, if any
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ async def begun(address: str, root: Path) -> AsyncIterator[Listener]:
 
 async def main(imei: str, deed: str) -> str:
     async with begun(DEFAULT_ADDRESS, Path("/sys")) as listener:
-        modem = await listener.modem(imei, lambda modem: modem.foreign and modem.bearer)
-        return (await listener.act(modem, Deed(deed))).error
+        answer = await listener.act(await listener.modem(imei), Deed(deed), slot=1)
+        return f"{answer.error}; {answer.hint}" if answer.error else ""
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 
@@ -18,11 +19,11 @@ from failover.modems.power import escaped
 from failover.seam import ActOnModem, ModemActed
 from tests.enclosure import CHECKOUT, PATIENCE
 from tests.modems.at import AtModem
-from tests.modems.box import require
+from tests.modems.box import USERS, require
 from tests.modems.carriers import RAKUTEN, SOFTBANK, sim_of
 from tests.modems.fake import NEVER, Fake, Refusal, Reply
 from tests.modems.listener import listening
-from tests.modems.manager import MODEM, MODEM_MANAGER, ROOT
+from tests.modems.manager import DAEMON, MODEM, MODEM_MANAGER, ROOT
 from tests.modems.mbim import MbimModem
 from tests.modems.modem import Command, Manner
 from tests.modems.modem import Dial as Dialled
@@ -151,6 +152,30 @@ def test_one_deed_at_a_time_and_each_is_answered_when_the_room_is_closed(
     asyncio.run(play())
 
 
+def inside(rig: Rig, modem: MbimModem, deed: Deed, user: str = "root") -> str:
+    """The error that it comes to in the box: who is asked there must see the process that asks."""
+    become = ["setpriv", f"--reuid={USERS[user]}", f"--regid={USERS[user]}", "--clear-groups"]
+    argv = [*become, sys.executable, "-m", "tests.modems.listener", modem.imei, deed]
+    with rig.inside.popen(argv, stdout=subprocess.PIPE, cwd=CHECKOUT, text=True) as child:
+        return str(child.communicate(timeout=PATIENCE)[0]).strip()
+
+
+def test_what_a_user_may_not_do_is_told_with_the_mend(rig: Rig, mbim: MbimModem) -> None:
+    rig.manager.listed(mbim.imei)
+    control = f"{MODEM_MANAGER}.Device.Control"
+    assert f"polkit must allow {control}" in inside(rig, mbim, Deed.ENABLE, "failover")
+    denied = inside(rig, mbim, Deed.SELECT_SLOT, "failover")
+    assert denied.startswith("the system bus does not let us")
+    assert denied.endswith("install systemd/failover-dbus.conf as systemd/README.md says")
+    installed = rig.box.root / "etc/dbus-1/system.d/failover.conf"
+    shutil.copy(CHECKOUT / "systemd/failover-dbus.conf", installed)
+    service, path, interface = DAEMON
+    rig.manager.call(path, interface, "ReloadConfig", to=service)
+    assert f"polkit must allow {control}" in inside(rig, mbim, Deed.SELECT_SLOT, "failover")
+    installed.unlink()
+    rig.manager.call(path, interface, "ReloadConfig", to=service)
+
+
 def test_network_manager_reconnects_what_it_dials(rig: Rig, mbim: MbimModem) -> None:
     require("NetworkManager")
     rig.box.profile("lte", "cdc-wdm0")
@@ -159,10 +184,7 @@ def test_network_manager_reconnects_what_it_dials(rig: Rig, mbim: MbimModem) -> 
         rig.manager.becomes(rig.manager.listed(mbim.imei), MODEM, "State", lambda state: state == ModemState.CONNECTED)
         dials = len(mbim.counts.dials)
         mbim.drop_silently()
-        # it asks who is asking, whose process it must see
-        asked = [sys.executable, "-m", "tests.modems.listener", mbim.imei, Deed.RECONNECT]
-        with rig.inside.popen(asked, stdout=subprocess.PIPE, cwd=CHECKOUT) as child:
-            assert child.communicate(timeout=PATIENCE)[0] == b"\n", rig.box.log()
+        assert inside(rig, mbim, Deed.RECONNECT) == ""
         assert len(mbim.counts.dials) == dials + 1
         assert mbim.bearer is not None
     finally:
