@@ -43,10 +43,9 @@ NAMES_MAX: Final = 128
 WAYS_MAX: Final = 512
 """Kinds of switches (family, from, to, reason) that get series of their own."""
 PROTOCOLS: Final = ("tcp", "udp")
-MATTERS: Final = ("", *Matter)
-"""What a message is about; empty: nothing that we know of."""
 OTHER: Final = "other"
-"""In place of an uplink's name beyond those."""
+"""In place of an uplink's name beyond those, and of what a message is about when we know nothing of that."""
+MATTERS: Final = (*Matter, OTHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +254,7 @@ class Metrics:
     def received(self, uplink: str, matters: Collection[str]) -> None:
         """A message has come; it counts for each thing that it is about."""
         with self._lock:
-            for matter in matters or ("",):
+            for matter in matters or (OTHER,):
                 self._messages.labels(self._known(uplink or None), matter).inc()
 
     def switch_applied(self, seconds: float) -> None:
