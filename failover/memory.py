@@ -35,6 +35,24 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
+class ModemPast:
+    """What was done to one modem."""
+
+    modem: str
+    """By which the config knows it."""
+    interface: str = ""
+    """Where it was."""
+    slot: int = 0
+    """The SIM that it used; 0: not known."""
+    resets: tuple[float, ...] = ()
+    """Seconds ago, of the last day; power cycles count as such."""
+    switches: tuple[float, ...] = ()
+    """Seconds ago, of the last hour: changes of its SIM."""
+    switch_seconds: float | None = None
+    """That a change takes until packets pass; None: not measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """See the module."""
 
@@ -45,5 +63,6 @@ class Memory:
     drained: tuple[str, ...] = ()
     debts: tuple[Debt, ...] = ()
     allowances: tuple[Allowance, ...] = ()
+    modems: tuple[ModemPast, ...] = ()
     age: float = 0.0
     """Seconds since it was taken, 0 where nobody can tell."""

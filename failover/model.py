@@ -183,6 +183,8 @@ class Verdict(enum.StrEnum):
     """Nothing was heard of it yet."""
     ABSENT = "absent"
     """It has no way out: no interface, no address or no default route."""
+    COLD = "cold"
+    """A SIM whose modem uses another one."""
 
 
 RECEIVING: Final = frozenset((Verdict.UP, Verdict.DEGRADED))
@@ -306,6 +308,7 @@ class NoticeKind(enum.StrEnum):
     VERDICT = "verdict"
     UPLINK = "uplink"
     FLOWS = "flows"
+    MODEM = "modem"
     KERNEL = "kernel"
     OPERATOR = "operator"
     READY = "ready"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from failover.model import Decision, Family, Outcome, Verdict
+from failover.modem import Modem
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,26 @@ class FamilyView:
 
 
 @dataclass(frozen=True, slots=True)
+class ModemView:
+    """The modem of an uplink."""
+
+    slot: int
+    """The SIM that the uplink goes by."""
+    modem: Modem | None
+    """As it was told last; None: never."""
+    listed: bool = False
+    """Its manager lists it now."""
+    step: str = ""
+    """Of its repair: the one taken last in the present trouble."""
+    step_due: float | None = None
+    """Monotonic time of the next one; None: none is due."""
+    resets: tuple[float, ...] = ()
+    """When it was reset, the last times; power cycles count as such."""
+    switch_seconds: float | None = None
+    """That a change of its SIM takes; None: not measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class UplinkView:
     """One uplink."""
 
@@ -87,6 +108,7 @@ class UplinkView:
     """What is left of that."""
     name_servers: tuple[str, ...] = ()
     """Whom the box's resolver is to ask over it; none while that is not known, or names do not follow."""
+    modem: ModemView | None = None
 
 
 @dataclass(frozen=True, slots=True)

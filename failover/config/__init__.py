@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
 from failover.config.modems import Messages, Modem, Repair
@@ -179,7 +178,7 @@ class Config:
     """None: nothing is done for what the box forwards."""
     repair: Repair = field(default_factory=Repair)
     messages: Messages = field(default_factory=Messages)
-    networks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    networks: Mapping[str, str] = field(default_factory=dict)
     """Carrier label, or MCC and MNC -> the name of the network that it rides on, besides those that are known."""
 
     @property

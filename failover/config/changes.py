@@ -57,7 +57,7 @@ def _uplinks(before: tuple[Uplink, ...], after: tuple[Uplink, ...]) -> Iterator[
 def _means(uplink: Uplink) -> tuple[object, ...]:
     """What it leaves by: the interface of a modem may be another one each day."""
     modem = uplink.modem
-    return (uplink.interface,) if modem is None else (modem.identity, modem.slot)
+    return (uplink.interface,) if modem is None else (modem.key, modem.slot)
 
 
 def _place(uplink: Uplink) -> str:

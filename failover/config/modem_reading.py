@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from types import MappingProxyType
 from typing import Any, Final
 
 from failover.carriers import plain
@@ -107,7 +106,7 @@ def _same(one: Modem, other: Modem) -> bool:
     """As far as it can be told: an IMEI says nothing of a device."""
     long, short = sorted((one.device, other.device), key=len, reverse=True)
     within = bool(short) and f"/{long}".endswith(f"/{short.lstrip('/')}")
-    return within or (not long and one.identity == other.identity)
+    return within or (not long and one.key == other.key)
 
 
 def _imei(place: Place) -> str:
@@ -164,7 +163,7 @@ def _keep(place: Place) -> float:
 
 def _patterns(place: Place, read: Read) -> Mapping[str, tuple[str, ...]]:
     found = read(place, "sms.patterns")
-    return MappingProxyType({matter: patterns for matter, patterns in found.items() if patterns})
+    return {matter: patterns for matter, patterns in found.items() if patterns}
 
 
 def _matter(place: Place) -> tuple[str, ...]:
@@ -195,7 +194,7 @@ def read_networks(place: Place) -> Mapping[str, str]:
                 at_key.problem(f"the same carrier as {before.path} in line {before.value.line}", "keep one")
             for network in attempt(label("a network", "au", _network), at):
                 networks[carrier] = network
-    return MappingProxyType(networks)
+    return networks
 
 
 def _carrier(place: Place) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
 from failover.modem import Dial, masked
@@ -54,9 +53,9 @@ class Modem:
     connect: Dialer = Dialer.AUTO
 
     @property
-    def identity(self) -> tuple[str, str, str]:
+    def key(self) -> str:
         """What two uplinks of one modem have in common."""
-        return self.imei, self.device, self.serial
+        return self.imei or self.serial or self.device
 
 
 class Rung(enum.StrEnum):
@@ -101,7 +100,7 @@ class Messages:
     """Seconds for which they are kept; 0: not at all."""
     text: bool = True
     """With their text, and not just who sent them when."""
-    patterns: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    patterns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Besides the usual ones: matter -> regular expressions."""
 
 

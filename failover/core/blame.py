@@ -14,7 +14,7 @@ from failover.model import FAMILIES, Family, Verdict
 
 UPLINKS_MIN: Final = 2
 """So many uplinks must agree about a target; over one alone, a portal and a changed site look the same."""
-_NO_WAY: Final = (Verdict.DOWN, Verdict.DOUBTFUL, Verdict.ABSENT)
+_NO_WAY: Final = (Verdict.DOWN, Verdict.DOUBTFUL, Verdict.ABSENT, Verdict.COLD)
 """What was heard over these may be of another time."""
 
 

@@ -59,9 +59,9 @@ class Standing:
         if self.until() <= now or self.returns is Reason.FIRST:
             self.wait, self.returns = after_doubt, Reason.ACQUITTAL
         self.healthy_since = None
-        if verdict in LOST:
+        if verdict in LOST and verdict is not Verdict.COLD:
             self._convict(now, failback)
-        elif verdict is not Verdict.UNKNOWN:
+        elif verdict not in (Verdict.UNKNOWN, Verdict.COLD):
             self.wait = max(self.wait, after_doubt)
 
     def acquit(self, now: float, after_doubt: float) -> None:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import assert_never
 
+from failover import seam
 from failover.config import Config, Reconfigured
 from failover.core import notices
 from failover.core.choices import Choices
 from failover.core.eviction import Evictions
 from failover.core.fleet import Fleet
 from failover.core.lane import Lane
+from failover.core.modems import Modems
 from failover.core.naming import Naming
 from failover.core.prober import Prober
 from failover.core.recall import Recall
@@ -23,25 +25,7 @@ from failover.core.sampler import Sampler
 from failover.memory import Memory
 from failover.model import ProbeNow, ProbeResult
 from failover.picture import Explanation, Snapshot
-from failover.seam import (
-    Applied,
-    Asked,
-    Counted,
-    Effect,
-    FlowsForgotten,
-    KernelRead,
-    ModemActed,
-    ModemsTold,
-    NamesTold,
-    Order,
-    ReadCounters,
-    ReadKernel,
-    Resumed,
-    SocketsDestroyed,
-    SocketsRead,
-    Told,
-    WallClock,
-)
+from failover.seam import Asked, Effect, ReadCounters, ReadKernel, Told
 
 Event = Told | ProbeResult | Reconfigured
 
@@ -53,7 +37,7 @@ class Engine:
         """`random` gives floats in [0, 1): the only dice. `memory`: what a former engine said it was to remember."""
         self.config = config
         self._recall = Recall(memory)
-        self._fleet = Fleet(config, random)
+        self._fleet, self._modems = Fleet(config, random), Modems(random, self._recall.modems)
         self._kernel = Reconciler()
         self._choices = Choices(self._fleet, self._kernel)
         self._sampler, self._prober, self._evictions, self._naming = Sampler(), Prober(), Evictions(), Naming()
@@ -64,35 +48,40 @@ class Engine:
         match event:
             case ProbeResult():
                 return self.hear(now, [event])
-            case Counted():
+            case seam.Counted():
                 stirred, touched = self._fleet.counted(now, event)
                 self._sampler.counted(now, event, stirred)
                 return self._turn(now, [*touched, *(lane for lane in self._due(now) if lane not in touched)])
-            case SocketsRead():
+            case seam.SocketsRead():
                 self._fleet.segments(event)
                 self._sampler.resent(now, event)
                 return []  # it is judged with the next packet
-            case SocketsDestroyed() | FlowsForgotten():
+            case seam.SocketsDestroyed() | seam.FlowsForgotten():
                 return [*notices.moved(event)]
-            case NamesTold():
+            case seam.NamesTold():
                 return self._follow(now) if self._naming.told(event) else self._turn(now, ())
-            case ModemsTold() | ModemActed():
-                return []
-            case KernelRead(facts):
+            case seam.ModemsTold():
+                hinted, grave = self._modems.told(now, event, self.config)
+                self._fleet.hint(now, hinted)
+                return self._follow(now) if grave and self._choices else self._turn(now, ())
+            case seam.ModemActed():
+                lanes = self._fleet.by_family
+                return [*self._modems.acted(now, event, lanes, self.config), *self._turn(now, (), willed=True)]
+            case seam.KernelRead(facts):
                 self._kernel.read(now, facts)
                 return self._follow(now) + self._readiness(now)
             case Reconfigured(config):
                 self.config = config
                 self._fleet.reload(config)
                 return self._follow(now) if self._choices else []
-            case Applied(results):
+            case seam.Applied(results):
                 self._kernel.applied(results)
                 return [*self._failures.news(now, notices.failures(event)), *self._readiness(now)]
-            case Resumed(seconds):
+            case seam.Resumed(seconds):
                 self._fleet.resumed(now, seconds)
                 self._choices.slept(seconds)
                 return [notices.resumed(seconds), *self._turn(now, self._fleet)]
-            case WallClock(_, trusted):
+            case seam.WallClock(_, trusted):
                 self._prober.trusted_clock = trusted
                 return []
             case Asked():
@@ -107,8 +96,9 @@ class Engine:
 
     def wake(self, now: float) -> list[Effect]:
         """Do what has come due; once the counters that it asks for are handed in, `deadline` lies in the future."""
+        effects: list[Effect] = self._follow(now) if now >= self._modems.deadline else []
         due = self._due(now)
-        effects = self._sampler.ask(now, due)
+        effects += self._sampler.ask(now, due)
         if ReadCounters() not in effects:  # else what is due is judged by what they say
             effects += self._turn(now, due)
         if self._kernel.due(now):
@@ -117,14 +107,15 @@ class Engine:
 
     def deadline(self) -> float:
         """Monotonic time of the next `wake`; inf when nothing is under way."""
-        there, here = self._fleet.deadline(), min(self._sampler.deadline(), self._evictions.deadline)
-        return min(there, here, self._choices.deadline(), self._kernel.deadline(), self._naming.deadline())
+        mine = self._sampler.deadline(), self._evictions.deadline, self._modems.deadline, self._naming.deadline()
+        return min(self._fleet.deadline(), self._choices.deadline(), self._kernel.deadline(), *mine)
 
     def snapshot(self) -> Snapshot:
         """The whole picture, with monotonic times."""
         will = self._choices.will
         until = will.until if will.until < inf else None
-        uplinks, lan = self._fleet.views(will.drained, self._naming.wished), self.config.lan
+        modems, lan = self._modems.view(self.config), self.config.lan
+        uplinks = self._fleet.views(will.drained, self._naming.wished, modems)
         decisions, warnings = dict(self._choices.by_family), self._warnings.texts
         return Snapshot(decisions, uplinks, will.use, until, will.strict, warnings, lan=lan)
 
@@ -134,7 +125,7 @@ class Engine:
 
     def memory(self, now: float) -> Memory:
         """What an engine that comes after this one is to be given."""
-        return self._recall.take(now, self._choices.will, self._fleet, self._fleet.budgets)
+        return self._recall.take(now, self._choices.will, self._fleet, self._fleet.budgets, self._modems.past(now))
 
     def _due(self, now: float) -> list[Lane]:
         return [lane for lane in self._fleet if lane.deadline <= now]
@@ -144,7 +135,8 @@ class Engine:
     def _follow(self, now: float) -> list[Effect]:
         """New facts or a new config: everything is looked at again."""
         facts, fleet, choices = self._kernel.facts, self._fleet, self._choices
-        effects: list[Effect] = [*fleet.follow(now, facts, self._naming.targets(self.config))]
+        self._modems.follow(now, self.config)
+        effects: list[Effect] = [*fleet.follow(now, facts, self._naming.targets(self.config), self._modems.ties)]
         effects += self._naming.follow(now, fleet.uplinks, self.config)
         effects += self._sampler.follow(now, fleet.uplinks, facts, self.config)
         self._evictions.follow(fleet.uplinks, facts, self.config)
@@ -168,7 +160,7 @@ class Engine:
         said = [] if self._choices.will == before else [notices.operator(answer.text)]
         return [answer, *said, *self._turn(now, named, willed=willed)]
 
-    def _evict(self, now: float) -> list[Order]:
+    def _evict(self, now: float) -> list[seam.Order]:
         lanes, decisions, settled = self._fleet.by_family, self._choices.by_family, self._kernel.settled(now)
         return self._evictions.due(now, lanes, decisions, self.config, settled=settled)
 
@@ -187,6 +179,7 @@ class Engine:
             effects += self._choices.decide(now, families, self.config, facts=facts)
             others = (lane for lane in lanes if lane.family not in families)
             lanes = [*(lane for lane in self._fleet if lane.family in families), *others]
+            effects += self._modems.due(now, self._fleet.by_family, self._choices.will, self.config)
         if families or now >= self._evictions.deadline:
             effects += self._evict(now)
         effects += self._naming.due(now, lanes, self._fleet.by_family, self._choices.by_family, self.config)
@@ -196,5 +189,5 @@ class Engine:
             lane.pace(now, decision, left=left, ruled=ruled)
             effects += self._prober.due(now, lane, rivals, decision)
             lane.rearm()
-        warned = (*self._kernel.desired.warnings, *self._fleet.warnings(now), *self._naming.warnings)
-        return effects + self._warnings.news(now, warned)
+        mine = (*self._kernel.desired.warnings, *self._fleet.warnings(now))
+        return effects + self._warnings.news(now, (*mine, *self._naming.warnings, *self._modems.warnings))

@@ -129,7 +129,7 @@ class Evictions:
         self.deadline = inf
         """When to look again whatever else happens; inf: not before news."""
         self._cases: dict[tuple[str, Family], _Case] = {}
-        """By interface, which outlives a name."""
+        """By place, which outlives a name."""
         self._departed: list[_Found] = []
         """Interfaces that are no uplinks any more: no rule sends these flows where they belong."""
         self._multipath = Multipath()
@@ -142,7 +142,7 @@ class Evictions:
         """Index of the interface by which the kernel sends new flows."""
         self._shared: frozenset[str] = frozenset()
         self._own: dict[str, tuple[str, ...]] = {}
-        """By interface: the networks between it and its router; it keeps the last ones when that is gone."""
+        """By place: the networks between it and its router; it keeps the last ones when that is gone."""
         self._near: tuple[str, ...] = ()
         """Those, and all others of the box that no uplink leads to."""
         self._clients: tuple[str, ...] = ()
@@ -151,11 +151,11 @@ class Evictions:
     def follow(self, uplinks: Sequence[Uplink], facts: Facts, config: Config) -> None:
         """The uplinks, and what the kernel has of them now."""
         self._leads = {route.family: route.interface for route in facts.routes if route.leads and ours(route)}
-        own = ((uplink.interface, own_networks(uplink, facts)) for uplink in uplinks)
-        self._own = {interface: networks or self._own.get(interface, ()) for interface, networks in own}
+        own = ((uplink.place, own_networks(uplink, facts)) for uplink in uplinks)
+        self._own = {place: networks or self._own.get(place, ()) for place, networks in own}
         self._near = tuple(sorted({*lan_networks(uplinks, facts), *chain.from_iterable(self._own.values())}))
         self._clients = networks_behind(config.lan, facts)
-        paths = {(u.interface, family): (u.slot, path) for u in uplinks for family, path in u.paths.items()}
+        paths = {(u.place, family): (u.slot, path) for u in uplinks for family, path in u.paths.items()}
         self._shared = frozenset(a for family in Family for a in shared_addresses(uplinks, family))
         everybodys = frozenset(address.address for address in facts.addresses)
         went = ((key, case) for key, case in self._cases.items() if key not in paths)
@@ -208,7 +208,7 @@ class Evictions:
                 found += (gone for gone in self._departed if gone.family is family)
                 self._departed = [gone for gone in self._departed if gone.family is not family]
             for lane in lanes[family]:
-                case = self._cases[lane.uplink.interface, family]
+                case = self._cases[lane.uplink.place, family]
                 looked = self._look(now, lane, case, way, settled=settled)
                 found += (_Found(lane.uplink.name, family, case.slot, *what) for what in looked)
         return found
@@ -238,13 +238,13 @@ class Evictions:
         self._active[decision.family], self._settled[decision.family] = decision.active, decision.settled
         told = decision.settled != kept and decision.reason in (Reason.OPERATOR, Reason.DRAIN)
         for lane in lanes if told else ():
-            case, name = self._cases[lane.uplink.interface, decision.family], lane.uplink.name
+            case, name = self._cases[lane.uplink.place, decision.family], lane.uplink.name
             case.moved = now + GRACE if name == kept else inf if name == decision.settled else case.moved
         if before == decision.active:
             return
         brings = config.policy.failback_moves_flows and decision.reason is Reason.FAILBACK
         for lane in lanes:
-            case, name = self._cases[lane.uplink.interface, decision.family], lane.uplink.name
+            case, name = self._cases[lane.uplink.place, decision.family], lane.uplink.name
             if name == decision.active:
                 case.along = inf
             elif name == before and brings:

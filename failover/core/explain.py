@@ -17,7 +17,7 @@ from failover.core.lane import Lane
 from failover.core.operator import expire
 from failover.core.policy import Candidate, Situation, Will, carried, hardly_better, objection, ruling
 from failover.core.record import RTT_FACTOR_HIGH
-from failover.core.verdicts import LOST
+from failover.core.verdicts import LOST, WAYLESS
 from failover.model import RECEIVING, Decision, ProbeKind, Reason, Verdict
 from failover.picture import CandidateView, Explanation, Prospect
 
@@ -30,7 +30,7 @@ def explain(now: float, decision: Decision, lanes: Sequence[Lane], will: Will, c
     situation = Situation(now, decision, listed, will, config.policy.failback_moves_flows)
     rule, said = ruling(situation)
     by_name = {lane.uplink.name: lane for lane in lanes}
-    ranked = [*situation.ways, *(c for c in listed if c.verdict is Verdict.ABSENT)]
+    ranked = [*situation.ways, *(c for c in listed if c.verdict in WAYLESS)]
     told = Explanation(
         family=decision.family,
         decision=decision,
@@ -235,7 +235,7 @@ def _rises(situation: Situation, candidate: Candidate, lane: Lane) -> Iterator[C
             yield f"when {name} answers its newest probe", _with(situation, candidate, Verdict.UP, candidate.due)
         return
     first = ""
-    if candidate.verdict is Verdict.ABSENT:
+    if candidate.verdict in WAYLESS:
         first = " has a default route and"
         yield f"when {name} has a default route", _with(situation, candidate, Verdict.UNKNOWN)
     up = _UP.get(candidate.verdict, "answers")

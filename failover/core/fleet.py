@@ -18,7 +18,7 @@ from failover.core.budget import Budget
 from failover.core.lane import Lane
 from failover.core.names import ASK_AGAIN, AT_ONCE, LOOK_AGAIN, MUTE_STREAK
 from failover.core.policy import Candidate, Will
-from failover.core.uplinks import Uplink, resolve
+from failover.core.uplinks import Tie, Uplink, resolve
 from failover.core.verdicts import LOST
 from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Counts, Facts, RouteKind
 from failover.model import (
@@ -35,7 +35,7 @@ from failover.model import (
     Use,
     Verdict,
 )
-from failover.picture import UplinkView
+from failover.picture import ModemView, UplinkView
 from failover.resolvers import Resolvers
 from failover.seam import Counted, SocketsRead
 
@@ -74,24 +74,26 @@ class Fleet:
         for lane in self._lanes:
             lane.standing.shorten(failback, after_doubt)
 
-    def follow(self, now: float, facts: Facts, besides: Mapping[str, tuple[Target, ...]]) -> list[Notice]:
+    def follow(
+        self, now: float, facts: Facts, besides: Mapping[str, tuple[Target, ...]], ties: Mapping[str, Tie]
+    ) -> list[Notice]:
         """Take over new facts; says which uplinks came and went. One that only got a new name keeps its history.
-        `besides`: targets by interface, after the config's."""
+        `besides`: targets by interface, after the config's; `ties`: what their modems are to uplinks, by name."""
         kept = (u for u in self.uplinks if self.config.uplinks or u.name == u.interface)  # no ghosts of given names
         slots = {uplink.name: uplink.slot for uplink in kept}
-        before = {uplink.name: uplink.interface for uplink in self.uplinks}
-        self.uplinks = resolve(facts, self.config, slots, besides)
-        names = {uplink.interface: uplink.name for uplink in self.uplinks}
+        before = {uplink.name: uplink.place for uplink in self.uplinks}
+        self.uplinks = resolve(facts, self.config, slots, besides, ties)
+        names = {uplink.place: uplink.name for uplink in self.uplinks}
         self.renamed = {name: names[at] for name, at in before.items() if at in names and name not in names.values()}
-        self._allot(now)
+        self._allot(now, ties)
         for family in FAMILIES:
             known = {self.renamed.get(lane.uplink.name, lane.uplink.name): lane for lane in self.by_family[family]}
             self.by_family[family] = [self._lane(now, uplink, family, known) for uplink in self.uplinks]
             self.blame.keep(family, self.by_family[family])
         self._lanes = tuple(lane for family in FAMILIES for lane in self.by_family[family])
-        after = {uplink.name: uplink.interface for uplink in self.uplinks}
+        after = frozenset(uplink.name for uplink in self.uplinks)
         notices = [
-            Notice(NoticeKind.UPLINK, _presence(uplink), {"uplink": uplink.name, "interface": uplink.interface})
+            Notice(NoticeKind.UPLINK, _presence(uplink, ties), {"uplink": uplink.name, "interface": uplink.interface})
             for uplink in self.uplinks
             if uplink.name not in before
         ]
@@ -115,9 +117,10 @@ class Fleet:
     def _lanes_of(self, name: str) -> list[Lane]:
         return [lane for lanes in self.by_family.values() for lane in lanes if lane.uplink.name == name]
 
-    def _allot(self, now: float) -> None:
-        """A budget for each uplink, kept under its new name."""
+    def _allot(self, now: float, ties: Mapping[str, Tie]) -> None:
+        """A budget for each uplink, kept under its new name; in a foreign network there is always one."""
         was, told = self._metered, {uplink.name: uplink.metered for uplink in self.config.uplinks}
+        told |= {name: told[name] or Metered() for name, tie in ties.items() if tie.foreign and name in told}
         kept = {self.renamed.get(name, name): budget for name, budget in self.budgets.items()}
         self.budgets = {
             uplink.name: kept.get(uplink.name) or Budget(now, told.get(uplink.name)) for uplink in self.uplinks
@@ -314,7 +317,9 @@ class Fleet:
         active, settled = (self.renamed.get(name or "", name) for name in (decision.active, decision.settled))
         return replace(decision, active=active, settled=settled)
 
-    def views(self, drained: frozenset[str], names: Iterable[Resolvers] = ()) -> tuple[UplinkView, ...]:
+    def views(
+        self, drained: frozenset[str], names: Iterable[Resolvers], modems: Mapping[str, ModemView]
+    ) -> tuple[UplinkView, ...]:
         """Every uplink for the snapshot; `drained` names those that are."""
         asked = {one.interface: one.servers for one in names}
         lanes = {(lane.uplink.name, lane.family): lane for lane in self}
@@ -330,6 +335,7 @@ class Fleet:
                 budget=self.budgets[uplink.name].capacity,
                 budget_left=self.budgets[uplink.name].known,
                 name_servers=asked.get(uplink.interface, ()),
+                modem=modems.get(uplink.name),
             )
             for uplink in self.uplinks
         )
@@ -343,6 +349,12 @@ class Fleet:
             elif isinstance(command, Use):
                 lane.pardon()
         return named
+
+    def hint(self, now: float, names: Collection[str]) -> None:
+        """What their modems say of these uplinks is worth a probe, and that they are watched for a while."""
+        for lane in self._lanes:
+            if lane.uplink.name in names:
+                lane.hint(now)
 
     def resumed(self, now: float, seconds: float) -> None:
         """The machine slept for so long."""
@@ -373,7 +385,9 @@ def _if_less(wait: float, was: float) -> float:
     return wait if wait < was else inf
 
 
-def _presence(uplink: Uplink) -> str:
+def _presence(uplink: Uplink, ties: Mapping[str, Tie]) -> str:
+    if uplink.name in ties and not uplink.interface:
+        return f"{uplink.name} is configured, and {ties[uplink.name].fault}"
     if uplink.index is None:
         return f"{uplink.name} is configured, and there is no interface {uplink.interface} yet"
     return f"{uplink.name} found: {uplink.interface}"

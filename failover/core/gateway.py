@@ -18,7 +18,7 @@ def forwarding(uplinks: Iterable[Uplink], facts: Facts, lan: Iterable[str]) -> l
     take them as a router (accept_ra=2) is gone, and no other one comes, on uplinks or not; so it is turned only once
     all do but the LAN's, and those that come later will.
     """
-    names = [uplink.interface for uplink in uplinks]
+    names = [uplink.interface for uplink in uplinks if uplink.interface]
     values = {sysctl.path: sysctl.value for sysctl in facts.sysctls}
     behind = {f"net/ipv6/conf/{name}/accept_ra" for name in lan}
     advertised = (path for path in values if path.endswith("/accept_ra") and path not in behind)

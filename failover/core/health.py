@@ -88,7 +88,8 @@ class Health:
         old, self.path = self.path, path
         if path.fault:
             self._forget()
-            self._sign(now, Sign.CARRIER_LOST if path.certain else Sign.PATH_LOST, path.fault)
+            lost = Sign.CARRIER_LOST if path.certain else Sign.PATH_LOST
+            self._sign(now, Sign.PATH_COLD if path.cold else lost, path.fault)
             return False
         if not old.fault and path.leads_like(old):
             return False

@@ -25,6 +25,8 @@ WATCH: Final = ((5.0, 0.3), (60.0, 1.0))
 WATCH_STANDBY: Final = ((10.0, 1.0), (60.0, 5.0))
 """Until so many seconds of silence, so many seconds from one probe to the next, where traffic has left and where there
 was none."""
+HINT_LASTS, HINT_INTERVAL = 30.0, 1.0
+"""Seconds for which a hint of its modem's has an uplink watched, and from one probe to the next meanwhile."""
 WATCHED: Final = 60.0
 """Seconds for which an uplink that fell silent is watched so closely; the same before it may carry traffic again."""
 LOSS_SUSPECTED: Final = 0.4
@@ -59,6 +61,8 @@ class Lane:
     deadline: float = field(default=0.0)
     asked: float = -inf
     """When a probe left last."""
+    hinted: float = -inf
+    """When its modem said last that something is amiss."""
     mute: int = 0
     """Questions in a row that no name server has answered, when that was looked at last."""
     _in_use: bool = True
@@ -98,6 +102,13 @@ class Lane:
         self.health.resumed(now)
         if not self.health.path.fault:
             self.schedule.start(now)
+
+    def hint(self, now: float) -> None:
+        """What its modem says is worth a probe now, and that it is watched for a while."""
+        if not self.health.path.fault:
+            self.hinted = now
+            self.schedule.soon(now)
+            self.rearm()
 
     def probe_all(self, now: float) -> None:
         """Every target at once, if there is a way out."""
@@ -145,7 +156,8 @@ class Lane:
         `ruled`: a rule of the operator's brings some here."""
         self._in_use, self._left = ruled or self.uplink.name in (decision.active, decision.settled), left
         role = self._role_factor()
-        self.schedule.pace(now, min(role, self._watch_interval(now)), role)
+        hinted = now < self.hinted + HINT_LASTS and not self.budget.poor(now)
+        self.schedule.pace(now, min(role, HINT_INTERVAL if hinted else inf, self._watch_interval(now)), role)
         if self.verdict is Verdict.PORTAL:
             self.schedule.others_within(now, PORTAL_INTERVAL)
         elif left and self.verdict is Verdict.UP and self.health.record.pings_lost and not self.budget.poor(now):
@@ -230,7 +242,7 @@ class Lane:
         match self.health.verdict:
             case Verdict.PORTAL:
                 return Reason.PORTAL
-            case Verdict.ABSENT:
+            case Verdict.ABSENT | Verdict.COLD:
                 return Reason.ABSENT
             case _ if self.health.path.certain:
                 return Reason.LINK_DOWN

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
-from failover.core.verdicts import LOST
+from failover.core.verdicts import LOST, WAYLESS
 from failover.model import RECEIVING, Decision, Reason, Verdict
 
 PROOF_AGE: Final = 90.0
@@ -109,12 +109,12 @@ class Situation:
     @property
     def ways(self) -> list[Candidate]:
         """Those with a default route, best rank first."""
-        ways = (c for c in self.listed if c.verdict is not Verdict.ABSENT)
+        ways = (c for c in self.listed if c.verdict not in WAYLESS)
         return sorted(ways, key=lambda c: _rank(self.now, c, self.will))
 
     def way(self, name: str | None) -> Candidate | None:
         """The uplink of this name, if it has a default route."""
-        return next((c for c in self.listed if c.name == name and c.verdict is not Verdict.ABSENT), None)
+        return next((c for c in self.listed if c.name == name and c.verdict not in WAYLESS), None)
 
     @property
     def here(self) -> Candidate | None:

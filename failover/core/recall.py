@@ -15,9 +15,10 @@ from failover.core.budget import MONTH, Budget
 from failover.core.damping import HALF_LIFE, LONGEST
 from failover.core.lane import Lane
 from failover.core.policy import Will
+from failover.core.verdicts import WAYLESS
 from failover.facts import SLOTS_MAX
-from failover.memory import Allowance, Debt, Memory
-from failover.model import Family, Verdict
+from failover.memory import Allowance, Debt, Memory, ModemPast
+from failover.model import Family
 
 RELAPSES_MAX: Final = 64.0
 """Far more than make the longest wait, and few enough to be an exponent."""
@@ -63,7 +64,19 @@ class Recall:
                 budgets[name].recall(now, left_over, self._age)
         self._allowances.clear()
 
-    def take(self, now: float, will: Will, lanes: Iterable[Lane], budgets: Mapping[str, Budget]) -> Memory:
+    @property
+    def modems(self) -> tuple[ModemPast, ...]:
+        """What was done to modems."""
+        return self._memory.modems
+
+    def take(
+        self,
+        now: float,
+        will: Will,
+        lanes: Iterable[Lane],
+        budgets: Mapping[str, Budget],
+        modems: tuple[ModemPast, ...] = (),
+    ) -> Memory:
         """What to remember now."""
         if self._since is None:
             return self._memory
@@ -76,6 +89,7 @@ class Recall:
             allowances=tuple(
                 Allowance(name, left) for name, budget in budgets.items() if (left := budget.left(now)) is not None
             ),
+            modems=modems,
         )
 
     def _left(self, now: float) -> tuple[Debt, ...]:
@@ -89,7 +103,7 @@ class Recall:
 def _debts(now: float, lane: Lane) -> list[Debt]:
     """What a lane owes, if anything. One that was never there owes what everyone does at first."""
     standing = lane.standing
-    owed = standing.owed(now) if standing.convicted or lane.verdict is not Verdict.ABSENT else 0.0
+    owed = standing.owed(now) if standing.convicted or lane.verdict not in WAYLESS else 0.0
     relapses = standing.relapses_now(now)
     if owed <= 0 and relapses < RELAPSES_LEAST:
         return []
@@ -110,8 +124,14 @@ def _aged(memory: Memory) -> Memory:
         drained=memory.drained[:SLOTS_MAX],
         debts=tuple(debts),
         allowances=memory.allowances[:SLOTS_MAX],
+        modems=tuple(_aged_modem(one, age) for one in memory.modems[:SLOTS_MAX]),
         age=0.0,
     )
+
+
+def _aged_modem(past: ModemPast, age: float) -> ModemPast:
+    resets, switches = (tuple(ago + age for ago in known) for known in (past.resets, past.switches))
+    return replace(past, resets=resets, switches=switches)
 
 
 def _span(value: float, most: float) -> float:

@@ -6,11 +6,12 @@ is kept as long as the uplink is known and is found again in the kernel after a 
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
-from typing import Final
+from typing import Final, assert_never
 
 from failover import config as will
 from failover.config.values import mask_room
@@ -31,6 +32,35 @@ from failover.model import FAMILIES, Family, Target
 SLOT_LIMIT: Final = min(SLOTS_MAX, TABLE_SETTLED - TABLE_UPLINK)
 
 
+class Bar(enum.Enum):
+    """What a modem makes of its uplink's way out, whatever the kernel has of it."""
+
+    NONE = enum.auto()
+    DEAD = enum.auto()
+    """Certainly no packet leaves."""
+    CLOSED = enum.auto()
+    """No packet is to leave."""
+    COLD = enum.auto()
+    """The modem uses another SIM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """What a modem is to its uplink now."""
+
+    interface: str = ""
+    """Empty: none, or nobody knows which."""
+    bar: Bar = Bar.NONE
+    fault: str = ""
+    """Why, for people. Without a bar: why it has no interface."""
+    carrier: str = ""
+    """As the modem calls its network."""
+    foreign: bool = False
+    """The network is a foreign one, and counts as metered and last."""
+    warming: bool = False
+    """It is cold until its way out is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """One uplink's way out in one family, as the kernel has it now."""
@@ -42,7 +72,10 @@ class Path:
     fault: str = "no interface"
     """Why no packet can leave, or empty."""
     certain: bool = False
-    """The link is there and its carrier is not: a certain conviction; any other fault is absence."""
+    """A certain conviction: the link is there and its carrier is not, or its modem says as much; any other fault is
+    absence."""
+    cold: bool = False
+    """The fault is that the modem uses another SIM."""
 
     def leads_like(self, other: Path) -> bool:
         """Whether it is the same way out, so that what was proven of one holds for the other."""
@@ -69,6 +102,13 @@ class Uplink:
     paths: Mapping[Family, Path]
     delegated: tuple[str, ...] = ()
     """Prefixes that it gives the LAN."""
+    modem: bool = False
+    """Its interface is whatever its modem's is."""
+
+    @property
+    def place(self) -> str:
+        """Its interface; without one, something that is no other's."""
+        return self.interface or f" {self.name}"  # no interface's name has a space
 
 
 def resolve(
@@ -76,17 +116,19 @@ def resolve(
     config: will.Config,
     known: Mapping[str, int],
     besides: Mapping[str, tuple[Target, ...]] = MappingProxyType({}),
+    ties: Mapping[str, Tie] = MappingProxyType({}),
 ) -> tuple[Uplink, ...]:
-    """The uplinks in order of preference.
+    """The uplinks in order of preference, those in a foreign network last.
 
     `known` is name -> slot of the uplinks so far: they keep their slot, and discovered ones stay listed (last) while
     their default route is away, so that their history is not lost. `besides`: targets by interface, after the config's.
+    `ties`: what their modems are to them, by name.
     """
     links = {link.name: link for link in facts.links}
     defaults = _main_defaults(facts)
     limit = min(SLOT_LIMIT, mask_room(config.fwmark_mask))
     lan = config.lan
-    chosen = config.uplinks or _discovered(defaults, known, links, lan)[:limit]
+    chosen = _tied(config.uplinks, ties) or _discovered(defaults, known, links, lan)[:limit]
     slots = _slots([(u.name, u.interface) for u in chosen], known, facts, links, limit)
     return tuple(
         Uplink(
@@ -94,15 +136,43 @@ def resolve(
             interface=u.interface,
             slot=slots[u.name],
             index=links[u.interface].index if u.interface in links else None,
-            carrier=u.carrier,
-            metered=u.metered is not None,
+            carrier=u.carrier or ties.get(u.name, Tie()).carrier,
+            metered=u.metered is not None or (u.name in ties and ties[u.name].foreign),
             targets=tuple(dict.fromkeys((*config.targets_of(u), *besides.get(u.interface, ())))),
-            paths={family: _path(facts, defaults, links.get(u.interface), family) for family in FAMILIES},
+            paths={
+                family: _barred(_path(facts, defaults, links.get(u.interface), family), ties.get(u.name))
+                for family in FAMILIES
+            },
             delegated=u.delegated,
+            modem=u.modem is not None,
         )
         for u in chosen
         if u.name in slots
     )
+
+
+def _tied(uplinks: tuple[will.Uplink, ...], ties: Mapping[str, Tie]) -> tuple[will.Uplink, ...]:
+    """As the config has them, each with the interface of its modem."""
+    tied = [replace(u, interface=ties[u.name].interface) if u.name in ties else u for u in uplinks]
+    return tuple(sorted(tied, key=lambda u: u.name in ties and ties[u.name].foreign))
+
+
+def _barred(path: Path, tie: Tie | None) -> Path:
+    """The way out, as far as the modem lets anything through."""
+    if tie is None:
+        return path
+    match tie.bar:
+        case Bar.NONE:
+            path = replace(path, fault=tie.fault) if tie.fault and not tie.interface else path
+            return replace(path, cold=True, certain=False) if tie.warming and path.fault else path
+        case Bar.DEAD:
+            return replace(path, fault=tie.fault, certain=True) if path.route else replace(path, fault=tie.fault)
+        case Bar.CLOSED:
+            return Path(None, path.addresses, tie.fault)
+        case Bar.COLD:
+            return Path(fault=tie.fault, cold=True)
+        case _:
+            assert_never(tie.bar)
 
 
 def _main_defaults(facts: Facts) -> list[Route]:

@@ -16,6 +16,7 @@ class Sign(enum.StrEnum):
     """What can happen to an uplink in one family."""
 
     PATH_LOST = "no interface, address or default route"
+    PATH_COLD = "its modem uses another SIM"
     CARRIER_LOST = "carrier lost"
     PATH_BACK = "path is back"
     ANSWER = "answer"
@@ -29,13 +30,16 @@ class Sign(enum.StrEnum):
     RESUME = "machine slept"
 
 
-LOST: Final = frozenset((Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL))
-"""No traffic gets through: left at once, and it owes a hold-down before anything returns."""
+LOST: Final = frozenset((Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL, Verdict.COLD))
+"""No traffic gets through: left at once, and all but what is cold owe a hold-down before anything returns."""
+WAYLESS: Final = frozenset((Verdict.ABSENT, Verdict.COLD))
+"""There is no default route."""
 
 V, S = Verdict, Sign
 
 _ANYWHERE: Final[Mapping[Sign, Verdict]] = {
     S.PATH_LOST: V.ABSENT,
+    S.PATH_COLD: V.COLD,
     S.CARRIER_LOST: V.DOWN,
     S.PATH_BACK: V.UNKNOWN,
 }
@@ -60,6 +64,7 @@ TRANSITIONS: Final[Mapping[Verdict, Mapping[Sign, Verdict]]] = {
     V.DOWN: {S.ANSWER: V.UP},
     V.PORTAL: {S.PORTAL_OVER: V.UP},
     V.ABSENT: {},
+    V.COLD: {},
 }
 
 

@@ -31,7 +31,7 @@ _WRITE_MAX: Final = PAGE + 2 * PENDING + LINE_MAX + LANES * 512
 RATE: Final = (DAY_BYTES - BURST - _WRITE_MAX) / 86400
 """Bytes a second."""
 _PATIENT: Final = frozenset(
-    (NoticeKind.VERDICT, NoticeKind.UPLINK, NoticeKind.FLOWS, NoticeKind.KERNEL, NoticeKind.WARNING)
+    (NoticeKind.VERDICT, NoticeKind.UPLINK, NoticeKind.FLOWS, NoticeKind.MODEM, NoticeKind.KERNEL, NoticeKind.WARNING)
 )
 
 Lane = tuple[str, str]

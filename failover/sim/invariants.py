@@ -36,7 +36,7 @@ TAIL: Final = 120
 ROUNDS_MAX: Final = 25
 """Kernel reads and changes at one moment before it is called a quarrel with oneself."""
 EPSILON: Final = 1e-6
-_LOST: Final = frozenset((Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL))
+_LOST: Final = frozenset((Verdict.DOWN, Verdict.ABSENT, Verdict.PORTAL, Verdict.COLD))
 _FREE: Final = frozenset((Reason.OPERATOR, Reason.DRAIN, Reason.CONFIG, Reason.ABSENT, Reason.LINK_DOWN))
 """Reasons that owe nothing to a hold-down."""
 _SYSCTLS: Final = ("ignore_routes_with_linkdown", "rp_filter")

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from failover.config import Config
 from failover.core.engine import Engine, Event
+from failover.core.verdicts import WAYLESS
 from failover.facts import TABLE_MAIN, TABLE_UPLINK, Address, Counts, Facts, Link, Operation, OperationResult, Sysctl
 from failover.memory import Memory
 from failover.model import (
@@ -30,6 +31,7 @@ from failover.model import (
     Verdict,
 )
 from failover.seam import (
+    ActOnModem,
     Applied,
     Apply,
     Asked,
@@ -129,6 +131,9 @@ class Box:
         self.servers: dict[str, tuple[str, ...]] | None = None
         """What the networks tell of their name servers, by interface; None: names do not follow."""
         self.wished: list[tuple[float, FollowNames]] = []
+        self.deeds: list[tuple[float, ActOnModem]] = []
+        self.on_deed: Callable[[ActOnModem], None] = lambda _: None
+        """What becomes of a deed; nobody answers by default."""
         self.read: list[float] = []
         self.errors = 0
         self.counts: Callable[[float], dict[tuple[str, Family], Counts]] = lambda _: {}
@@ -282,6 +287,9 @@ class Box:
                     self._forget(effect)
                 case AskNames(interfaces) if self.servers is not None:
                     self.tell(NamesTold({name: self.servers.get(name, ()) for name in interfaces}))
+                case ActOnModem():
+                    self.deeds.append((self.now, effect))
+                    self.on_deed(effect)
                 case FollowNames():
                     self.wished.append((self.now, effect))
                 case KeepEndpoints():
@@ -319,7 +327,7 @@ class Box:
         snapshot = self.engine.snapshot()
         views = {view.name: view for view in snapshot.uplinks}
         for family, decision in snapshot.decisions.items():
-            there = {name for name, view in views.items() if view.families[family].verdict is not Verdict.ABSENT}
+            there = {name for name, view in views.items() if view.families[family].verdict not in WAYLESS}
             assert (decision.active is None) is (not there)
             assert {decision.active, decision.settled} <= there | {None}
 

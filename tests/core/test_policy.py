@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 
 from failover.core import policy
 from failover.core.policy import Candidate, Situation, Will, decide, next_due, ruling
+from failover.core.verdicts import WAYLESS
 from failover.model import Decision, Family, Reason, Verdict
 
 V, R = Verdict, Reason
 V4 = Family.IPV4
 NOW = 1000.0
-LOST = (V.DOWN, V.ABSENT, V.PORTAL)
+LOST = (V.DOWN, V.ABSENT, V.PORTAL, V.COLD)
 WORDS: Mapping[str, Verdict] = {v.value: v for v in Verdict}
-CAUSES = {V.PORTAL: R.PORTAL, V.ABSENT: R.ABSENT}
+CAUSES = {V.PORTAL: R.PORTAL, V.ABSENT: R.ABSENT, V.COLD: R.ABSENT}
 
 
 def candidate(name: str, words: str, preference: int) -> Candidate:
@@ -326,7 +327,7 @@ def test_what_holds_in_every_situation(
     before = Decision(V4, active, settled, reason=R.ADOPTED)
     then = decide(NOW, before, them, will, moves_flows=moves)
     by_name = {c.name: c for c in them}
-    there = {c.name for c in them if c.verdict is not V.ABSENT}
+    there = {c.name for c in them if c.verdict not in WAYLESS}
     assert set(then.order) == there
     assert len(then.order) == len(there)
     assert (then.active is None) is (then.settled is None) is (not there)
@@ -354,7 +355,7 @@ def test_what_holds_in_every_situation(
 @given(situations, st.sampled_from(NAMES), wills)
 def test_two_cannot_play_ping_pong(them: list[Candidate], active: str, will: Will) -> None:
     """As long as nothing but time changes, a family comes to rest after one move, and at the end of all hold-downs."""
-    assume(active in {c.name for c in them if c.verdict is not V.ABSENT})
+    assume(active in {c.name for c in them if c.verdict not in WAYLESS})
     decision = Decision(V4, active, active)
     seen = [active]
     for now in (NOW, NOW + 1, NOW + 11, NOW + 12, NOW + 5000):

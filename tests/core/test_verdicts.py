@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from failover.core import verdicts
-from failover.core.verdicts import TRANSITIONS, Sign, after, diagram
+from failover.core.verdicts import TRANSITIONS, WAYLESS, Sign, after, diagram
 from failover.model import Verdict
 
 README = Path(verdicts.__file__).parent / "README.md"
@@ -20,7 +20,12 @@ def test_the_table_has_a_row_for_each_verdict_and_only_known_signs() -> None:
 @pytest.mark.parametrize(("verdict", "sign"), list(itertools.product(Verdict, Sign)))
 def test_every_pair_gives_a_verdict_and_the_kernels_word_goes_before_all(verdict: Verdict, sign: Sign) -> None:
     then = after(verdict, sign)
-    kernel = {Sign.PATH_LOST: Verdict.ABSENT, Sign.CARRIER_LOST: Verdict.DOWN, Sign.PATH_BACK: Verdict.UNKNOWN}
+    kernel = {
+        Sign.PATH_LOST: Verdict.ABSENT,
+        Sign.PATH_COLD: Verdict.COLD,
+        Sign.CARRIER_LOST: Verdict.DOWN,
+        Sign.PATH_BACK: Verdict.UNKNOWN,
+    }
     assert then is kernel.get(sign, TRANSITIONS[verdict].get(sign, verdict))
 
 
@@ -41,13 +46,13 @@ def test_a_portal_stays_one_until_it_is_gone(sign: Sign) -> None:
 
 
 def test_an_absent_uplink_hears_nothing() -> None:
-    assert {after(Verdict.ABSENT, sign) for sign in Sign} == {Verdict.ABSENT, Verdict.DOWN, Verdict.UNKNOWN}
+    assert {after(Verdict.ABSENT, sign) for sign in Sign} == {*WAYLESS, Verdict.DOWN, Verdict.UNKNOWN}
 
 
 def test_the_diagram_shows_each_transition_once() -> None:
     lines = diagram().splitlines()
     rows = [(str(v), str(then), sign) for v, row in TRANSITIONS.items() for sign, then in row.items()]
-    assert len(lines) == len(set(lines)) == 2 + len(rows) + 3
+    assert len(lines) == len(set(lines)) == 2 + len(rows) + 4
     assert all(f"    {v} --> {then}: {sign}" in lines for v, then, sign in rows)
 
 

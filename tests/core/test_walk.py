@@ -317,7 +317,7 @@ def test_the_walks_pass_through_every_verdict_every_reason_and_every_command() -
             seen[notice.kind] += 1
             seen[notice.fields.get("verdict")] += 1
             seen[notice.fields.get("reason")] += 1
-    assert {str(v) for v in Verdict} <= set(seen)
+    assert {str(v) for v in Verdict if v is not Verdict.COLD} <= set(seen)  # that takes a modem: test_garage.py
     assert set(SAID) <= set(seen)
     assert {"first", "doubt", "conviction", "refused", "link-down", "absent", "degraded", "portal"} <= set(seen)
     assert {"acquittal", "operator", "drain", "config"} <= set(seen)

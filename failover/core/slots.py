@@ -1,0 +1,137 @@
+"""Which SIM of a modem is used, where it has several and the config names uplinks for them: one at a time.
+
+Pure. A warm link comes before a cold one. A modem changes its SIM when the one in use stays lost for longer than the
+change itself costs: so the whole takes at most twice as long as if the outage's length had been known before
+(the ski rental problem, Karlin et al. 1988). It comes back to a preferred SIM after a while, which doubles when that
+was in vain.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from failover.core.ladder import Need
+
+COST: Final = 3.0
+"""Seconds that a change costs as long as none was measured; they take 2 to 60."""
+COST_MAX: Final = 120.0
+HOUR: Final = 3600.0
+RETURN: Final = 1800.0
+RETURN_MAX: Final = 6 * HOUR
+"""Seconds after which a preferred SIM is tried again: at first, and at most."""
+WARMING: Final = 90.0
+"""Seconds that a SIM has to get connected before it counts as lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One SIM of a modem, and the uplink that goes by it."""
+
+    uplink: str
+    slot: int
+    barred: bool = False
+    """The operator has drained it."""
+    wanted: bool = False
+    """The operator uses it."""
+
+
+class Slots:
+    """`change` says which slot to choose now; `deadline` when to ask again. Times are monotonic seconds."""
+
+    def __init__(self, now: float, switches: Iterable[float] = (), cost: float | None = None) -> None:
+        """`switches`: when there were some before; `cost`: seconds that one takes, as it was measured."""
+        self.deadline = inf
+        self.cost = cost
+        """Seconds from the decision until packets pass; None: not measured."""
+        self._switches = deque(sorted(switches), maxlen=64)
+        self._began = now
+        self._left: dict[int, float] = {}
+        """When each slot was left because nothing passed there."""
+        self._vain: dict[int, int] = {}
+        """How often in a row a return there was in vain."""
+        self._returning: int | None = None
+        """The slot that was returned to, until it is known whether that was in vain."""
+
+    def change(self, now: float, seats: Sequence[Seat], slot: int, need: Need | None, most: int) -> int | None:
+        """The slot to choose now, if another one than `slot`. `seats`: in order of preference; `need`: what is wrong
+        with the one in use; `most`: changes in an hour."""
+        self.deadline = inf
+        others = [seat for seat in seats if seat.slot != slot and not seat.barred]
+        here = next((seat for seat in seats if seat.slot == slot), None)
+        if not others:
+            return None
+        told = next((seat for seat in others if seat.wanted), None)
+        if told or here is None or here.barred:
+            return (told or others[0]).slot
+        if here.wanted:
+            return None
+        if need is not None and not need.others:
+            return self._flee(now, others, need, most)
+        return self._return(now, seats, slot, most) if need is None else None
+
+    def chosen(self, now: float, before: int, slot: int, need: Need | None, seats: Sequence[Seat]) -> None:
+        """`slot` was chosen in the place of `before`."""
+        self._switches.append(now)
+        if need is not None:
+            self._left[before] = now
+            if self._returning == before:
+                self._vain[before] = self._vain.get(before, 0) + 1
+        order = [seat.slot for seat in seats]
+        better = slot in order and before in order and order.index(slot) < order.index(before)
+        self._returning = slot if better and need is None else None
+
+    def passed(self, now: float, slot: int, since: float | None) -> None:
+        """Packets pass by this slot; `since`: when it was chosen, if they have not passed since."""
+        if since is not None:
+            self.cost = min(COST_MAX, now - since)
+        left = self._left.get(slot)
+        if left is not None and now - left >= RETURN:
+            self._vain.pop(slot, None)
+            self._returning = None
+
+    def spare(self, now: float, seats: Sequence[Seat], slot: int, most: int) -> int | None:
+        """The slot to try when all else that repairs this one has failed; None: there is none, or not now."""
+        others = [seat for seat in seats if seat.slot != slot and not seat.barred]
+        return self._longest_left(others).slot if others and self._free(now, most) <= now else None
+
+    def switches(self, now: float) -> tuple[float, ...]:
+        """How many seconds ago there was one, of the last hour."""
+        return tuple(now - at for at in self._switches if now < at + HOUR)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _flee(self, now: float, others: Sequence[Seat], need: Need, most: int) -> int | None:
+        due = max(need.lost_at + (self.cost or COST), self._free(now, most))
+        if now < due:
+            self.deadline = due
+            return None
+        return self._longest_left(others).slot
+
+    def _return(self, now: float, seats: Sequence[Seat], slot: int, most: int) -> int | None:
+        """Back to a preferred one whose time has come."""
+        for seat in seats:
+            if seat.slot == slot:
+                return None
+            if seat.barred:
+                continue
+            wait = min(RETURN_MAX, RETURN * 2 ** self._vain.get(seat.slot, 0))
+            due = max(self._left.get(seat.slot, self._began) + wait, self._free(now, most))
+            if now >= due:
+                return seat.slot
+            self.deadline = min(self.deadline, due)
+        return None
+
+    def _longest_left(self, others: Sequence[Seat]) -> Seat:
+        """The first in order of those that were not lost lately."""
+        return min(others, key=lambda seat: self._left.get(seat.slot, -inf))
+
+    def _free(self, now: float, most: int) -> float:
+        """When another change is allowed; inf: never."""
+        if most <= 0:
+            return inf
+        recent = [at for at in self._switches if now < at + HOUR]
+        return -inf if len(recent) < most else recent[-most] + HOUR

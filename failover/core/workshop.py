@@ -1,0 +1,264 @@
+"""One modem, whatever its SIM: when it is dialled, repaired, or given another SIM; one deed at a time.
+
+Pure. The three have a file each (`dialler.py`, `ladder.py`, `slots.py`); here is what they are told of the modem and
+its uplinks, and who comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from failover.config import Uplink
+from failover.config.modems import Dialer, Repair, Rung
+from failover.config.modems import Modem as Choice
+from failover.core.dialler import Dialler, dial
+from failover.core.ladder import Ladder, Need
+from failover.core.lane import Lane
+from failover.core.slots import WARMING, Seat, Slots
+from failover.core.ties import Sight, name_of
+from failover.core.uplinks import Bar, Tie
+from failover.memory import ModemPast
+from failover.model import RECEIVING, Notice, NoticeKind, Verdict
+from failover.modem import Deed, Modem, ModemState
+from failover.seam import ActOnModem, ModemActed
+
+PATIENCE: Final = 180.0
+"""Seconds after which a deed that nobody answered is forgotten; the adapter's own bounds are shorter."""
+BOOT: Final = 60.0
+"""Seconds that a modem has for its first connection before it is repaired."""
+_DEEDS: Final = {
+    Rung.RECONNECT: Deed.RECONNECT,
+    Rung.REGISTER: Deed.REGISTER,
+    Rung.RESET: Deed.RESET,
+    Rung.POWER: Deed.POWER_CYCLE,
+    Rung.SLOT: Deed.SELECT_SLOT,
+}
+_GENERATIONS: Final = {"gsm": 2, "gprs": 2, "edge": 2, "umts": 3, "hsdpa": 3, "hsupa": 3, "hspa": 3, "hspa-plus": 3}
+"""Access technologies below LTE (MMModemAccessTechnology)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One uplink of the modem."""
+
+    uplink: Uplink
+    choice: Choice
+    sight: Sight
+    tie: Tie
+    lanes: Sequence[Lane]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What goes on besides."""
+
+    repair: Repair
+    others: bool
+    """Another uplink carries traffic."""
+    storm: bool
+    """Another uplink on the same network is lost too."""
+    use: str | None
+    drained: frozenset[str]
+
+
+class Workshop:
+    """`due` says what to do now, `acted` hears what came of it. Times are monotonic seconds."""
+
+    def __init__(self, now: float, key: str, random: Callable[[], float], past: ModemPast | None) -> None:
+        self.key = key
+        self.deadline = inf
+        past = past or ModemPast(key)
+        self.ladder = Ladder(random, [now - ago for ago in past.resets])
+        self.slots = Slots(now, [now - ago for ago in past.switches], past.switch_seconds)
+        self.dialler = Dialler(random)
+        self.warming: tuple[str, float] | None = None
+        """The uplink whose SIM was chosen last, and when, until packets pass there or its time is over."""
+        self._busy: ActOnModem | None = None
+        self._busy_until = -inf
+        self._unable: set[Rung] = set()
+        self._best = 0
+        """The newest generation that it was seen on."""
+        self._since: float | None = None
+        """Since when nothing passes."""
+        self._stuck: float | None = None
+        self._complaint = ""
+
+    # --- what is done ------------------------------------------------------------------------------------------------
+
+    def due(self, now: float, posts: Sequence[Post], world: World) -> list[ActOnModem | Notice]:
+        """What to do now, and what is to be said of it. `posts`: its uplinks, in order of preference."""
+        self.deadline = self.ladder.deadline = self.slots.deadline = self.dialler.deadline = inf
+        if self.warming and now >= self.warming[1] + WARMING:
+            self.warming = None
+        modem = next((post.sight.modem for post in posts if post.sight.listed), None)
+        here = next((post for post in posts if modem is None or post.choice.slot == modem.slot), None)
+        said = [*self._look(now, here)] if here else []
+        if self._busy is not None and now < self._busy_until:
+            self.deadline = self._busy_until
+            return list(said)
+        need = self._need(now, here, world) if here else None
+        done = [*said, *self._act(now, posts, here, modem, need, world)]
+        warm = self.warming[1] + WARMING if self.warming else inf
+        self.deadline = min(warm, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
+        return done
+
+    def _act(
+        self, now: float, posts: Sequence[Post], here: Post | None, modem: Modem | None, need: Need | None, world: World
+    ) -> Iterator[ActOnModem | Notice]:
+        seats = [_seat(post, world) for post in posts]
+        if modem is not None and len(seats) > 1:
+            slot = self.slots.change(now, seats, modem.slot, need, world.repair.switches_per_hour)
+            if slot is not None:
+                why = here.tie.fault or "nothing passes" if here and need else "the operator's or the config's choice"
+                yield from self._select(now, posts, modem, slot, need, why)
+                return
+        if here is None or here.choice.connect is Dialer.NONE:
+            return
+        right = modem if here.tie.bar is not Bar.CLOSED else None
+        deed = self.dialler.due(now, here.choice, right)
+        if deed is not None and modem is not None:
+            yield self._order(now, here, modem, deed)
+            return
+        rung = self.ladder.climb(now, need, world.repair, self._able(now, modem, seats, world.repair))
+        if rung is not None:
+            yield from self._climb(now, rung, here, modem, posts, need)
+
+    def _climb(
+        self, now: float, rung: Rung, here: Post, modem: Modem | None, posts: Sequence[Post], need: Need | None
+    ) -> Iterator[ActOnModem | Notice]:
+        why = "it sits on an older technology" if need and need.stuck else _why(here)
+        if rung is Rung.SLOT and modem is not None:
+            seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
+            slot = self.slots.spare(now, seats, modem.slot, len(seats) + 48)
+            if slot is not None:
+                yield from self._select(now, posts, modem, slot, need, why)
+            return
+        yield self._order(now, here, modem, _DEEDS[rung])
+        yield _said(here, f"{here.uplink.name}: {rung}: {why}", step=rung.value, reason=why)
+
+    def _select(
+        self, now: float, posts: Sequence[Post], modem: Modem, slot: int, need: Need | None, why: str
+    ) -> Iterator[ActOnModem | Notice]:
+        to = next(post for post in posts if post.choice.slot == slot)
+        seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
+        self.slots.chosen(now, modem.slot, slot, need, seats)
+        self.warming, self._since, self._stuck = (to.uplink.name, now), None, None
+        self._busy = ActOnModem(to.uplink.name, modem.handle, Deed.SELECT_SLOT, slot=slot)
+        self._busy_until = now + PATIENCE
+        yield self._busy
+        text = f"{name_of(to.choice)} changes from slot {modem.slot} to slot {slot}, {to.uplink.name}: {why}"
+        yield _said(to, text, step=Rung.SLOT.value, reason=why, slot=slot)
+
+    def _order(self, now: float, here: Post, modem: Modem | None, deed: Deed) -> ActOnModem:
+        pin = here.choice.pin if deed is Deed.UNLOCK else ""
+        handle = modem.handle if modem else ""
+        self._busy = ActOnModem(here.uplink.name, handle, deed, dial(here.choice), pin=pin)
+        self._busy_until = now + PATIENCE
+        return self._busy
+
+    def acted(self, now: float, event: ModemActed, post: Post | None) -> list[Notice]:
+        """What came of a deed; `post`: the uplink for which it was done, if that is still there."""
+        order = event.order
+        if order == self._busy:
+            self._busy = None
+        rung = next((rung for rung, deed in _DEEDS.items() if deed is order.deed), None)
+        if event.unknown and rung is not None:
+            self._unable.add(rung)
+            self.ladder.forgive(rung)
+        if post is None:
+            return []
+        self.dialler.acted(now, order.deed, post.choice, failed=bool(event.error))
+        if order.deed is Deed.SELECT_SLOT and event.error:
+            self.warming = None
+        if not event.error:
+            self._complaint = ""
+            return []
+        mend = f"; {event.hint}" if event.hint else ""
+        text = f"{order.uplink}: {order.deed} failed: {event.error}{mend}"
+        if text == self._complaint or (event.unknown and order.deed is Deed.POWER_CYCLE):
+            return []
+        self._complaint = text
+        return [_said(post, text, step=str(order.deed), error=event.error)]
+
+    # --- how it is ---------------------------------------------------------------------------------------------------
+
+    def _look(self, now: float, here: Post) -> Iterator[Notice]:
+        """Whether packets pass, and what that says of what was done."""
+        modem = here.sight.modem
+        newest = _generation(modem) if modem else 0
+        self._best = max(self._best, newest)
+        if not _passes(here):
+            return
+        chosen = self.warming[1] if self.warming and self.warming[0] == here.uplink.name else None
+        self.warming = None if chosen is not None else self.warming
+        self.slots.passed(now, here.choice.slot, chosen)
+        slow = any(lane.verdict is Verdict.DEGRADED for lane in here.lanes)
+        if slow and 0 < newest < self._best:
+            self._stuck = now if self._stuck is None else self._stuck
+            return
+        self._since = self._stuck = None
+        helped = self.ladder.passed(now)
+        if helped is not None:
+            fields = {"step": helped.value, "helped": True}
+            yield _said(here, f"{here.uplink.name}: packets pass again after {helped}", **fields)
+
+    def _need(self, now: float, here: Post, world: World) -> Need | None:
+        if self.warming or here.tie.bar in (Bar.CLOSED, Bar.COLD):
+            return None
+        if self._stuck is not None and _passes(here):
+            return Need(self._stuck, True, world.others, world.storm, stuck=True)
+        verdicts = {lane.verdict for lane in here.lanes} - {Verdict.ABSENT, Verdict.COLD}
+        if _passes(here) or Verdict.PORTAL in verdicts or Verdict.UNKNOWN in verdicts:
+            return None
+        if self._since is None:
+            self._since = now if here.sight.dialed or verdicts else now + BOOT
+        return Need(self._since, verdicts != {Verdict.DOUBTFUL}, world.others, world.storm)
+
+    def _able(self, now: float, modem: Modem | None, seats: Sequence[Seat], repair: Repair) -> set[Rung]:
+        """The steps that there are for this modem, as it is."""
+        able = {Rung.POWER}
+        if modem is not None and not modem.lock:
+            able |= {Rung.RESET}
+            if modem.state >= ModemState.ENABLED:
+                able |= {Rung.REGISTER}
+            if modem.state >= ModemState.REGISTERED:
+                able |= {Rung.RECONNECT}
+            if self.slots.spare(now, seats, modem.slot, repair.switches_per_hour) is not None:
+                able |= {Rung.SLOT}
+        return able - self._unable
+
+    def past(self, now: float, sight: Sight | None) -> ModemPast:
+        """What is to be remembered of it; `sight`: of the SIM in use."""
+        modem = sight.modem if sight else None
+        at = sight.interface if sight else ""
+        done = self.ladder.resets(now), self.slots.switches(now), self.slots.cost
+        return ModemPast(self.key, at, modem.slot if modem else 0, *done)
+
+
+def _seat(post: Post, world: World) -> Seat:
+    name = post.uplink.name
+    barred = name in world.drained or (post.sight.listed and post.tie.bar is Bar.CLOSED)
+    return Seat(name, post.choice.slot, barred, wanted=name == world.use)
+
+
+def _passes(post: Post) -> bool:
+    return any(lane.verdict in RECEIVING for lane in post.lanes)
+
+
+def _why(post: Post) -> str:
+    """Why it is to be repaired, in the words of its verdict."""
+    worst = next((lane for lane in post.lanes if lane.verdict not in (Verdict.ABSENT, Verdict.COLD)), None)
+    return worst.health.text if worst else post.tie.fault or "it has no address"
+
+
+def _generation(modem: Modem) -> int:
+    """Of the network that serves it: 2 to 5; 0: none."""
+    return max((5 if one == "5gnr" else _GENERATIONS.get(one, 4) for one in modem.technologies), default=0)
+
+
+def _said(post: Post, text: str, **fields: object) -> Notice:
+    carrier = post.uplink.carrier or post.tie.carrier
+    return Notice(NoticeKind.MODEM, text, {"uplink": post.uplink.name, "carrier": carrier, **fields})

@@ -1,0 +1,320 @@
+"""Uplinks that are modems: what is certain acts at once, all else is a hint, and names that change change nothing."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from failover.config.modems import Roaming
+from failover.model import NoticeKind, Verdict
+from failover.modem import Deed, ModemState, Registration
+from failover.seam import ModemsTold
+
+from .box import dead, told
+from .garage import NETWORKS, Garage, Unit, deeds, imei, of_modem
+from .worlds import V4
+
+TWO = {1: NETWORKS[1], 2: NETWORKS[2]}
+
+
+def pair(**fields: Any) -> tuple[Garage, Unit, Unit]:
+    """Two modems, both well for 100 s."""
+    one, other = Unit(imei(1), "wwan0"), Unit(imei(2), "wwan1", sims={1: NETWORKS[2]})
+    box = Garage(one, other, uplinks=(of_modem("docomo", 1, **fields), of_modem("au", 2)))
+    return box.run(100.0), one, other  # type: ignore[return-value]
+
+
+def dual(*others: str, start_slot: int = 1, **more: object) -> tuple[Garage, Unit]:
+    """One modem with two SIMs, well for 100 s."""
+    unit = Unit(imei(1), "wwan0", sims=dict(TWO), slot=start_slot)
+    uplinks = (of_modem("docomo", slot=1), of_modem("au", slot=2))
+    box = Garage(unit, uplinks=uplinks, others=others, **more)  # type: ignore[arg-type]
+    return box.run(100.0), unit  # type: ignore[return-value]
+
+
+def test_a_modem_is_an_uplink_by_its_imei() -> None:
+    box, _, _ = pair()
+    docomo, au = box.engine.snapshot().uplinks
+    assert (docomo.interface, au.interface) == ("wwan0", "wwan1")
+    assert (docomo.carrier, au.carrier) == ("NTT DOCOMO", "KDDI")
+    assert (box.active(), box.verdict("docomo"), box.verdict("au")) == ("docomo", Verdict.UP, Verdict.UP)
+
+
+def test_a_bearer_that_is_disconnected_is_left_in_the_same_moment() -> None:
+    box, one, _ = pair()
+    box.drop(one)
+    box.run(100.001)
+    assert box.switches(100.0) == ["100 docomo>au(au) link-down"]
+    assert box.verdict("docomo") is Verdict.DOWN
+    assert "bearer disconnected" in told(box, 100.0)[0]
+
+
+def test_not_registered_is_no_reason_while_packets_pass_but_one_to_look() -> None:
+    """KDDI, 4 July 2022: for hours the state said "no service" while data passed."""
+    box, one, _ = pair()
+    before = len(box.probes("docomo", 90.0))
+    box.set(one, registration=Registration.SEARCHING, state=ModemState.CONNECTED)
+    box.run(130.0)
+    assert (box.switches(99.0), box.verdict("docomo")) == ([], Verdict.UP)
+    assert box.probes("docomo", 100.0)[0] < 100.01
+    assert before > 0
+
+
+def test_a_hint_has_a_metered_standby_watched_for_half_a_minute() -> None:
+    box, _, other = pair()
+    standby = replace(box.engine.config.uplinks[1], metered=box.engine.config.uplinks[1].metered)
+    assert standby.metered is None
+    box.run(200.0)
+    quiet = len(box.probes("au", 150.0, 180.0))
+    box.set(other, technology="umts")
+    box.run(231.0)
+    assert len(box.probes("au", 200.0, 230.0)) >= 28 > 3 * quiet
+    box.run(300.0)
+    assert len(box.probes("au", 240.0, 270.0)) <= quiet + 1
+
+
+def test_connected_is_no_proof() -> None:
+    """ModemManager notices a silent drop only after 30 s; probes do as in any blackout."""
+    box, _, _ = pair()
+    box.weather["docomo"] = dead(100.0)
+    box.run(104.0)
+    away, along = box.switches(99.0)
+    assert (away.split()[2], along.split()[2]) == ("doubt", "conviction")
+    assert 100.35 <= float(away.split()[0]) < 101.6
+
+
+def test_a_modem_that_is_gone_is_left_at_once_and_returns_as_itself_by_another_interface() -> None:
+    box, one, _ = pair()
+    penalty = box.engine.snapshot().uplinks[0].families[V4].penalty.figure
+    box.vanish(one)
+    box.run(100.001)
+    assert box.active() == "au"
+    slot = box.engine.snapshot().uplinks[0].slot
+    box.run(160.0)
+    box.appear(one, "wwan7", 9)
+    box.run(161.0)
+    box.connect(one)
+    box.run(165.0)
+    docomo = box.engine.snapshot().uplinks[0]
+    assert (docomo.interface, docomo.slot, box.verdict("docomo")) == ("wwan7", slot, Verdict.UP)
+    assert docomo.families[V4].penalty.figure > penalty
+    box.run(400.0)
+    assert box.active() == "docomo"
+
+
+def test_nothing_changes_without_a_manager_nor_when_it_is_back_and_lists_the_modem_late() -> None:
+    box, one, _ = pair()
+    box.managed = False
+    box.tell_modems()
+    box.run(150.0)
+    box.managed, one.there = True, False
+    box.tell_modems()
+    box.run(160.0)
+    one.there, one.born = True, 1
+    box.tell_modems()
+    box.run(200.0)
+    assert (box.switches(99.0), box.verdict("docomo"), box.deeds) == ([], Verdict.UP, [])
+
+
+def test_without_a_manager_ever_an_uplink_is_where_it_was_remembered_or_the_config_says() -> None:
+    box, _, _ = pair()
+    memory = box.engine.memory(box.now)
+    box.restart(memory)
+    box.run(130.0)
+    assert (box.active(), box.verdict("docomo"), box.verdict("au")) == ("docomo", Verdict.UP, Verdict.UP)
+    assert box.switches(100.0) == []
+    known = zip(box.engine.config.uplinks, ("wwan0", "wwan1"), strict=True)
+    uplinks = tuple(replace(uplink, interface=at) for uplink, at in known)
+    box.restart(None, config=replace(box.engine.config, uplinks=uplinks))
+    box.run(160.0)
+    assert (box.active(), box.verdict("au")) == ("docomo", Verdict.UP)
+
+
+def test_the_wrong_sim_is_not_used_and_people_are_told() -> None:
+    one, other = Unit(imei(1), "wwan0", wrong_iccid="8981100000000000022"), Unit(imei(2), "wwan1")
+    box = Garage(one, other, uplinks=(of_modem("docomo", 1, iccid="8981100000000000011"), of_modem("au", 2)))
+    box.run(30.0)
+    assert (box.active(), box.verdict("docomo")) == ("au", Verdict.ABSENT)
+    (warning,) = box.engine.snapshot().warnings
+    assert warning == "docomo: slot 1 holds SIM …0022, and the config says …0011"
+    assert not box.probes("docomo", 1.0)
+    assert 15501 not in {route.table for route in box.facts.routes}
+    box.set(one, wrong_iccid="8981100000000000011F")
+    box.run(60.0)
+    assert (box.verdict("docomo"), box.engine.snapshot().warnings) == (Verdict.UP, ())
+
+
+@pytest.mark.parametrize(
+    ("roaming", "active", "metered"),
+    [(Roaming.ALLOW, "docomo", False), (Roaming.LAST, "au", True), (Roaming.DENY, "au", False)],
+)
+def test_a_foreign_network(roaming: Roaming, active: str, metered: bool) -> None:
+    box, one, other = pair(roaming=roaming)
+    box.set(one, registration=Registration.ROAMING)
+    box.run(200.0)
+    view = next(u for u in box.engine.snapshot().uplinks if u.name == "docomo")
+    assert (box.active(), view.metered) == (active, metered)
+    assert (view.families[V4].verdict is Verdict.ABSENT) is (roaming is Roaming.DENY)
+    box.drop(other)
+    other.refuses = dict.fromkeys(Deed, "no")
+    box.run(201.0)
+    assert box.active() == ("au" if roaming is Roaming.DENY else "docomo")
+    box.set(one, registration=Registration.HOME)
+    box.run(600.0)
+    assert box.active() == "docomo"
+
+
+def test_a_sim_that_rests_is_cold_and_owes_nothing_for_that() -> None:
+    box, _ = dual()
+    assert (box.verdict("docomo"), box.verdict("au")) == (Verdict.UP, Verdict.COLD)
+    au = box.engine.snapshot().uplinks[1].families[V4]
+    assert (au.text, au.penalty.figure) == ("its modem uses the SIM in slot 1", 0.0)
+    assert not box.probes("au")
+
+
+def test_without_another_link_the_other_sim_is_used_when_the_outage_costs_more_than_the_change() -> None:
+    box, unit = dual()
+    box.weather["docomo"] = dead(100.0)
+    box.drop(unit)
+    unit.refuses = {Deed.RECONNECT: "no service"}
+    box.run(130.0)
+    (at, deed), *_ = deeds(box, 100.0)
+    assert (deed, 102.9 <= at <= 103.1) == ("select-slot", True)
+    assert (box.active(), box.verdict("docomo"), box.verdict("au")) == ("au", Verdict.COLD, Verdict.UP)
+    back = next(at for at, notice in box.notices if notice.kind is NoticeKind.SWITCH and notice.fields["to"] == "au")
+    assert back - at <= 4.0
+    assert box.engine.snapshot().uplinks[1].modem.switch_seconds == pytest.approx(back - at, abs=0.2)  # type: ignore[union-attr]
+
+
+def test_a_warm_link_comes_before_a_cold_one() -> None:
+    box, unit = dual("sat")
+    box.drop(unit)
+    unit.refuses = {Deed.RECONNECT: "no service", Deed.REGISTER: "no network"}
+    box.run(100.001)
+    assert box.active() == "sat"
+    box.run(160.0)
+    assert deeds(box, 100.0)[0][1] == "reconnect"
+    assert "select-slot" not in [deed for _, deed in deeds(box, 100.0)]
+
+
+def test_silence_everywhere_is_a_tunnel_for_a_minute() -> None:
+    box, _ = dual()
+    box.weather["docomo"] = dead(100.0, 123.0)
+    box.run(200.0)
+    assert deeds(box) == []
+    box.weather["docomo"] = dead(200.0)
+    box.run(300.0)
+    ((at, deed),) = deeds(box)
+    assert (deed, 260.0 <= at <= 268.0) == ("select-slot", True)
+
+
+def test_it_changes_twice_an_hour_at_most() -> None:
+    box, _ = dual()
+    box.weather["docomo"] = box.weather["au"] = dead(100.0)
+    box.run(100.0 + 4 * 3600)
+    times = [at for at, deed in deeds(box) if deed == "select-slot"]
+    assert len(times) >= 4
+    assert all(later - earlier >= 3599.9 for earlier, later in zip(times, times[2:], strict=False))
+
+
+def test_it_returns_to_the_preferred_sim_after_half_an_hour_and_later_when_that_was_in_vain() -> None:
+    box, unit = dual()
+    box.weather["docomo"] = dead(100.0, 100.0 + 2 * 3600)
+    box.drop(unit)
+    unit.refuses = {Deed.RECONNECT: "no service"}
+    box.run(100.0 + 5 * 3600)
+    times = [at for at, deed in deeds(box) if deed == "select-slot"]
+    gaps = [round((later - earlier) / 60) for earlier, later in itertools.pairwise(times)]
+    assert box.active() == "docomo"
+    assert gaps[0] == 30
+    assert max(gaps) >= 59
+
+
+def test_the_operators_word_changes_the_sim_at_once() -> None:
+    from failover.model import Auto, Drain, Undrain, Use
+
+    box, unit = dual()
+    box.ask(Use("au"))
+    box.run(110.0)
+    assert (unit.slot, box.active()) == (2, "au")
+    box.ask(Auto())
+    box.ask(Drain("au", force=True))
+    box.run(120.0)
+    assert (unit.slot, box.active()) == (1, "docomo")
+    box.ask(Undrain("au"))
+    box.run(200.0)
+    assert unit.slot == 1
+
+
+def test_what_was_done_to_a_modem_outlives_the_agent() -> None:
+    box, unit = dual()
+    box.drop(unit)
+    unit.refuses = {Deed.RECONNECT: "no service"}
+    box.run(140.0)
+    memory = box.engine.memory(box.now)
+    (past,) = memory.modems
+    assert (past.modem, past.interface, past.slot, len(past.switches)) == (imei(1), "wwan0", 2, 1)
+    assert past.switch_seconds
+    box.restart(memory)
+    box.tell_modems()
+    box.run(200.0)
+    again = box.engine.memory(box.now).modems[0]
+    assert again.switches[0] == pytest.approx(past.switches[0] + 60.0, abs=1.0)
+    assert (box.active(), again.switch_seconds) == ("au", past.switch_seconds)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_walk_through_everything_that_modems_do(seed: int) -> None:
+    """Nothing raises, no SIM of two is warm at once, one deed at a time for each modem; and in peace all is well."""
+    dice = random.Random(seed)
+    one, other = Unit(imei(1), "wwan0", sims=dict(TWO)), Unit(imei(2), "wwan1")
+    uplinks = (of_modem("docomo", slot=1), of_modem("au", slot=2), of_modem("sb", 2, iccid=other.iccid(1)))
+    box = Garage(one, other, uplinks=uplinks, others=("eth0",), seed=seed)
+    index = 20
+    for _ in range(100):
+        box.run(box.now + dice.choice((0.0, 0.3, 5.0, 40.0, 700.0)))
+        unit = dice.choice((one, other))
+        index += 1
+        match dice.randrange(11):
+            case 0 if unit.connected:
+                box.drop(unit)
+            case 1 if unit.there and unit.interface in {link.name for link in box.facts.links}:
+                box.vanish(unit)
+            case 2 if not unit.there and unit.interface not in {link.name for link in box.facts.links}:
+                box.appear(unit, f"wwan{index}", index)
+            case 3:
+                box.set(unit, registration=dice.choice(tuple(Registration)))
+            case 4:
+                box.set(unit, lock=dice.choice(("", "sim-pin")), technology=dice.choice(("lte", "umts", "5gnr")))
+            case 5:
+                box.managed = not box.managed
+                box.tell_modems()
+            case 6:
+                for name in ("docomo", "au", "sb", "eth0"):
+                    box.weather[name] = dead(dice.choice((0.0, 1e9)))
+            case 7:
+                box.set(unit, wrong_iccid=dice.choice(("", "8981100000000009999")))
+            case 8:
+                box.restart(box.engine.memory(box.now) if dice.random() < 0.5 else None)
+                box.tell_modems()
+            case 9:
+                unit.refuses = {deed: "no" for deed in Deed if dice.random() < 0.3}
+            case 10:
+                box.tell(ModemsTold(tuple(replace(u.modem, bearers=()) for u in (one, other)), managed=True))
+        cold = {view.name for view in box.engine.snapshot().uplinks if view.families[V4].verdict is Verdict.COLD}
+        assert cold <= {"docomo", "au"}
+    box.managed, box.weather = True, {}
+    for unit in (one, other):
+        unit.refuses, unit.lock, unit.wrong_iccid, unit.registration = {}, "", "", Registration.HOME
+        if not unit.there and unit.interface not in {link.name for link in box.facts.links}:
+            index += 1
+            box.appear(unit, f"wwan{index}", index)
+        box.set(unit, there=True)
+    box.run(box.now + 7 * 3600)
+    verdicts = {view.name: view.families[V4].verdict for view in box.engine.snapshot().uplinks}
+    assert verdicts == {"docomo": Verdict.UP, "au": Verdict.COLD, "sb": Verdict.UP, "eth0": Verdict.UP}, box.deeds[-5:]
+    assert box.active() == "docomo"
