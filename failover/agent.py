@@ -6,7 +6,8 @@
     clocks ─> WallClock, Resumed ─────┤        timer at Engine.deadline()    ├─> (snapshot: status and gauges)
     resent ─> SocketsRead ────────────┤                  │                   ├─> moving: open flows, and MPTCP's ways
     moving ─> what came of it ────────┤                  │                   ├─> resolving: whom the box asks for names
-    resolving ─> NamesTold ───────────┘                  └───── Counted ─────┴─> counting: the user's packets
+    resolving ─> NamesTold ───────────┤                  └───── Counted ─────┼─> counting: the user's packets
+    radio ─> ModemsTold, ModemActed ──┘                                      └─> radio: what is done to modems
 
 Each notice becomes one entry, and goes to the log, the journal on disk, the metrics, and whoever watches.
 
@@ -46,7 +47,6 @@ from failover.export.pulse import Pulse
 from failover.export.storage import Storage
 from failover.export.supervisor import Supervisor
 from failover.facts import Operation
-from failover.inbox import Ends, Inbox
 from failover.kernel.endpoints import NOTES
 from failover.kernel.kernel import Kernel
 from failover.kernel.ledger import LEDGER, Ledger
@@ -63,6 +63,7 @@ from failover.model import (
 )
 from failover.moving import Moving
 from failover.probes import Probes
+from failover.radio import Ears, Radio
 from failover.reader import Reader
 from failover.reload import Reload
 from failover.resent import Resent
@@ -80,7 +81,6 @@ from failover.seam import (
     ForgetFlows,
     KeepEndpoints,
     KernelRead,
-    ModemActed,
     ReadCounters,
     ReadKernel,
     ReadSockets,
@@ -170,15 +170,15 @@ class Agent:
         self._moving = Moving(options.socket.parent / NOTES, self._put, self._say, self._resolving.settled)
         self._counting = Counting(self._moving.carry_out, self._say)
         self._resent = Resent(self._put, self._say)
-        ends = Ends(
+        ears = Ears(
+            put=self._put,
             notice=self._notice,
             received=lambda kept: self._metrics.received(kept.uplink, kept.matters),
-            forget=lambda _: None,
-            uplink=lambda _: "",
+            uplinks=lambda: self._engine.snapshot().uplinks,
             trusted=lambda: self._clocks.trusted,
             say=self._say,
         )
-        self._inbox = Inbox(options.state, loaded.config.messages, ends)
+        self._radio = Radio(options.state, loaded.config, ears)
         self._pulse = Pulse()
         sources = Sources(
             self._engine,
@@ -189,7 +189,7 @@ class Agent:
             self._about,
             self._counting,
             self._resolving,
-            self._inbox,
+            self._radio,
         )
         self._desk = Desk(options.socket, sources, self._ask, self._reload, self._say)
         self._ended: int | None = None
@@ -234,7 +234,7 @@ class Agent:
             self._timer.cancel()
         self._probes.close()
         await self._resolving.close()
-        await self._inbox.close()
+        await self._radio.close()
         await self._desk.close()
         self._remember()
         self._storage.close(time.monotonic())
@@ -328,6 +328,7 @@ class Agent:
             self._minute_due = now + MINUTE
             self._news = True
             self._desk.keep()
+            self._radio.look()
 
     def _remember(self) -> None:
         now = time.monotonic()
@@ -361,7 +362,7 @@ class Agent:
                 case AskNames() | FollowNames():
                     self._resolving.carry_out(effect)
                 case ActOnModem():
-                    self._put(ModemActed(effect, "there is no modem manager", unknown=True))
+                    self._radio.carry_out(effect)
                 case Answer(id=number):
                     self._asked.pop(number).set_result(effect)
                 case Notice():
@@ -443,5 +444,5 @@ class Agent:
         """Put it in force; what could not be had is the answer."""
         self._put(Reconfigured(config))
         self._resolving.begin(config.dns.way)
-        self._inbox.follow(config.messages)
+        self._radio.follow(config)
         return await self._desk.serve_metrics(config.metrics.listen)

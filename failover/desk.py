@@ -29,10 +29,10 @@ from failover.export.scrape import Scrape
 from failover.export.sentence import sentence
 from failover.export.status import document, gateway
 from failover.export.storage import Storage
-from failover.inbox import Inbox
 from failover.model import Answer, Command, ControlError
 from failover.modem import masked
 from failover.picture import Snapshot
+from failover.radio import Radio
 from failover.resolving import Resolving
 
 HELD, HELD_STEP = 1.0, 0.02
@@ -62,12 +62,12 @@ class Sources:
     about: About
     counting: Counting
     resolving: Resolving
-    inbox: Inbox
+    radio: Radio
 
     def snapshot(self) -> Snapshot:
         """The engine's picture, with what only the shell knows to stand in the way."""
         picture = self.engine.snapshot()
-        picture = replace(picture, warnings=(*picture.warnings, *self.resolving.warnings))
+        picture = replace(picture, warnings=(*picture.warnings, *self.resolving.warnings, *self.radio.warnings))
         if not self.counting.weak:
             return picture
         return replace(picture, warnings=(*picture.warnings, *self.counting.warnings), flows_counted=False)
@@ -169,7 +169,7 @@ class Desk:
         return {"events": [entry.document() for entry in newest]}
 
     async def _sms(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
-        return {"sms": [kept.document() for kept in await self._from.inbox.recent(arguments["limit"])]}
+        return {"sms": [kept.document() for kept in await self._from.radio.inbox.recent(arguments["limit"])]}
 
     async def _esim(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         try:

@@ -276,4 +276,4 @@ def _notice(kept: Kept) -> Notice:
     """Everybody may read it: no text, and of a number the end only."""
     sender, about = shown(kept.number), ", ".join(kept.matters)
     text = f"{kept.uplink or f'modem {masked(kept.imei)}'}: a message from {sender}: {about}"
-    return Notice(NoticeKind.UPLINK, text, {"uplink": kept.uplink, "sender": sender, "matters": about})
+    return Notice(NoticeKind.MODEM, text, {"uplink": kept.uplink, "sender": sender, "matters": about})

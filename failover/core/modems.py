@@ -102,7 +102,7 @@ class Modems:
         """What is to be remembered of each; of those that the config names no more, what was remembered before."""
         seen = {self._keys[name]: sight for name, sight in self._sights.items() if self.ties[name].bar is not Bar.COLD}
         known = {key: shop.past(now, seen.get(key)) for key, shop in self._shops.items()}
-        return tuple((self._past | known).values())
+        return (*known.values(), *(one for key, one in self._past.items() if key not in known))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -14,17 +14,21 @@ from typing import Any, Final
 
 from failover.export.entries import UNIX_MAX
 from failover.files import tail
-from failover.memory import Allowance, Debt, Memory
+from failover.memory import Allowance, Debt, Memory, ModemPast
 from failover.model import Family, clean
 
 NAME: Final = "memory.json"
 VERSION: Final = 1
 BYTES_MAX: Final = 1 << 18
 ITEMS_MAX: Final = 1024
-"""Uplinks drained; debts; allowances."""
+"""Uplinks drained; debts; allowances; modems, and what was done to one."""
 BYTES_LEFT_MAX: Final = 1e15
 SECONDS_MAX: Final = 10 * 366 * 86400.0
 RELAPSES_MAX: Final = 1e6
+SLOT_MAX: Final = 8
+NAME_MAX: Final = 128
+MODEM_MAX: Final = 256
+"""Characters; the longest path of a device that a config may have."""
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -103,6 +107,7 @@ def _memory(tree: Any, age: float) -> Memory:
         drained=tuple(_name(name) for name in _items(tree["drained"])),
         debts=tuple(_debt(debt) for debt in _items(tree["debts"])),
         allowances=tuple(_allowance(one) for one in _items(tree.get("allowances", []))),  # an older agent wrote none
+        modems=tuple(_modem(one) for one in _items(tree.get("modems", []))),
         age=age,
     )
 
@@ -121,6 +126,18 @@ def _allowance(tree: Any) -> Allowance:
     return Allowance(uplink=_name(tree["uplink"]), left=_number(tree["left"], BYTES_LEFT_MAX))
 
 
+def _modem(tree: Any) -> ModemPast:
+    slot, seconds = _number(tree["slot"], SLOT_MAX), tree["switch_seconds"]
+    return ModemPast(
+        modem=_name(tree["modem"], MODEM_MAX),
+        interface=_name(tree["interface"]) if tree["interface"] != "" else "",
+        slot=int(slot),
+        resets=tuple(_number(ago, SECONDS_MAX) for ago in _items(tree["resets"])),
+        switches=tuple(_number(ago, SECONDS_MAX) for ago in _items(tree["switches"])),
+        switch_seconds=None if seconds is None else _number(seconds, SECONDS_MAX),
+    )
+
+
 def _number(value: object, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("no number")
@@ -135,8 +152,8 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not value or clean(value) != value:
+def _name(value: object, most: int = NAME_MAX) -> str:
+    if not isinstance(value, str) or not value or clean(value, most) != value:
         raise TypeError("no name")
     return value
 

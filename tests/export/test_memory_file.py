@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from failover import files
 from failover.export.memory import BYTES_MAX, NAME, Stamp, decode, encode, load
-from failover.memory import Allowance, Debt, Memory
+from failover.memory import Allowance, Debt, Memory, ModemPast
 from failover.model import Family, clean
 
 from .disks import NEEDS_ROOT, among_own_mounts, mount_memory
@@ -32,9 +32,11 @@ FULL = Memory(
     drained=("docomo", "depot"),
     debts=(Debt("au", Family.IPV4, 118.2, True, 1.5), Debt("docomo", Family.IPV6, 9.9, False, 0.0)),
     allowances=(Allowance("au", 1_999_944.5),),
+    modems=(ModemPast("356938035640011", "wwan0", 2, (30.0, 4000.0), (12.5,), 1.84), ModemPast("/sys/" + "d" * 251)),
 )
 NAMES = st.text(min_size=1, max_size=40).filter(lambda text: clean(text) == text)
 SECONDS = st.floats(0, 1e8)
+TIMES = st.lists(SECONDS, max_size=5).map(tuple)
 MEMORIES = st.builds(
     Memory,
     use=st.none() | NAMES,
@@ -45,6 +47,9 @@ MEMORIES = st.builds(
         st.builds(Debt, NAMES, st.sampled_from(Family), SECONDS, st.booleans(), st.floats(0, 100)), max_size=5
     ).map(tuple),
     allowances=st.lists(st.builds(Allowance, NAMES, st.floats(0, 1e12)), max_size=5).map(tuple),
+    modems=st.lists(
+        st.builds(ModemPast, NAMES, st.just("") | NAMES, st.integers(0, 8), TIMES, TIMES, SECONDS), max_size=5
+    ).map(tuple),
 )
 
 
@@ -145,7 +150,17 @@ HOSTILE: list[tuple[tuple[str | int, ...], list[Any]]] = [
     (("memory", "allowances"), [None, {}, "x", [5], [None], [[]], [{}] * 1025]),
     (("memory", "allowances", 0, "uplink"), [None, *NO_NAMES]),
     (("memory", "allowances", 0, "left"), [None, *SPANS]),
+    (("memory", "modems"), [None, {}, "x", [5], [None], [[]], [{}] * 1025]),
+    (("memory", "modems", 0, "modem"), [None, 5, True, "", "x" * 257, "a\x1b[2J", "a\nb", "\udc80", [], {}]),
+    (("memory", "modems", 0, "interface"), [None, *(name for name in NO_NAMES if name != "")]),
+    (("memory", "modems", 0, "slot"), [None, 9, *SPANS]),
+    (("memory", "modems", 0, "resets"), [None, {}, 5, "x", [0.0] * 1025, *([span] for span in SPANS)]),
+    (("memory", "modems", 0, "switches"), [None, {}, 5, "x", [None], *([span] for span in SPANS)]),
+    (("memory", "modems", 0, "switch_seconds"), SPANS),
 ]
+
+LATER = [("memory", "allowances"), ("memory", "modems")]
+"""What older agents did not write."""
 
 
 @pytest.mark.parametrize(
@@ -166,13 +181,13 @@ def test_no_value_is_believed_unseen(tmp_path: Path, where: tuple[str | int, ...
     assert complaint.isprintable()
 
 
-def test_a_file_of_an_agent_that_kept_no_budgets_is_read() -> None:
+def test_a_file_of_an_agent_that_kept_no_budgets_and_knew_no_modems_is_read() -> None:
     document = tree()
-    del document["memory"]["allowances"]
-    assert decode(json.dumps(document).encode(), NOW) == replace(FULL, allowances=())
+    del document["memory"]["allowances"], document["memory"]["modems"]
+    assert decode(json.dumps(document).encode(), NOW) == replace(FULL, allowances=(), modems=())
 
 
-@pytest.mark.parametrize("where", [where for where, _ in HOSTILE if where != ("memory", "allowances")])
+@pytest.mark.parametrize("where", [where for where, _ in HOSTILE if where not in LATER])
 def test_nothing_may_be_missing(where: tuple[str | int, ...]) -> None:
     document: Any = deepcopy(tree())
     place = document
