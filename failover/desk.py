@@ -24,6 +24,7 @@ from failover.export.explain import document as explained
 from failover.export.explain import names, passage
 from failover.export.log import Say
 from failover.export.metrics import Metrics, Picture, traffic
+from failover.export.modem_status import repairs
 from failover.export.pulse import Pulse
 from failover.export.scrape import Scrape
 from failover.export.sentence import sentence
@@ -160,7 +161,8 @@ class Desk:
             return {"explain": passage(found, arguments)}
         picture = self._from.snapshot()
         asked = names(picture, self._from.resolving.about())
-        return {"explain": {**explained(found, now), "names": asked, "gateway": gateway(picture)}}
+        mended = repairs(picture, now)
+        return {"explain": {**explained(found, now), "names": asked, "gateway": gateway(picture), "modems": mended}}
 
     async def _events(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         since = arguments.get("since")

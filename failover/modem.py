@@ -67,6 +67,8 @@ class Signal:
     """dB."""
     snr: float | None = None
     """dB."""
+    technology: str = ""
+    """Of that cell: `lte` or `5gnr`; empty: nothing was measured."""
 
 
 class IpMethod(enum.StrEnum):

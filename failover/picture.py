@@ -83,8 +83,16 @@ class ModemView:
     """Its manager lists it now."""
     step: str = ""
     """Of its repair: the one taken last in the present trouble."""
+    step_next: str = ""
+    """The one that comes next, as things are; empty: none."""
     step_due: float | None = None
-    """Monotonic time of the next one; None: none is due."""
+    """Monotonic time of that; None: none is due."""
+    obstacle: str = ""
+    """Why nothing is done though it wants repair."""
+    refused: str = ""
+    """Why it must not be used: its SIM is the wrong one, or there is none, or it roams where that is denied."""
+    slot_due: float | None = None
+    """Monotonic time at which its modem changes its SIM, as things are; None: that is not in sight."""
     resets: tuple[float, ...] = ()
     """When it was reset, the last times; power cycles count as such."""
     switch_seconds: float | None = None

@@ -72,10 +72,14 @@ class Ladder:
         self.deadline = inf
         self.last: Rung | None = None
         """The step taken last in the present trouble."""
+        self.next: Rung | None = None
+        """The one for which `deadline` is waited."""
+        self.spent = False
+        """None is left that it could take and may."""
         self._random = random
         self._resets = deque(sorted(resets), maxlen=RESETS_MAX)
         self._taken_at = -inf
-        self._next = 0
+        self._place = 0
         """Place of the step to come, in the config's order."""
         self._rounds = 0
         self._rest_until = -inf
@@ -85,27 +89,33 @@ class Ladder:
 
     def climb(self, now: float, need: Need | None, repair: Repair, able: Collection[Rung]) -> Rung | None:
         """The step to take now, if any: of the config's, those to which the modem is `able`."""
-        self.deadline = inf
+        self.rest()
         if need is None or need.begins == inf:
             return None
         self._passing_since = None
         place = self._upcoming(now, repair, able)
         if place is None:
+            self.spent = True
             return None
         step = repair.steps[place]
         ground = need.begins if self.last is None else self._taken_at
         due = max(self._rest_until, ground + WAITS[step] * self._jitter)
         if now < due:
-            self.deadline = due
+            self.deadline, self.next = due, step
             return None
         self._take(now, step)
-        self._next = place + 1
+        self._place = place + 1
         return step
+
+    def rest(self) -> None:
+        """Nothing is waited for."""
+        self.deadline, self.next, self.spent = inf, None, False
 
     def passed(self, now: float) -> Rung | None:
         """Packets pass: the round is over. Returns the step that helped, when that becomes known."""
         helped = self.last if self.last is not None and now <= self._taken_at + HELPED else None
-        self.last, self._next, self.deadline = None, 0, inf
+        self.last, self._place = None, 0
+        self.rest()
         if self._passing_since is None:
             self._passing_since = now
         elif now >= self._passing_since + REST:
@@ -131,10 +141,10 @@ class Ladder:
     def _upcoming(self, now: float, repair: Repair, able: Collection[Rung]) -> int | None:
         """The place of the first step from here on that can be taken and may be. At the end of a round there is a
         pause, and the first is next again; None: there is none in the whole round."""
-        for begin in dict.fromkeys((self._next, 0)):
+        for begin in dict.fromkeys((self._place, 0)):
             for place, step in list(enumerate(repair.steps))[begin:]:
                 if step in able and self._allowed(now, step, repair):
-                    if begin != self._next:
+                    if begin != self._place:
                         self._pause()
                     return place
         self.deadline = now + REST  # what forbids it ends by then, or nobody knows when
@@ -149,7 +159,7 @@ class Ladder:
     def _pause(self) -> None:
         self._jitter = self._dice()
         self._rest_until = self._taken_at + min(REST_MAX, REST * 2**self._rounds) * self._jitter
-        self._rounds, self._next = min(self._rounds + 1, 16), 0
+        self._rounds, self._place = min(self._rounds + 1, 16), 0
 
     def _take(self, now: float, step: Rung) -> None:
         self.last, self._taken_at = step, now

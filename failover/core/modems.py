@@ -135,14 +135,19 @@ class Modems:
         return self._shops[post.choice.key].dialler.trouble if post.tie.bar is not Bar.COLD else ""
 
     def _view(self, name: str, choice: Choice) -> ModemView:
-        sight, shop = self._sights[name], self._shops[choice.key]
+        sight, shop, fate = self._sights[name], self._shops[choice.key], self.ties[name]
+        ladder, change = shop.ladder, shop.slots.deadline
         return ModemView(
             choice.slot,
             sight.modem,
             listed=sight.listed,
-            step=shop.ladder.last.value if shop.ladder.last else "",
-            step_due=shop.ladder.deadline if shop.ladder.deadline < inf else None,
-            resets=shop.ladder.reset_times,
+            step=ladder.last.value if ladder.last else "",
+            step_next=ladder.next.value if ladder.next else "",
+            step_due=ladder.deadline if ladder.next else None,
+            obstacle=shop.obstacle,
+            refused=fate.fault if fate.bar is Bar.CLOSED else "",
+            slot_due=change if change < inf else None,
+            resets=ladder.reset_times,
             switch_seconds=shop.slots.cost,
         )
 

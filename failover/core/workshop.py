@@ -71,6 +71,8 @@ class Workshop:
         self.key = key
         self.deadline = inf
         past = past or ModemPast(key)
+        self.obstacle = ""
+        """Why nothing is done though it wants repair."""
         self.ladder = Ladder(random, [now - ago for ago in past.resets])
         self.slots = Slots(now, [now - ago for ago in past.switches], past.switch_seconds)
         self.dialler = Dialler(random)
@@ -85,12 +87,16 @@ class Workshop:
         """Since when nothing passes."""
         self._stuck: float | None = None
         self._complaint = ""
+        self._fled = False
+        """Its SIM was changed last because nothing passed by the one before."""
 
     # --- what is done ------------------------------------------------------------------------------------------------
 
     def due(self, now: float, posts: Sequence[Post], world: World) -> list[ActOnModem | Notice]:
         """What to do now, and what is to be said of it. `posts`: its uplinks, in order of preference."""
-        self.deadline = self.ladder.deadline = self.slots.deadline = self.dialler.deadline = inf
+        self.ladder.rest()
+        self.obstacle = ""
+        self.deadline = self.slots.deadline = self.dialler.deadline = inf
         if self.warming and now >= self.warming[1] + WARMING:
             self.warming = None
         modem = next((post.sight.modem for post in posts if post.sight.listed), None)
@@ -100,6 +106,7 @@ class Workshop:
             self.deadline = self._busy_until
             return list(said)
         need = self._need(now, here, world) if here else None
+        self.obstacle = _obstacle(need, here.choice, world) if here else ""
         done = [*said, *self._act(now, posts, here, modem, need, world)]
         warm = self.warming[1] + WARMING if self.warming else inf
         self.deadline = min(warm, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
@@ -123,6 +130,8 @@ class Workshop:
             yield self._order(now, here, modem, deed)
             return
         rung = self.ladder.climb(now, need, world.repair, self._able(now, modem, seats, world.repair))
+        if self.ladder.spent:
+            self.obstacle = _spent(len(self.ladder.resets(now)), world.repair)
         if rung is not None:
             yield from self._climb(now, rung, here, modem, posts, need)
 
@@ -146,11 +155,13 @@ class Workshop:
         seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
         self.slots.chosen(now, modem.slot, slot, need, seats)
         self.warming, self._since, self._stuck = (to.uplink.name, now), None, None
+        self._fled = need is not None
         self._busy = ActOnModem(to.uplink.name, modem.handle, Deed.SELECT_SLOT, slot=slot)
         self._busy_until = now + PATIENCE
         yield self._busy
         text = f"{name_of(to.choice)} changes from slot {modem.slot} to slot {slot}, {to.uplink.name}: {why}"
-        yield _said(to, text, step=Rung.SLOT.value, reason=why, slot=slot)
+        step = {"step": Rung.SLOT.value} if need is not None else {}
+        yield _said(to, text, **step, reason=why, slot=slot)
 
     def _order(self, now: float, here: Post, modem: Modem | None, deed: Deed) -> ActOnModem:
         pin = here.choice.pin if deed is Deed.UNLOCK else ""
@@ -201,6 +212,8 @@ class Workshop:
             return
         self._since = self._stuck = None
         helped = self.ladder.passed(now)
+        if chosen is not None:
+            helped = Rung.SLOT if self._fled else None
         if helped is not None:
             fields = {"step": helped.value, "helped": True}
             yield _said(here, f"{here.uplink.name}: packets pass again after {helped}", **fields)
@@ -242,6 +255,23 @@ def _seat(post: Post, world: World) -> Seat:
     name = post.uplink.name
     barred = name in world.drained or (post.sight.listed and post.tie.bar is Bar.CLOSED)
     return Seat(name, post.choice.slot, barred, wanted=name == world.use)
+
+
+def _obstacle(need: Need | None, choice: Choice, world: World) -> str:
+    """Why it is not repaired; empty: it is, or there is nothing to repair."""
+    if need is None:
+        return ""
+    if choice.connect is Dialer.NONE:
+        return "the config leaves it alone (connect: none)"
+    if need.begins < inf:
+        return ""
+    return "another uplink on its network is lost too" if world.storm else "it is the only link that carries traffic"
+
+
+def _spent(resets: int, repair: Repair) -> str:
+    if not repair.steps:
+        return "the config names no steps of repair"
+    return f"no step is left that it may take now, after {resets} of {repair.resets_per_day} resets in 24 h"
 
 
 def _passes(post: Post) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from failover.config.rules import PROTOCOLS
 from failover.config.values import WrongValueError, parse_port
-from failover.export.status import age, number
+from failover.export.numbers import age, number
 from failover.model import ControlError, Family, clean
 from failover.picture import CandidateView, Explanation, Packet, Prospect, Snapshot
 

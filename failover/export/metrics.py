@@ -27,6 +27,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from failover import __version__
 from failover.config.modems import Matter
+from failover.export import modem_metrics
 from failover.export.exposition import Exposition
 from failover.facts import OperationResult, Verb
 from failover.model import FAMILIES, Family, Notice, NoticeKind, ProbeResult, SendProbe, Verdict, clean
@@ -43,7 +44,7 @@ NAMES_MAX: Final = 128
 WAYS_MAX: Final = 512
 """Kinds of switches (family, from, to, reason) that get series of their own."""
 PROTOCOLS: Final = ("tcp", "udp")
-OTHER: Final = "other"
+OTHER: Final = modem_metrics.OTHER
 """In place of an uplink's name beyond those, and of what a message is about when we know nothing of that."""
 MATTERS: Final = (*Matter, OTHER)
 
@@ -88,6 +89,7 @@ class Picture:
         yield from self._bytes()
         yield from self._budgets()
         yield from self._journal()
+        yield from modem_metrics.gauges(self.snapshot)
         counted = _gauge("flows_counted", "1 if the user's flows are counted, 0 if only what passes the interfaces is")
         counted.add_metric((), self.snapshot.flows_counted)
         yield counted
@@ -206,6 +208,7 @@ class Metrics:
             own, "flows_forgotten", "Forwarded flows that were made to take the present way", "uplink", "family"
         )
         self._messages = _counter(own, "sms_received", "Messages that came, by what they are about", "uplink", "matter")
+        self._repairs = modem_metrics.Repairs(own)
         self._switches = _counter(own, "switches", "Changes of the active uplink", "family", "from", "to", "reason")
         self._apply = _times(own, "switch_apply", "From decision to the kernel's word for its replace", APPLY_BUCKETS)
         self._operations = _counter(own, "reconcile_operations", "Changes made in the kernel", "operation", "result")
@@ -229,7 +232,8 @@ class Metrics:
                 self._rtt.labels(name, probe.family.value).observe(result.rtt)
 
     def noticed(self, notice: Notice) -> None:
-        """Counts a conviction, flows that were broken, and a switch of the active uplink, not what follows one."""
+        """Counts a conviction, flows that were broken, a modem's repair, and a switch of the active uplink, not what
+        follows one."""
         fields = notice.fields
         if notice.kind is NoticeKind.SWITCH and fields["from"] != fields["to"]:
             self._switched(str(fields["family"]), fields["from"], fields["to"], str(fields["reason"]))
@@ -242,6 +246,10 @@ class Metrics:
                 for protocol in (one for one in PROTOCOLS if one in fields):
                     self._broken.labels(*lane, protocol).inc(int(str(fields[protocol])))
                 self._forgotten.labels(*lane).inc(int(str(fields.get("forwarded", 0))))
+
+        if notice.kind is NoticeKind.MODEM:
+            with self._lock:
+                self._repairs.noticed(self._known(fields["uplink"]), notice)
 
     def _switched(self, family: str, before: object, after: object, reason: str) -> None:
         with self._lock:
@@ -276,12 +284,14 @@ class Metrics:
 
     def render(self, picture: Picture) -> bytes:
         """The text exposition format, version 0.0.4. May run in another thread."""
-        self._keep([uplink.name for uplink in picture.snapshot.uplinks])
+        self._keep(picture.snapshot)
         return self._exposition.render(chain(self._registry.collect(), picture.collect()))
 
-    def _keep(self, present: Collection[str]) -> None:
+    def _keep(self, snapshot: Snapshot) -> None:
         """Forget what was counted for uplinks that are gone; those that are there start at 0, for the rates' sake."""
+        present = [uplink.name for uplink in snapshot.uplinks]
         with self._lock:
+            self._repairs.keep(snapshot)
             for name in self._names.difference(present):
                 self._probe_bytes.remove(name)
                 for matter in MATTERS:
@@ -297,9 +307,10 @@ class Metrics:
                 self._ways.remove(way)
                 self._switches.remove(*way)
             self._names.intersection_update(present)
+            for uplink in snapshot.uplinks:
+                for matter in MATTERS if uplink.modem else ():
+                    self._messages.labels(self._known(uplink.name), matter)
             for name in present:
-                for matter in MATTERS:
-                    self._messages.labels(self._known(name), matter)
                 for family in FAMILIES:
                     self._convictions.labels(self._known(name), family.value)
                     self._forgotten.labels(self._known(name), family.value)

@@ -5,8 +5,8 @@ Ages in seconds, ratios 0-1. No I/O; sentence.py and table.py put it in words.
 
 from __future__ import annotations
 
-from math import isfinite
-
+from failover.export import modem_status
+from failover.export.numbers import age, number
 from failover.model import FAMILIES, PROBE_PATIENCE, RECEIVING, Decision, Verdict
 from failover.picture import FamilyView, Snapshot, TargetView, UplinkView
 
@@ -71,6 +71,7 @@ def _uplink(uplink: UplinkView, now: float) -> dict[str, object]:
         "usable": is_usable(uplink, now),
         "name_servers": list(uplink.name_servers),
         "families": {family.value: _family(view, now) for family, view in uplink.families.items()},
+        "modem": None if uplink.modem is None else modem_status.section(uplink.modem, now),
     }
 
 
@@ -99,13 +100,3 @@ def _target(target: TargetView) -> dict[str, object]:
         "rtt_seconds": number(target.rtt_seconds),
         "last_outcome": None if target.last_outcome is None else target.last_outcome.value,
     }
-
-
-def age(stamp: float | None, now: float) -> float | None:
-    """Seconds since `stamp`, both monotonic."""
-    return None if stamp is None else number(max(0.0, now - stamp))
-
-
-def number(value: float | None) -> float | None:
-    """As JSON has it: microseconds are enough, and there is no infinity."""
-    return round(value, 6) if value is not None and isfinite(value) else None

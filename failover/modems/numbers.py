@@ -82,6 +82,7 @@ TECHNOLOGIES: Final = (
     (15, "5gnr"),
 )
 """Bits of MMModemAccessTechnology, the newest last."""
+LTE: Final = "lte"
 NR: Final = "5gnr"
 ANY: Final = 0xFFFFFFFF
 """MM_MODEM_ACCESS_TECHNOLOGY_ANY: nothing is told."""

@@ -15,6 +15,7 @@ from failover.modems.numbers import (
     FAILURES,
     LOCKS,
     LOW_POWER,
+    LTE,
     METHODS,
     MODEM,
     NET,
@@ -147,17 +148,16 @@ def _sim(tree: Tree, path: str) -> Sim | None:
 
 def _signal(signal: Mapping[str, Any], new_radio: bool) -> Signal:
     """Of 5G where it serves and was measured, else of LTE."""
-    found = [_levels(signal.get(name, NONE)) for name in ("Lte", "Nr5g")]
+    found = [_levels(signal.get(name, NONE), technology) for name, technology in (("Lte", LTE), ("Nr5g", NR))]
     ordered = found[::-1] if new_radio else found
-    return next((one for one in ordered if one != Signal()), Signal())
+    return next((one for one in ordered if one.technology), Signal())
 
 
-def _levels(told_of: Mapping[str, object]) -> Signal:
-    return Signal(
-        rsrp=level(told_of.get("rsrp"), *RSRP),
-        rsrq=level(told_of.get("rsrq"), *RSRQ),
-        snr=level(told_of.get("snr"), *SNR),
+def _levels(told_of: Mapping[str, object], technology: str) -> Signal:
+    rsrp, rsrq, snr = (
+        level(told_of.get(name), *bounds) for name, bounds in (("rsrp", RSRP), ("rsrq", RSRQ), ("snr", SNR))
     )
+    return Signal(rsrp, rsrq, snr, "" if rsrp is rsrq is snr is None else technology)
 
 
 def _bearer(tree: Tree, path: str) -> Bearer:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from failover.model import Decision, Family, Outcome, Reason, Verdict
-from failover.picture import FamilyView, Penalty, Snapshot, TargetView, UplinkView
+from failover.modem import Bearer, Modem, ModemState, Registration, Signal, Sim
+from failover.picture import FamilyView, ModemView, Penalty, Snapshot, TargetView, UplinkView
 
 NOW = 1000.0
 FLAPPED = Penalty(figure=2.0, at=NOW - 900, half_life=900.0, forgiven_at=NOW + 3890.0)
@@ -52,3 +55,32 @@ def snapshot() -> Snapshot:
         use_until=4600.0,
         use_strict=False,
     )
+
+
+MODEM = Modem(
+    "/modem/3",
+    imei="356938035640011",
+    maker="Quectel",
+    model="EM12",
+    firmware="R01",
+    state=ModemState.CONNECTED,
+    slots=(Sim(iccid="8981300000000000011"), Sim(esim=True), None),
+    sim=Sim(iccid="8981300000000000011", operator_code="44051", operator_name="KDDI"),
+    registration=Registration.HOME,
+    operator_code="44051",
+    operator_name="KDDI",
+    technologies=("lte", "5gnr"),
+    attached=True,
+    signal=Signal(-97.0, -11.5, 9.0, "lte"),
+    bearers=(Bearer("/bearer/1", error="was lost"), Bearer("/bearer/2", True, "wwan-au", (), "", 1000, 200)),
+)
+"""Slot 1 in use, an eSIM in slot 2, nothing in slot 3."""
+VIEW = ModemView(1, MODEM, listed=True)
+
+
+def mobile(*views: ModemView) -> Snapshot:
+    """The same, with modems: the first of them `au`'s, the second, if there is one, `docomo`'s."""
+    shown = snapshot()
+    views = views or (VIEW,)
+    uplinks = [replace(uplink, modem=view) for uplink, view in zip(shown.uplinks, views, strict=False)]
+    return replace(shown, uplinks=(*uplinks, *shown.uplinks[len(uplinks) :]))

@@ -39,13 +39,13 @@ from failover.model import (
 from failover.picture import Snapshot, TargetView, UplinkView
 from tests.allowed import or_skip
 from tests.export.pages import Samples, at, read
-from tests.export.pictures import FLAPPED, NOW, family, snapshot
+from tests.export.pictures import FLAPPED, NOW, family, mobile, snapshot
 
 README = Path(__file__).resolve().parents[2] / "failover" / "export" / "README.md"
 
 
 def picture() -> Picture:
-    return Picture(snapshot(), NOW, {"wwan-au": Traffic(11, 22), "eth0": Traffic(33, 44)})
+    return Picture(mobile(), NOW, {"wwan-au": Traffic(11, 22), "eth0": Traffic(33, 44)})
 
 
 def probe(uplink: str = "au") -> SendProbe:
@@ -394,4 +394,5 @@ def test_messages_by_what_they_are_about() -> None:
     assert at(samples, "sms_received_total", uplink="au", matter="payment") == 2
     assert at(samples, "sms_received_total", uplink="au", matter="other") == 1
     assert at(samples, "sms_received_total", uplink="", matter="other") == 1
-    assert at(samples, "sms_received_total", uplink="docomo", matter="cap") == 0
+    assert at(samples, "sms_received_total", uplink="au", matter="cap") == 0
+    assert not [labels for name, labels in samples if "_sms_" in name and ("uplink", "docomo") in labels]

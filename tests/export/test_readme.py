@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from failover.export import explain, status
+from failover.export import explain, modem_status, status
 from failover.export.commands import markdown
 from failover.export.entries import Numbering
 from failover.export.metrics import Metrics, Picture
 from failover.model import FAMILIES, Notice, NoticeKind, Outcome, Verdict
 from tests.core.box import Box
-from tests.export.pictures import NOW, snapshot
+from tests.export.pictures import NOW, VIEW, mobile, snapshot
 
 README = Path(__file__).resolve().parents[2] / "failover" / "export" / "README.md"
 
@@ -48,7 +48,7 @@ ABOUT |= {"names.way", "names.text", "names.mend", "names.trouble[]"}
 
 
 def test_fields_of_status() -> None:
-    found = paths(status.document(replace(snapshot(), lan=("br-lan",)), NOW))
+    found = paths(status.document(replace(mobile(), lan=("br-lan",)), NOW))
     assert documented("What `status` answers") - ABOUT == found | {"use", "gateway"}
 
 
@@ -57,7 +57,8 @@ def test_fields_of_explain() -> None:
     box.servers = {"au": ("10.1.0.53",)}
     box.run(100.0)
     asked = explain.names(box.engine.snapshot(), {"way": "none", "text": "", "trouble": []})
-    others = {"names": asked, "gateway": status.gateway(replace(snapshot(), lan=("br-lan",)))}
+    others: dict[str, object] = {"names": asked, "gateway": status.gateway(replace(snapshot(), lan=("br-lan",)))}
+    others["modems"] = modem_status.repairs(mobile(replace(VIEW, step="reset")), NOW)
     found = paths({**explain.document(box.engine.explain(box.now), box.now), **others})
     assert documented("What `explain` answers") == (found | {"gateway"}) - {"families.FAMILY.prospects[]"}
 
@@ -73,6 +74,6 @@ def test_words_of_the_contract(words: Iterable[str]) -> None:
 
 
 def test_metrics() -> None:
-    page = Metrics().render(Picture(snapshot(), NOW, {})).decode()
+    page = Metrics().render(Picture(mobile(), NOW, {})).decode()
     there = set(re.findall(r"^# TYPE (\w+) ", page, re.MULTILINE))
     assert set(re.findall(r"`((?:failover|process)_\w+)`", README.read_text())) == there

@@ -243,11 +243,11 @@ def test_a_permission_that_is_missing_is_named_once(rig: Rig, fake: Fake) -> Non
 def test_the_signal_of_the_network_that_serves_is_told(rig: Rig, fake: Fake) -> None:
     async def play() -> None:
         async with listening(rig) as listener:
-            assert (await listener.modem(IMEI)).signal == Signal(-85.0, -11.0, 12.5)
+            assert (await listener.modem(IMEI)).signal == Signal(-85.0, -11.0, 12.5, "5gnr")
             lte = {"rsrp": Variant("d", -99.0), "snr": Variant("d", float("-inf"))}
             fake.change(PATH, SIGNAL, Lte=Variant("a{sv}", lte))
             fake.change(PATH, MODEM, AccessTechnologies=Variant("u", 1 << 14))
-            await listener.modem(IMEI, lambda modem: modem.signal == Signal(-99.0))
+            await listener.modem(IMEI, lambda modem: modem.signal == Signal(-99.0, technology="lte"))
 
     asyncio.run(play())
 

@@ -136,7 +136,7 @@ def test_a_modem_is_read_whole() -> None:
         operator_name="KDDI?",
         technologies=("lte", "5gnr"),
         attached=True,
-        signal=Signal(-98.0, -11.0, 9.0),
+        signal=Signal(-98.0, -11.0, 9.0, "lte"),
         bearers=(Bearer("/b/1", True, "wwan0", (FOUR,), "", 7, None),),
         voice_centric=True,
     )
@@ -168,7 +168,7 @@ VALUES: list[tuple[str, str, object, str, object]] = [
     (THREE_GPP, "RegistrationState", V("u", 77), "registration", Registration.UNKNOWN),
     (THREE_GPP, "PacketServiceState", V("u", 0), "attached", None),
     (THREE_GPP, "EpsUeModeOperation", V("u", 4), "voice_centric", False),
-    (SIGNAL, "Nr5g", V("a{sv}", NR), "signal", Signal(-100.0, None, None)),
+    (SIGNAL, "Nr5g", V("a{sv}", NR), "signal", Signal(-100.0, None, None, "5gnr")),
     (SIGNAL, "Lte", V("a{sv}", {"rsrp": V("d", 12.0), "snr": V("s", "1")}), "signal", Signal()),
     (SIGNAL, "Lte", V("s", "much"), "signal", Signal()),
 ]

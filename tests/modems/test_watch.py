@@ -68,7 +68,7 @@ def test_registration_signal_and_bearer_are_told(rig: Rig, mbim: MbimModem) -> N
             assert (modem.registration, modem.operator_code) == (Registered.HOME, AU.plmn)
             assert modem.attached
             assert modem.technologies == ("lte",)
-            await listener.modem(mbim.imei, lambda modem: modem.signal == Signal(-101.0, -12.0, 7.0))
+            await listener.modem(mbim.imei, lambda modem: modem.signal == Signal(-101.0, -12.0, 7.0, "lte"))
             mbim.register(Registration.ROAMING, Technology.UMTS)
             modem = await listener.modem(mbim.imei, lambda modem: modem.registration is Registered.ROAMING)
             await listener.modem(mbim.imei, lambda modem: modem.technologies == ("umts",))

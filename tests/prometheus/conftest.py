@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from failover.facts import Operation, OperationResult, Sysctl, Verb
-from failover.model import clean
+from failover.model import Notice, NoticeKind, clean
+from tests.export.pictures import VIEW
 from tests.prometheus.peer import CONFIG, INTERVAL, Prometheus, Yard, prometheus
 from tests.prometheus.vans import CARRIERS, HOSTILE, Hostile, Van, script
 
@@ -32,10 +33,10 @@ class Depot:
 @pytest.fixture(scope="package")
 def depot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Depot]:
     """`calm` has no trouble. `backup` lost its first choice, `dead` its only one, `gone` went away, and `bumpy` has
-    eight uplinks, the first of which came and went. The uplinks of `raw` and `clean` have names that are meant to
-    break the page, as they are and as the adapters clean them."""
+    eight uplinks, the first of which, a modem, came and went. The uplinks of `raw` and `clean` have names that are
+    meant to break the page, as they are and as the adapters clean them."""
     vans = {name: Van().play(CALM) for name in ("calm", "backup", "dead", "gone")}
-    vans["bumpy"] = Van().play(script(1, *CARRIERS))
+    vans["bumpy"] = Van(modem=VIEW).play(script(1, *CARRIERS))
     vans["raw"], vans["clean"] = Hostile(HOSTILE), Hostile(tuple(map(clean, HOSTILE)))
     home = tmp_path_factory.mktemp("prometheus")
     with Yard() as yard:
@@ -70,6 +71,9 @@ def trouble(vans: dict[str, Van]) -> None:
     vans["backup"].play(BACKUP)
     vans["dead"].play(DEAD)
     vans["bumpy"].play(BUMPY)
+    first = {"uplink": CARRIERS[0], "carrier": "", "step": "reset"}
+    vans["bumpy"].metrics.noticed(Notice(NoticeKind.MODEM, "reset", first))
+    vans["bumpy"].metrics.noticed(Notice(NoticeKind.MODEM, "it helped", {**first, "helped": True}))
     metrics = vans["backup"].metrics
     metrics.reloaded(ok=False)
     metrics.operated([OperationResult(Operation(Verb.SET, Sysctl("net/x", "1")), "read-only file system")])

@@ -10,7 +10,7 @@ from failover.config.targets import parse_target
 from failover.core.engine import Engine, Event
 from failover.export.metrics import Metrics, Picture, Traffic
 from failover.model import Family, Notice, NoticeKind, Outcome, ProbeKind, ProbeResult, SendProbe, Target, Verdict
-from failover.picture import Snapshot, TargetView, UplinkView
+from failover.picture import ModemView, Snapshot, TargetView, UplinkView
 from failover.seam import Applied, Effect
 from failover.sim.scenario import parse
 from failover.sim.stage import play_script
@@ -90,6 +90,8 @@ class Van:
 
     metrics: Metrics = field(default_factory=Metrics)
     journal_ok: bool = True
+    modem: ModemView | None = None
+    """What its first uplink is."""
     _engine: _Heard | None = None
 
     def play(self, text: str) -> Van:
@@ -105,6 +107,9 @@ class Van:
     def picture(self) -> Picture:
         assert self._engine is not None
         snapshot = self._engine.snapshot()
+        if self.modem is not None:
+            first, *others = snapshot.uplinks
+            snapshot = replace(snapshot, uplinks=(replace(first, modem=self.modem), *others))
         carried = {uplink.interface: Traffic(10**9 + uplink.slot, 10**8) for uplink in snapshot.uplinks}
         return Picture(snapshot, self._engine.now, carried, self.journal_ok)
 
