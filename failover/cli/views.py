@@ -11,6 +11,7 @@ from math import ceil, inf
 from typing import Any, Final
 
 from failover.cli.screen import Screen
+from failover.export import modem_words
 from failover.export.commands import meant
 from failover.export.sentence import about, sentence
 from failover.export.table import COLUMNS, remarks, rows
@@ -19,6 +20,7 @@ from failover.model import RECEIVING, ControlError, Verdict, clean
 
 SPARE: Final = ("answered", "rtt", "loss", "interface", "for")
 """Columns of the status table that a narrow terminal can do without."""
+MODEM_SPARE: Final = ("slot", "state")
 CANDIDATE_COLUMNS: Final = ("", "uplink", "verdict", "standing", "owes", "why")
 THRESHOLDS: Final = {"doubt_after_seconds": "doubt", "conviction_after_seconds": "conviction"}
 """Numbers of a candidate that most have in common, and what comes then."""
@@ -53,12 +55,16 @@ def _hint(uplinks: Sequence[Mapping[str, Any]], name: str) -> str:
 
 
 def status_lines(status: Mapping[str, Any], name: str | None, now: float, screen: Screen) -> Iterator[str]:
-    """Sentence, warnings, table; with a name the sentence begins with that uplink, and the table has no other."""
+    """Sentence, warnings, table, modems; with a name the sentence begins with that uplink, and the tables have no
+    other."""
     yield from screen.wrap(sentence(status, now) if name is None else about(status, name, now))
     for remark in remarks(status):
         yield from screen.wrap(remark)
     if shown := list(rows(status, now, name)):
         yield from screen.table(COLUMNS, shown, SPARE)
+    if modems := list(modem_words.rows(status, name)):
+        yield ""
+        yield from screen.table(modem_words.COLUMNS, modems, MODEM_SPARE)
 
 
 def event_lines(events: Sequence[Mapping[str, Any]], now: float, screen: Screen) -> Iterator[str]:
@@ -97,7 +103,8 @@ def explain_lines(explained: Mapping[str, Any], now: float, screen: Screen) -> I
             yield from screen.wrap(_prospect(prospect, now), DEEP, "  - ")
         if not one["prospects"]:
             yield "  - nothing that is in sight"
-    box = [serving(told["gateway"])] if told.get("gateway") else []
+    box = list(modem_words.sentences(told.get("modems", []), now))
+    box += [serving(told["gateway"])] if told.get("gateway") else []
     box += [f"names {_names(told['names'])}"] if "names" in told else []
     if families and box:
         yield ""

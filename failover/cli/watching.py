@@ -109,9 +109,17 @@ def _essence(status: Line) -> object:
         for one in status["uplinks"]
         for family, view in one["families"].items()
     ]
+    modems = [
+        (one["listed"], one["slot_in_use"], one["repair"]["step"]) for one in map(_modem, status["uplinks"]) if one
+    ]
     will = use and (use["name"], use["strict"])
     about = [status.get(key) for key in ("active", "settled", "warnings", "agent", "config")]
-    return about, will, verdicts
+    return about, will, verdicts, modems
+
+
+def _modem(uplink: Line) -> Line | None:
+    found: Line | None = uplink.get("modem")
+    return found
 
 
 # --- a terminal ------------------------------------------------------------------------------------------------------
