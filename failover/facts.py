@@ -23,6 +23,8 @@ TABLE_SETTLED: Final = 15590
 TABLES_OWNED: Final = range(15500, 15600)
 PREFS_OWNED: Final = range(15500, 15600)
 TABLE_MAIN: Final = 254
+METRICS_OWNED: Final = range(15500, 15600)
+"""Of our defaults in table main, which are those of bearers."""
 PINS_MAX: Final = 256
 """Host routes of main that are looked at."""
 SLOTS_MAX: Final = 62
@@ -53,6 +55,8 @@ class Address:
     prefix_length: int
     usable: bool = True
     """Neither tentative nor failed DAD nor deprecated."""
+    protocol: int = 0
+    """IFA_PROTO: who put it there; 0: nobody said."""
 
 
 class RouteKind(enum.Enum):
@@ -85,6 +89,12 @@ class Route:
     protocol: int = PROTOCOL
     dead: bool = field(default=False, compare=False)
     """RTNH_F_DEAD or RTNH_F_LINKDOWN when read."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether we made it: our tag, among our numbers."""
+        among = self.metric in METRICS_OWNED if self.table == TABLE_MAIN else self.table in TABLES_OWNED
+        return among and self.protocol == PROTOCOL
 
     @property
     def leads(self) -> bool:
@@ -331,13 +341,17 @@ class Verb(enum.StrEnum):
     SET = "set"
 
 
+Item = Route | Rule | Address | Link | Sysctl | Table | Endpoint | SubflowLimits
+"""What can be changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One change of the kernel: ADD/DELETE a rule or route, REPLACE a route, SET a sysctl, DELETE a table; and what
-    becomes of MPTCP's endpoints and limits."""
+    """One change of the kernel: ADD/DELETE a rule, route or address, REPLACE a route, SET a sysctl, SET a link up,
+    DELETE a table; and what becomes of MPTCP's endpoints and limits."""
 
     verb: Verb
-    item: Route | Rule | Sysctl | Table | Endpoint | SubflowLimits
+    item: Item
 
 
 @dataclass(frozen=True, slots=True)

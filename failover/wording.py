@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from failover.facts import Endpoint, Route, Rule, SubflowLimits, Sysctl, Table
+    from failover.facts import Item
 
 _WORD_MAX: Final = 64
 """Characters of a mistyped word that are compared."""
@@ -23,10 +23,12 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{names[near[0]]}'?" if near else ""
 
 
-def describe(item: Route | Rule | Sysctl | Table | Endpoint | SubflowLimits) -> str:
+def describe(item: Item) -> str:
     """What an operation is about, as `ipv4 default route, metric 1, table 15500`."""
     from failover.facts import (  # takes 9 ms, and the command line only wants `suggest`
+        Address,
         Endpoint,
+        Link,
         Route,
         RouteKind,
         Rule,
@@ -41,6 +43,10 @@ def describe(item: Route | Rule | Sysctl | Table | Endpoint | SubflowLimits) -> 
             return f"{item.family} {kind}default route, metric {item.metric}, table {item.table}"
         case Rule():
             return f"{item.family} rule {item.priority}"
+        case Address():
+            return f"address {item.address}/{item.prefix_length}"
+        case Link():
+            return f"link {item.name}"
         case Sysctl():
             return f"sysctl {item.path} = {item.value}"
         case Table():

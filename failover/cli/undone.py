@@ -7,13 +7,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from failover.facts import Endpoint, OperationResult, Route, RouteKind, Rule, SubflowLimits, Sysctl, Table
+from failover.facts import (
+    Address,
+    Endpoint,
+    Link,
+    OperationResult,
+    Route,
+    RouteKind,
+    Rule,
+    SubflowLimits,
+    Sysctl,
+    Table,
+)
 from failover.model import FailoverError, clean
 from failover.wording import describe
 
 KINDS = {
     Route: "route",
     Rule: "rule",
+    Address: "address",
+    Link: "link",
     Sysctl: "sysctl",
     Table: "table",
     Endpoint: "mptcp-endpoint",
@@ -91,6 +104,8 @@ def name(result: OperationResult) -> str:
             more = _way(item)
         case Rule():
             more = " ".join(_selectors(item))
+        case Address(index=index):
+            more = f"dev {_device(index)}"
         case _:
             more = ""
     return clean(describe(item) + (f", {more}" if more else ""), 500)

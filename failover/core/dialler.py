@@ -73,6 +73,13 @@ class Dialler:
             wait = min(RETRY_MAX, RETRY * 2.0 ** min(self._failures - 1, 16)) if failed else 0.0
             self._after = now + wait * (1 + JITTER * self._random())
 
+    def serves(self, now: float, choice: Choice, modem: Modem | None) -> bool:
+        """Whether what its bearer was given is ours to put to use. `connect: auto` waits as long as with dialling."""
+        if modem is None or modem.foreign:
+            return False
+        late = self._listed_at is not None and now >= self._listed_at + GRACE
+        return choice.connect is Dialer.SELF or (choice.connect is Dialer.AUTO and (self._mine or late))
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _dials(self, now: float, choice: Choice, modem: Modem) -> bool:
@@ -116,6 +123,8 @@ def dial(choice: Choice) -> Dial:
 
 def _unservable(modem: Modem) -> str:
     """Why the connection that there is cannot be put to use here."""
+    if modem.foreign:
+        return f"{modem.foreign} has this modem, too: have it leave the modem alone, or say 'connect: networkmanager'"
     methods = {one.method for one in modem.bearer.settings} if modem.bearer else set()
     if not methods or IpMethod.STATIC in methods:
         return ""

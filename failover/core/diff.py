@@ -6,11 +6,12 @@ put into our tables or prefs is never written over: the plan warns of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
+from failover.core.bearers import Served
 from failover.core.plan import PREF_SPECIFIC, Desired, ours
-from failover.facts import TABLES_OWNED, Facts, Operation, Route, RouteKind, Rule, Sysctl, Verb
+from failover.facts import TABLE_MAIN, TABLES_OWNED, Address, Facts, Operation, Route, RouteKind, Rule, Sysctl, Verb
 from failover.model import Family
 
 Key = tuple[Family, int, int]
@@ -25,7 +26,8 @@ def diff(facts: Facts, desired: Desired) -> tuple[Operation, ...]:
 
     At no point between them does a family lose its default or a table its floor, nor is a copy missing. A switch is one
     REPLACE, the first of all; only the rule for specific routes, where it is missing, comes before it: behind a kill
-    switch the kernel would not find the gateway. Sysctls come after all that is added: each costs a durable write.
+    switch the kernel would not find the gateway. Bearers are served after that, and sysctls after all that is added:
+    each costs a durable write.
     """
     upserts, stale = _routes(facts, desired)
     have = [rule for rule in facts.rules if ours(rule)]
@@ -36,21 +38,44 @@ def diff(facts: Facts, desired: Desired) -> tuple[Operation, ...]:
         *(Operation(Verb.ADD, rule) for rule in first),
         *sorted(upserts, key=lambda operation: not is_switch(operation)),
         *(Operation(Verb.ADD, rule) for rule in missing if rule not in first),
+        *_bearers(facts, desired.bearers),
         *_sysctls(facts, desired.sysctls),
         *_deletions([rule for rule in have if rule not in wanted], stale),
     )
 
 
 def removal(facts: Facts) -> tuple[Operation, ...]:
-    """The operations that delete all routes and rules of ours and nothing else; sysctls are the state file's affair."""
-    return _deletions([rule for rule in facts.rules if ours(rule)], [route for route in facts.routes if ours(route)])
+    """The operations that delete all routes, rules and addresses of ours and nothing else; sysctls are the state file's
+    affair."""
+    rules, routes = [rule for rule in facts.rules if ours(rule)], [route for route in facts.routes if ours(route)]
+    return (*_deletions(rules, routes), *(Operation(Verb.DELETE, held) for held in facts.addresses if ours(held)))
+
+
+def _bearers(facts: Facts, wanted: Served) -> Iterator[Operation]:
+    """What is out of date goes first: of two addresses in one network the second would go with the first, and in main
+    no route is replaced, as that might hit another's. An address that somebody else has put there serves as well."""
+    up = {link.index for link in facts.links if link.up}
+    yield from (Operation(Verb.SET, link) for link in wanted.links if link.index not in up)
+    held = [route for route in facts.routes if route.table == TABLE_MAIN and ours(route)]
+    true = {want: have for want in wanted.routes for have in held if _key(have) == _key(want) and _same(have, want)}
+    yield from (Operation(Verb.DELETE, have) for have in held if have not in true.values())
+    places = {_place(want) for want in wanted.addresses}
+    stale = [have for have in facts.addresses if ours(have) and _place(have) not in places]
+    yield from (Operation(Verb.DELETE, have) for have in stale)
+    there = {_place(have)[:2] for have in facts.addresses if have not in stale}
+    yield from (Operation(Verb.ADD, want) for want in wanted.addresses if _place(want)[:2] not in there)
+    yield from (Operation(Verb.ADD, want) for want in wanted.routes if want not in true)
+
+
+def _place(address: Address) -> tuple[int, str, int]:
+    return address.index, address.address, address.prefix_length
 
 
 def _routes(facts: Facts, desired: Desired) -> tuple[list[Operation], list[Route]]:
     """Routes to write, in the order of `desired`, and those of ours to delete."""
     stale: dict[Key, list[Route]] = {}
     for route in facts.routes:
-        if ours(route):
+        if ours(route) and route.table in TABLES_OWNED:
             stale.setdefault(_key(route), []).append(route)
     taken = {_key(route) for route in facts.routes if route.table in TABLES_OWNED and not ours(route)}
     upserts = []

@@ -69,7 +69,8 @@ class Modems:
             sight = looked(sight, find(choice, self._told.modems), choice, managed=self._told.managed)
             self._sights[uplink.name], self._keys[uplink.name] = sight, choice.key
             warming = shop.warming is not None and shop.warming[0] == uplink.name
-            self.ties[uplink.name] = tie(uplink, choice, sight, warming=warming)
+            dials = shop.dialler.serves(now, choice, sight.modem)
+            self.ties[uplink.name] = tie(uplink, choice, sight, warming=warming, dials=dials)
 
     def due(self, now: float, lanes: Lanes, will: Will, config: Config) -> list[ActOnModem | Notice]:
         """What is to be done now, and said."""

@@ -1,17 +1,19 @@
 """Decision + facts -> the exact routes, rules and sysctls wanted in the kernel.
 
 Pure, and whole each time: nothing is remembered here, and what the kernel holds is compared in `diff`. Only our own
-tables and prefs appear; table main and the rules of others are read, never wanted.
+tables and prefs appear; the rules of others are read, never wanted, and so is table main but for the defaults of
+bearers that nobody else serves (`bearers.py`).
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Final
 
+from failover.core.bearers import Served, served
 from failover.core.gateway import forwarding, unserved
 from failover.core.pins import Shunned, overriding, too_many
 from failover.core.steering import (
@@ -37,6 +39,7 @@ from failover.facts import (
     TABLE_SETTLED,
     TABLE_UPLINK,
     TABLES_OWNED,
+    Address,
     Facts,
     Route,
     RouteKind,
@@ -82,6 +85,7 @@ class Desired:
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
+    bearers: Served = field(default_factory=Served)
     refresh_after: float | None = None
     """Seconds within which to read the kernel again, so that no copy of an RA default expires before it is renewed."""
     warnings: tuple[str, ...] = ()
@@ -101,10 +105,10 @@ def plan(
 
     `lan`: interfaces of the clients of a gateway, whose flows are marked.
     """
-    served = [family for family in FAMILIES if any(uplink.paths[family].route for uplink in uplinks)]
+    present = [family for family in FAMILIES if any(uplink.paths[family].route for uplink in uplinks)]
     routes: list[Route] = []
     rules: list[Rule] = []
-    for family in served:
+    for family in present:
         members = [uplink for uplink in uplinks if _takes_part(uplink, family, facts)]
         routes += _routes(family, members, decisions.get(family))
         addresses = [held for held in _addresses_once(uplinks, family) if held[1] in {u.slot for u in members}]
@@ -116,11 +120,12 @@ def plan(
         routes=tuple(routes),
         rules=tuple(rules),
         sysctls=(*_sysctls(uplinks, facts), *(forwarding(uplinks, facts, lan) if lan else ())),
+        bearers=served(uplinks, facts),
         refresh_after=_refresh_after(routes),
         warnings=(
-            *(warning for family in served for warning in inseparable(uplinks, family)),
-            *crowded(served, facts),
-            *too_many(served, rules, facts),
+            *(warning for family in present for warning in inseparable(uplinks, family)),
+            *crowded(present, facts),
+            *too_many(present, rules, facts),
             *deafening(uplinks, facts),
             *unserved(lan, facts),
             *map(intruder, conflicts(facts)),
@@ -135,10 +140,11 @@ def way_of_new_flows(uplinks: Iterable[Uplink], decision: Decision) -> Route | N
     return _copy(way, TABLE_ACTIVE, METRIC_CHOSEN) if way else None
 
 
-def ours(item: Route | Rule) -> bool:
-    """Whether we made it: our tag, inside our range."""
-    where = item.table in TABLES_OWNED if isinstance(item, Route) else item.priority in PREFS_OWNED
-    return item.protocol == PROTOCOL and where
+def ours(item: Route | Rule | Address) -> bool:
+    """Whether we made it: our tag, and of routes and rules inside our range."""
+    if isinstance(item, Route):
+        return item.ours
+    return item.protocol == PROTOCOL and (isinstance(item, Address) or item.priority in PREFS_OWNED)
 
 
 def conflicts(facts: Facts) -> tuple[Route | Rule, ...]:

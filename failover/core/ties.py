@@ -13,7 +13,7 @@ from failover.config import Uplink
 from failover.config.modems import Dialer, Roaming
 from failover.config.modems import Modem as Choice
 from failover.core.uplinks import Bar, Tie
-from failover.modem import Modem, ModemState, Registration, masked
+from failover.modem import IpSettings, Modem, ModemState, Registration, masked
 
 NO_MANAGER = "nobody tells of its modem: ModemManager does not run"
 
@@ -70,8 +70,25 @@ def looked(before: Sight, modem: Modem | None, choice: Choice, *, managed: bool)
     )
 
 
-def tie(uplink: Uplink, choice: Choice, sight: Sight, *, warming: bool) -> Tie:
-    """What it is to its uplink now. `warming`: its SIM was just chosen, and no packet has passed since."""
+def tie(uplink: Uplink, choice: Choice, sight: Sight, *, warming: bool, dials: bool) -> Tie:
+    """What it is to its uplink now. `warming`: its SIM was just chosen, and no packet has passed since; `dials`: nobody
+    but us sees to its bearer."""
+    found = _tie(uplink, choice, sight, warming=warming)
+    return replace(found, settings=_settings(sight, found, dials=dials))
+
+
+def _settings(sight: Sight, found: Tie, *, dials: bool) -> tuple[IpSettings, ...] | None:
+    """What its bearer was given, as long as there is one that may be used. Left as it is where nobody tells, or
+    somebody else sees to it: we may have dialled it before a restart, or under another config."""
+    if not sight.listed and not sight.missing:
+        return None
+    bearer = sight.modem.bearer if sight.modem and sight.listed and found.bar is Bar.NONE else None
+    if bearer is None:
+        return ()
+    return bearer.settings if dials else None
+
+
+def _tie(uplink: Uplink, choice: Choice, sight: Sight, *, warming: bool) -> Tie:
     modem, at = sight.modem, sight.interface or uplink.interface
     if modem is None:
         return Tie(at, fault=f"there is no modem with {name_of(choice)} yet" if not at else "")

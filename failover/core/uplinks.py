@@ -28,6 +28,7 @@ from failover.facts import (
     RouteKind,
 )
 from failover.model import FAMILIES, Family, Target
+from failover.modem import IpSettings
 
 SLOT_LIMIT: Final = min(SLOTS_MAX, TABLE_SETTLED - TABLE_UPLINK)
 
@@ -59,6 +60,8 @@ class Tie:
     """The network is a foreign one, and counts as metered and last."""
     warming: bool = False
     """It is cold until its way out is there."""
+    settings: tuple[IpSettings, ...] | None = ()
+    """Of its bearer, for us to put on the interface; None: what is ours there stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class Uplink:
     """Prefixes that it gives the LAN."""
     modem: bool = False
     """Its interface is whatever its modem's is."""
+    settings: tuple[IpSettings, ...] | None = ()
+    """Of its modem's `Tie`."""
 
     @property
     def place(self) -> str:
@@ -145,6 +150,7 @@ def resolve(
             },
             delegated=u.delegated,
             modem=u.modem is not None,
+            settings=ties[u.name].settings if u.name in ties else (),
         )
         for u in chosen
         if u.name in slots

@@ -20,6 +20,7 @@ from failover.facts import (
     PROTOCOL,
     TABLE_MAIN,
     TABLES_OWNED,
+    Address,
     Endpoint,
     Facts,
     Link,
@@ -49,8 +50,12 @@ RULE_REQUESTS: Final = {
     Verb.ADD: (rules.RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL),
     Verb.DELETE: (rules.RTM_DELRULE, 0),
 }
-GONE: Final = frozenset((errno.ESRCH, errno.ENOENT))
-"""Errors of a deletion that has nothing left to do: routes and rules have one each."""
+ADDRESS_REQUESTS: Final = {
+    Verb.ADD: (links.RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL),
+    Verb.DELETE: (links.RTM_DELADDR, 0),
+}
+GONE: Final = frozenset((errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ENODEV))
+"""Errors of a deletion that has nothing left to do: routes, rules and addresses have one each, and missing links."""
 Ranked = tuple[int, Route]
 """A default and the rank of its router preference: the lower, the sooner it is chosen among its like."""
 REPEATS: Final = 3
@@ -130,8 +135,9 @@ class Kernel:
     def apply(self, operations: Iterable[Operation]) -> tuple[OperationResult, ...]:
         """Do them in order, each whether or not the one before worked; what each came to.
 
-        Only what carries our protocol in our tables and prefs is touched. To delete what is gone already is success.
-        Sysctls that follow one another are noted together, in one durable write.
+        Only what carries our protocol and our numbers is touched, and in main nothing is replaced, as that might hit
+        another's. To delete what is gone already is success. Sysctls that follow one another are noted together, in one
+        durable write.
         """
         results: list[OperationResult] = []
         for setting, run in groupby(operations, _sets_sysctl):
@@ -164,7 +170,7 @@ class Kernel:
     def _perform(self, operation: Operation) -> None:
         match operation.item:
             case Route() as route:
-                if route.table not in TABLES_OWNED or route.protocol != PROTOCOL:
+                if not route.ours or (route.table == TABLE_MAIN and operation.verb is Verb.REPLACE):
                     raise KernelError(f"not ours: a route of table {route.table}, protocol {route.protocol}")
                 kind, flags = _request(ROUTE_REQUESTS, operation.verb, "route")
                 body = routes.encode_deletion(route) if operation.verb is Verb.DELETE else routes.encode(route)
@@ -174,12 +180,33 @@ class Kernel:
                     raise KernelError(f"not ours: a rule of pref {rule.priority}, protocol {rule.protocol}")
                 kind, flags = _request(RULE_REQUESTS, operation.verb, "rule")
                 self._netlink.request(kind, flags, rules.encode(rule))
+            case Address() as address:
+                self._change_address(operation.verb, address)
+            case Link() as link:
+                if operation.verb is not Verb.SET or not link.up:
+                    raise KernelError(f"a link is only ever set up: {link.name}")
+                self._netlink.request(links.RTM_NEWLINK, 0, links.encode_up(link))
             case Sysctl():
                 raise KernelError(f"a sysctl cannot be changed by {operation.verb}")
             case Table() | Endpoint() | SubflowLimits():
                 raise KernelError(f"not changed here: {describe(operation.item)}")
             case _:
                 assert_never(operation.item)
+
+    def _change_address(self, verb: Verb, address: Address) -> None:
+        """One that the kernel did not mark is taken away again: nobody would know whose it is."""
+        if address.protocol != PROTOCOL:
+            raise KernelError(f"not ours: the address {address.address}, protocol {address.protocol}")
+        kind, flags = _request(ADDRESS_REQUESTS, verb, "address")
+        self._netlink.request(kind, flags, links.encode_address(address))
+        if verb is Verb.ADD and not self._is_marked(address):
+            self._netlink.request(links.RTM_DELADDR, 0, links.encode_address(address))
+            raise KernelError("Linux before 5.18 cannot mark addresses as ours: leave this modem to NetworkManager")
+
+    def _is_marked(self, address: Address) -> bool:
+        found = map(links.global_address, self._netlink.dump(links.RTM_GETADDR, links.ADDRESSES_ASKED).bodies)
+        same = (one for one in found if one and (one.index, one.address) == (address.index, address.address))
+        return all(one.protocol == PROTOCOL for one in same)
 
 
 class _Nexthops:

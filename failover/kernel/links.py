@@ -1,4 +1,4 @@
-"""Links and addresses out of rtnetlink dumps (linux/if_link.h, linux/if_addr.h). Decoding only."""
+"""Links and addresses, to and from rtnetlink (linux/if_link.h, linux/if_addr.h). Packing and unpacking only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final
 from failover.facts import Address, Link
 from failover.kernel.wire import (
     FAMILIES_BY_NUMBER,
+    FAMILY_NUMBERS,
+    address_bytes,
     address_text,
     attribute,
     attributes,
@@ -17,6 +19,7 @@ from failover.kernel.wire import (
     u32,
     unpack,
 )
+from failover.model import Family
 
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
@@ -42,10 +45,14 @@ OPERSTATES_DOWN: Final = frozenset((1, 2, 3))
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
 IFA_FLAGS: Final = 8
+IFA_PROTO: Final = 11
+"""One byte, since Linux 5.18; before, it is passed over without a word."""
+IFA_F_NODAD: Final = 0x02
 IFA_F_OPTIMISTIC: Final = 0x04
 IFA_F_DADFAILED: Final = 0x08
 IFA_F_DEPRECATED: Final = 0x20
 IFA_F_TENTATIVE: Final = 0x40
+IFA_F_NOPREFIXROUTE: Final = 0x200
 RT_SCOPE_UNIVERSE: Final = 0
 
 LINKS_ASKED: Final = IFINFO.pack(0, 0, 0, 0, 0, 0) + attribute(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS))
@@ -84,7 +91,8 @@ def global_address(body: bytes) -> Address | None:
     if own is None:
         return None
     flags = read_u32(found[IFA_FLAGS]) if IFA_FLAGS in found else flags
-    return Address(index, family, address_text(family, own), length, usable=_usable(flags))
+    tag = (found.get(IFA_PROTO) or b"\0")[0]
+    return Address(index, family, address_text(family, own), length, usable=_usable(flags), protocol=tag)
 
 
 def _usable(flags: int) -> bool:
@@ -92,3 +100,25 @@ def _usable(flags: int) -> bool:
     if flags & (IFA_F_DADFAILED | IFA_F_DEPRECATED):
         return False
     return not flags & IFA_F_TENTATIVE or bool(flags & IFA_F_OPTIMISTIC)
+
+
+def encode_up(link: Link) -> bytes:
+    """The body of RTM_NEWLINK that sets the link up and changes nothing else."""
+    return IFINFO.pack(0, 0, 0, link.index, IFF_UP, IFF_UP)
+
+
+def encode_address(address: Address) -> bytes:
+    """The body of RTM_NEWADDR or RTM_DELADDR; KernelError when the address is none.
+
+    It makes no connected route: the prefix of a network that leases addresses may be that of the LAN, or 0. It is not
+    asked for on the link (IPv6), as that network has given it to nobody else, and routes by it are wanted at once.
+    """
+    family, packed = address.family, address_bytes(address.family, address.address)
+    flags = IFA_F_NOPREFIXROUTE | (IFA_F_NODAD if family is Family.IPV6 else 0)
+    return (
+        IFADDR.pack(FAMILY_NUMBERS[family], address.prefix_length, 0, RT_SCOPE_UNIVERSE, address.index)
+        + attribute(IFA_LOCAL, packed)
+        + attribute(IFA_ADDRESS, packed)
+        + attribute(IFA_FLAGS, u32(flags))
+        + attribute(IFA_PROTO, bytes((address.protocol,)))
+    )

@@ -147,12 +147,13 @@ class Ground:
         return open_ended - floors - {TABLE_ACTIVE, TABLE_SETTLED}
 
     def foreign(self) -> Hashable:
-        """Everything that is not the agent's: its routes and rules, and all addresses and links."""
+        """Everything that is not the agent's: routes, rules, addresses and links."""
         facts = self.facts()
-        routes = [r for r in facts.routes if r.table not in TABLES_OWNED or r.protocol != PROTOCOL]
+        routes = [route for route in facts.routes if not route.ours]
         rules = [r for r in facts.rules if r.priority not in PREFS_OWNED or r.protocol != PROTOCOL]
         rules.sort(key=lambda rule: rule.family)
-        return tuple(routes), tuple(rules), facts.addresses, facts.links
+        addresses = [address for address in facts.addresses if address.protocol != PROTOCOL]
+        return tuple(routes), tuple(rules), tuple(addresses), tuple((link.index, link.name) for link in facts.links)
 
     def _refresh(self) -> None:
         if self._seen == self.changes:

@@ -18,8 +18,10 @@ from failover.facts import (
     PROTOCOL,
     TABLE_ACTIVE,
     TABLE_SETTLED,
-    TABLES_OWNED,
+    Address,
     Endpoint,
+    Item,
+    Link,
     Operation,
     Route,
     Rule,
@@ -219,14 +221,18 @@ class Watch:
         raise InvariantError(f"at {now:.3f} s: {message}", f"the last that happened:\n{story}")
 
 
-def _owned(item: Route | Rule | Sysctl | Table | Endpoint | SubflowLimits) -> bool:
+def _owned(item: Item) -> bool:
     match item:
-        case Route(table=table, protocol=protocol):
-            return table in TABLES_OWNED and protocol == PROTOCOL
+        case Route():
+            return item.ours
+        case Address(protocol=protocol):
+            return protocol == PROTOCOL
         case Rule(priority=priority, protocol=protocol):
             return priority in PREFS_OWNED and protocol == PROTOCOL
         case Sysctl(path=path):
             return path.rpartition("/")[2] in _SYSCTLS
+        case Link(up=up):
+            return up
         case Table() | Endpoint() | SubflowLimits():
             return False
 

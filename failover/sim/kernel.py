@@ -163,8 +163,26 @@ class VirtualKernel:
                 return None
             case Verb.SET, Sysctl() as sysctl:
                 return self.set_sysctl(sysctl.path, sysctl.value)
+            case Verb.SET, Link(name=name) if name in self._links:
+                self.set_up(name, True)
+                return None
+            case (Verb.ADD | Verb.DELETE) as verb, Address() as address:
+                return self._change_address(verb, address)
             case _:
                 return "Operation not supported"
+
+    def _change_address(self, verb: Verb, address: Address) -> str | None:
+        link = next((link for link in self._links.values() if link.index == address.index), None)
+        if link is None:
+            return NO_SUCH_DEVICE if verb is Verb.ADD else None
+        if verb is Verb.DELETE:
+            self.remove_address(link.name, address.address)
+            return None
+        if any(held.address == address.address for held in link.addresses):
+            return EXISTS
+        link.addresses.append(address)
+        self._changed()
+        return None
 
     # --- where a packet goes -----------------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ from failover.kernel.netlink import Netlink
 from failover.kernel.wire import attributes
 from failover.lab.namespaces import Namespace
 
-RTM_GETLINK, RTM_GETADDR = 18, 22
+RTM_GETLINK = 18
+ADDRESSES = RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 ROUTES = RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RULES = RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 HEADS = {RTM_GETLINK: 16, RTM_GETADDR: 8, RTM_GETROUTE: 12, RTM_GETRULE: 12}
@@ -28,7 +29,9 @@ LINK_KEPT = {1, 3, 4, 16}
 """Of a link: address, name, MTU, state; the rest is counters."""
 FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
 OUR_PROTOCOL, OUR_NUMBERS = 155, range(15500, 15600)
-RTA_DST, RTA_PRIORITY, RTA_TABLE, FRA_PRIORITY, FRA_PROTOCOL = 1, 6, 15, 6, 21
+TABLE_MAIN = 254
+"""Has the defaults of bearers, with metrics of ours."""
+RTA_DST, RTA_PRIORITY, RTA_TABLE, FRA_PRIORITY, FRA_PROTOCOL, IFA_PROTO = 1, 6, 15, 6, 21, 11
 FIB_SYSCTLS = Path("/proc/sys/net")
 
 Thing = tuple[object, ...]
@@ -50,12 +53,15 @@ def number(found: dict[int, bytes], kind: int) -> int:
 
 
 def is_ours(kind: int, body: bytes) -> bool:
-    """Whether a route or rule carries our tag within our numbers."""
+    """Whether a route or rule carries our tag within our numbers, or an address our tag."""
+    if kind in ADDRESSES:
+        return dict(attributes(body, HEADS[RTM_GETADDR])).get(IFA_PROTO) == bytes((OUR_PROTOCOL,))
     if kind not in (*ROUTES, *RULES):
         return False
     found = dict(attributes(body, HEADS[RTM_GETROUTE]))
     if kind in ROUTES:
-        return body[5] == OUR_PROTOCOL and number(found, RTA_TABLE) in OUR_NUMBERS
+        table, metric = number(found, RTA_TABLE), number(found, RTA_PRIORITY)
+        return body[5] == OUR_PROTOCOL and (metric if table == TABLE_MAIN else table) in OUR_NUMBERS
     return found.get(FRA_PROTOCOL) == bytes((OUR_PROTOCOL,)) and number(found, FRA_PRIORITY) in OUR_NUMBERS
 
 

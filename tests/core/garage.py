@@ -55,6 +55,9 @@ class Unit:
     born: int = 0
     failure: str = ""
     wrong_iccid: str = ""
+    served: bool = False
+    """Its manager gives its interface nothing: the agent is to."""
+    settings: tuple[IpSettings, ...] = (IpSettings(V4, IpMethod.STATIC, "10.0.2.2", 30, "10.0.2.1"),)
     able: frozenset[Deed] = frozenset(Deed) - {Deed.POWER_CYCLE}
     cures: frozenset[Deed] = frozenset()
     """What ends its `ill`ness."""
@@ -68,7 +71,6 @@ class Unit:
         code, name = self.sims.get(self.slot, ("", ""))
         serves = self.registration.serves
         state = ModemState.CONNECTED if self.connected else ModemState.REGISTERED if serves else ModemState.SEARCHING
-        settings = IpSettings(V4, IpMethod.STATIC, "10.0.2.2", 30, "10.0.2.1")
         return Modem(
             handle=f"/modem/{self.interface}/{self.born}",
             imei=self.imei,
@@ -84,7 +86,7 @@ class Unit:
             operator_code=code if serves else "",
             operator_name=name if serves else "",
             technologies=(self.technology,),
-            bearers=(Bearer("/bearer/1", True, self.interface, (settings,)),) if self.connected else (),
+            bearers=(Bearer("/bearer/1", True, self.interface, self.settings),) if self.connected else (),
             foreign=self.foreign,
         )
 
@@ -119,7 +121,7 @@ class Garage(Box):
         self.on_cure: Callable[[Unit, Deed], None] = lambda *_: None
         for unit in units:
             if not unit.connected:
-                self._disconnected(unit)
+                self._bare(unit)
         self.tell_modems()
 
     def tell_modems(self) -> None:
@@ -156,6 +158,9 @@ class Garage(Box):
         if not unit.there or unit.connected or index is None:
             return
         unit.connected = True
+        if unit.served:
+            self.tell_modems()
+            return
         self.facts = replace(
             self.facts,
             addresses=(*self.facts.addresses, Address(index, V4, f"10.{unit.slot}.{index}.2", 24)),
@@ -178,7 +183,8 @@ class Garage(Box):
 
     def _disconnected(self, unit: Unit) -> None:
         unit.connected = False
-        self._bare(unit)
+        if not unit.served:
+            self._bare(unit)
 
     def _do(self, order: ActOnModem) -> None:
         numbers = {uplink.name: uplink.modem.imei for uplink in self.engine.config.uplinks if uplink.modem}

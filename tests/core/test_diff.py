@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from failover.core.diff import diff, removal
 from failover.core.plan import PREF_SPECIFIC, Desired, conflicts, ours, plan
-from failover.facts import Facts, Operation, Route, RouteKind, Rule, Sysctl, Verb
+from failover.facts import TABLE_MAIN, Address, Facts, Operation, Route, RouteKind, Rule, Sysctl, Verb
 from failover.model import FAMILIES
 
 from .worlds import (
+    BEARERS_LEFT,
     FOREIGN,
     KERNEL_RULES,
+    LINKS,
     LITTER,
     MASK,
     V4,
@@ -250,7 +252,10 @@ def changes(draw: st.DrawFn) -> tuple[Facts, Desired]:
     uplinks, others = draw(uplink_lists()), draw(uplink_lists())
     before = facts_of(others, *draw(st.lists(FOREIGN, max_size=4, unique=True)))
     routes, rules = draw(LITTER)
-    facts = replace(before, routes=(*before.routes, *routes), rules=(*before.rules, *rules))
+    addresses, mains = draw(BEARERS_LEFT)
+    routes = [*routes, *mains]
+    facts = replace(before, routes=(*before.routes, *routes), rules=(*before.rules, *rules), addresses=addresses)
+    facts = replace(facts, links=draw(LINKS))
     if draw(st.booleans()):
         facts = settle(facts, plan(others, draw(decisions(others)), facts, MASK))
     if draw(st.booleans()):
@@ -261,8 +266,12 @@ def changes(draw: st.DrawFn) -> tuple[Facts, Desired]:
     return facts, plan(uplinks, draw(decisions(uplinks)), facts, MASK)
 
 
-def foreign_of(facts: Facts) -> tuple[list[Route], list[Rule]]:
-    return [r for r in facts.routes if not ours(r)], [r for r in facts.rules if not ours(r)]
+def foreign_of(facts: Facts) -> tuple[list[Route], list[Rule], list[Address]]:
+    return (
+        [r for r in facts.routes if not ours(r)],
+        [r for r in facts.rules if not ours(r)],
+        [a for a in facts.addresses if not ours(a)],
+    )
 
 
 @given(changes())
@@ -273,10 +282,22 @@ def test_any_kernel_becomes_as_desired_and_nothing_foreign_changes(change: tuple
     assert {r for r in after.rules if ours(r)} == set(desired.rules)
     occupied = {slot_of(r) for r in facts.routes if not ours(r)}
     held = {slot_of(r): r for r in after.routes if ours(r)}
-    assert held.keys() - occupied == {slot_of(r) for r in desired.routes} - occupied
+    assert held.keys() - occupied == {slot_of(r) for r in (*desired.routes, *desired.bearers.routes)} - occupied
     for want in desired.routes:
         if slot_of(want) not in occupied:
             assert replace(held[slot_of(want)], expires=None) == replace(want, expires=None)
+    assert {r for r in after.routes if r.table == TABLE_MAIN and ours(r)} == set(desired.bearers.routes)
+
+
+@given(changes())
+def test_bearers_are_served_and_what_former_ones_left_is_gone(change: tuple[Facts, Desired]) -> None:
+    facts, desired = change
+    after = settle(facts, desired)
+    wanted = desired.bearers.addresses
+    assert {a for a in after.addresses if ours(a)} <= set(wanted)
+    assert {(a.index, a.address) for a in wanted} <= {(a.index, a.address) for a in after.addresses}
+    up = {link.index for link in desired.bearers.links}
+    assert after.links == tuple(replace(link, up=True) if link.index in up else link for link in facts.links)
 
 
 @given(changes())
@@ -289,7 +310,7 @@ def test_once_applied_nothing_is_left_to_do(change: tuple[Facts, Desired]) -> No
 def test_removal_from_any_kernel_leaves_exactly_what_is_foreign(change: tuple[Facts, Desired]) -> None:
     facts, _ = change
     left = functools.reduce(step, removal(facts), facts)
-    assert (list(left.routes), list(left.rules)) == foreign_of(facts)
+    assert (list(left.routes), list(left.rules), list(left.addresses)) == foreign_of(facts)
 
 
 def kept_throughout(facts: Facts, desired: Desired, holds: Callable[[Facts], bool]) -> bool:

@@ -11,8 +11,21 @@ from hypothesis import strategies as st
 from failover.core.plan import ours
 from failover.core.steering import FRA_GOTO
 from failover.core.uplinks import Path, Uplink
-from failover.facts import TABLE_MAIN, Facts, Operation, Route, RouteKind, Rule, RuleAction, Sysctl, Verb
+from failover.facts import (
+    TABLE_MAIN,
+    Address,
+    Facts,
+    Link,
+    Operation,
+    Route,
+    RouteKind,
+    Rule,
+    RuleAction,
+    Sysctl,
+    Verb,
+)
 from failover.model import FAMILIES, Decision, Family
+from failover.modem import IpMethod, IpSettings
 
 MASK = 0x3F000000
 V4, V6 = FAMILIES
@@ -75,6 +88,7 @@ def step(facts: Facts, operation: Operation) -> Facts:
         case Verb.REPLACE, Route() as route:
             hit = next(r for r in facts.routes if slot_of(r) == slot_of(route))
             assert ours(hit), f"overwrites {hit}"
+            assert hit.table != TABLE_MAIN
             return replace(facts, routes=tuple(route if r is hit else r for r in facts.routes))
         case Verb.DELETE, Route() as route:
             assert ours(route)
@@ -90,6 +104,20 @@ def step(facts: Facts, operation: Operation) -> Facts:
         case Verb.SET, Sysctl() as sysctl:
             assert sysctl.path in {s.path for s in facts.sysctls}
             return replace(facts, sysctls=tuple(sysctl if s.path == sysctl.path else s for s in facts.sysctls))
+        case Verb.ADD, Address() as address:
+            assert ours(address)
+            assert (address.index, address.address) not in {(a.index, a.address) for a in facts.addresses}
+            return replace(facts, addresses=(*facts.addresses, address))
+        case Verb.DELETE, Address() as address:
+            assert ours(address)
+            assert address in facts.addresses
+            return replace(facts, addresses=tuple(a for a in facts.addresses if a != address))
+        case Verb.SET, Link() as link:
+            assert link.up
+            assert link.index in {one.index for one in facts.links}
+            return replace(
+                facts, links=tuple(replace(one, up=True) if one.index == link.index else one for one in facts.links)
+            )
     raise AssertionError(f"no such operation: {operation}")
 
 
@@ -116,6 +144,24 @@ def ways(draw: st.DrawFn, index: int, family: Family) -> Route | None:
     return way(index, family, gateway, mtu=mtu, expires=expires)
 
 
+SETTINGS = st.one_of(
+    st.none(),
+    st.lists(
+        st.builds(
+            IpSettings,
+            family=st.just(V4),
+            method=st.sampled_from((IpMethod.STATIC, IpMethod.STATIC, IpMethod.DHCP)),
+            address=st.sampled_from(("", "10.64.1.2", "10.64.1.3")),
+            prefix_length=st.sampled_from((0, 24, 30)),
+            gateway=st.sampled_from(("", "10.64.1.1")),
+            mtu=st.sampled_from((0, 5, 1400, 9000)),
+        ),
+        max_size=2,
+    ).map(tuple),
+)
+"""Of a bearer."""
+
+
 @st.composite
 def uplink_lists(draw: st.DrawFn) -> tuple[Uplink, ...]:
     found = []
@@ -123,7 +169,9 @@ def uplink_lists(draw: st.DrawFn) -> tuple[Uplink, ...]:
         index = draw(st.integers(2, 4)) + 10 * number
         routes = [route for family in FAMILIES if (route := draw(ways(index, family)))]
         pool = ("192.168.8.100", f"10.0.{number}.2", f"2001:db8:{number}::2")
-        found.append(uplink(name, index, *routes, addresses=draw(st.lists(st.sampled_from(pool), max_size=3))))
+        made = uplink(name, index, *routes, addresses=draw(st.lists(st.sampled_from(pool), max_size=3)))
+        at = draw(st.sampled_from((index, index, None)))
+        found.append(replace(made, settings=draw(SETTINGS), index=at) if draw(st.booleans()) else made)
     return tuple(found)
 
 
@@ -171,3 +219,36 @@ LITTER_RULES = st.builds(
 LITTER = st.tuples(
     st.lists(LITTER_ROUTES, max_size=5, unique_by=slot_of), st.lists(LITTER_RULES, max_size=5, unique=True)
 )
+LINKS = st.lists(
+    st.builds(Link, st.integers(2, 24), st.just("wan"), st.booleans(), st.booleans()),
+    max_size=12,
+    unique_by=lambda link: link.index,
+).map(tuple)
+BEARERS_LEFT = st.tuples(
+    st.lists(
+        st.builds(
+            Address,
+            st.sampled_from((2, 3, 4, 12, 13, 22)),
+            st.just(V4),
+            st.sampled_from(("10.64.1.2", "10.64.1.3", "192.168.1.7")),
+            st.sampled_from((24, 30)),
+            protocol=st.sampled_from((0, 155)),
+        ),
+        max_size=5,
+        unique_by=lambda address: (address.index, address.address),
+    ).map(tuple),
+    st.lists(
+        st.builds(
+            Route,
+            st.just(V4),
+            st.just(TABLE_MAIN),
+            st.sampled_from((15501, 15502, 15503)),
+            interface=st.sampled_from((2, 3, 12, 13)),
+            gateway=st.sampled_from((None, "10.64.1.1")),
+            mtu=st.sampled_from((None, 1400)),
+        ),
+        max_size=3,
+        unique_by=slot_of,
+    ).map(tuple),
+)
+"""Addresses, ours and others', and defaults of main that a former agent put there."""
