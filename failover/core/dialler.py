@@ -1,4 +1,5 @@
-"""How a modem that nobody else dials is connected: unlocked, then dialled, ever more slowly while that fails.
+"""How a modem that nobody else dials is connected: unlocked, then dialled, ever more slowly while that fails. Whoever
+else dials it is reminded when they do not.
 
 Pure. Whether its SIM may be used at all stands in `ties.py`. A PIN that was wrong once is not tried again: after three
 wrong ones the SIM is locked for good, and nobody is there to unlock it.
@@ -18,9 +19,14 @@ from failover.modem import Deed, Dial, IpMethod, Modem, ModemState
 
 GRACE: Final = 10.0
 """Seconds that `connect: auto` leaves to another program to take a modem that has just come."""
+REMINDED: Final = 1.0
+"""Seconds for which whoever dials may leave alone a modem that could be connected. NetworkManager begins within 0.2 s,
+but not at all for some minutes after a connection has failed four times (`autoconnect-retries`)."""
 RETRY: Final = 2.0
 RETRY_MAX: Final = 60.0
 """Seconds between two attempts, at first and at most."""
+IDLE: Final = frozenset((ModemState.DISABLED, ModemState.ENABLED, ModemState.REGISTERED))
+"""States that a modem stays in until somebody connects it."""
 TRIES: Final = 3
 """That a SIM grants for its PIN (3GPP TS 51.011, section 9.3; ETSI TS 102 221)."""
 
@@ -34,23 +40,29 @@ class Dialler:
         """Why it cannot be connected, with the mend; empty: nothing is known."""
         self._random = random
         self._listed_at: float | None = None
+        self._idle_since: float | None = None
+        """Since when it could be connected, and nobody does it."""
         self._mine = False
         """Nobody else took it: what is to be dialled anew is dialled at once."""
         self._wrong_pins: set[str] = set()
         self._failures = 0
         self._after = -inf
 
-    def due(self, now: float, choice: Choice, modem: Modem | None) -> Deed | None:
+    def due(self, now: float, choice: Choice, modem: Modem | None, *, urgent: bool) -> Deed | None:
         """The deed that brings it nearer to a connection; None: none, or not now. `modem`: as it is, with the right
-        SIM."""
+        SIM; `urgent`: that SIM was just chosen, and nobody knows who else has seen that."""
         self.deadline, self.trouble = inf, ""
+        if modem is None or modem.bearer or modem.state not in IDLE:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
         if modem is None:
             self._listed_at = None
             return None
         if self._listed_at is None:
             self._listed_at = now
         if not self._dials(now, choice, modem):
-            return None
+            return self._remind(now) if urgent and modem.foreign else None
         if modem.bearer is not None:
             self.trouble = _unservable(modem)
             self._failures = 0
@@ -68,7 +80,7 @@ class Dialler:
         """What came of it."""
         if deed is Deed.UNLOCK and failed:
             self._wrong_pins.add(choice.pin)
-        elif deed is Deed.CONNECT:
+        elif deed in (Deed.CONNECT, Deed.RECONNECT):
             self._failures = self._failures + 1 if failed else 0
             wait = min(RETRY_MAX, RETRY * 2.0 ** min(self._failures - 1, 16)) if failed else 0.0
             self._after = now + wait * (1 + JITTER * self._random())
@@ -98,6 +110,13 @@ class Dialler:
                 return False
             case _:
                 return False
+
+    def _remind(self, now: float) -> Deed | None:
+        due = max(self._idle_since + REMINDED, self._after) if self._idle_since is not None else inf
+        if now >= due:
+            return Deed.RECONNECT
+        self.deadline = due
+        return None
 
     def _unlock(self, choice: Choice, modem: Modem) -> Deed | None:
         tries = modem.pin_tries

@@ -125,7 +125,7 @@ class Workshop:
         if here is None or here.choice.connect is Dialer.NONE:
             return
         right = modem if here.tie.bar is not Bar.CLOSED else None
-        deed = self.dialler.due(now, here.choice, right)
+        deed = self.dialler.due(now, here.choice, right, urgent=self.warming is not None)
         if deed is not None and modem is not None:
             yield self._order(now, here, modem, deed)
             return
