@@ -136,7 +136,8 @@ class Engine:
         """New facts or a new config: everything is looked at again."""
         facts, fleet, choices = self._kernel.facts, self._fleet, self._choices
         self._modems.follow(now, self.config)
-        effects: list[Effect] = [*fleet.follow(now, facts, self._naming.targets(self.config), self._modems.ties)]
+        ties = self._modems.ties
+        effects: list[Effect] = [*fleet.follow(now, facts, self._naming.targets(self.config, ties), ties)]
         effects += self._naming.follow(now, fleet.uplinks, self.config)
         effects += self._sampler.follow(now, fleet.uplinks, facts, self.config)
         self._evictions.follow(fleet.uplinks, facts, self.config)

@@ -1,8 +1,8 @@
 """Which name servers the box asks, and over which uplink: those of the uplink that new flows leave by.
 
-Pure. An uplink's own servers (as the config says, or its network tells) are targets of its probes too, so that it is
-known which of them died before anybody waits for it: then public ones are asked over that uplink instead, until one of
-its own answers again. How the box's resolver is told of all this is the names room's business.
+Pure. An uplink's own servers (as the config says, its bearer was given, or its network tells) are targets of its probes
+too, so that it is known which of them died before anybody waits for it: then public ones are asked over that uplink
+instead, until one of its own answers again. How the box's resolver is told of all this is the names room's business.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from failover.config import Config
 from failover.core.lane import Lane
 from failover.core.names import ASK_AGAIN
 from failover.core.record import LONG_STREAK, SILENT_STREAK
-from failover.core.uplinks import Uplink
+from failover.core.uplinks import Tie, Uplink
 from failover.core.verdicts import LOST
 from failover.model import FAMILIES, RECEIVING, Decision, Family, Notice, NoticeKind, ProbeKind, Target, Verdict
 from failover.resolvers import Resolvers, Way
@@ -103,15 +103,19 @@ class Naming:
         news, self._told, self._again = event.servers != self._told, event.servers, True
         return news
 
-    def targets(self, config: Config) -> dict[str, tuple[Target, ...]]:
-        """What is to be probed besides, by interface: the own servers of each uplink whose network was asked."""
+    def targets(self, config: Config, ties: Mapping[str, Tie]) -> dict[str, tuple[Target, ...]]:
+        """What is to be probed besides, by interface: the own servers of each uplink whose network was asked. `ties`:
+        what their modems are to uplinks, by name; a bearer that we serve tells its servers to us alone."""
         if config.dns.way is Way.NONE or not self._told:
             self._told, self.wished, self.warnings = {}, (), ()
         before, self._own = self._own, {}
-        said = {uplink.interface: uplink for uplink in config.uplinks}
+        at = {uplink.name: uplink.interface for uplink in config.uplinks}
+        at |= {name: tie.interface for name, tie in ties.items()}
+        said = {at[uplink.name]: uplink for uplink in config.uplinks}
         for interface, told in self._told.items():
             uplink = said.get(interface) or will.Uplink(interface, interface)
-            servers = told if uplink.dns is None else uplink.dns
+            given = _given(ties[uplink.name]) if uplink.name in ties else ()
+            servers = (given or told) if uplink.dns is None else uplink.dns
             targets = tuple(_targets(servers, config.targets_of(uplink), PROBED_METERED if uplink.metered else PROBED))
             known = before.get(interface)
             same = known is not None and known.servers == servers
@@ -173,6 +177,11 @@ class Naming:
         if (wished != self.wished or self._again) and any(one.families for one in wished):
             self.wished, self._again = wished, False
             yield FollowNames(tuple(replace(one, lost=_lost(one, lanes)) for one in wished))
+
+
+def _given(tie: Tie) -> tuple[str, ...]:
+    """By the network, with its modem's bearer."""
+    return tuple(dict.fromkeys(server for settings in tie.settings or () for server in settings.dns))
 
 
 def _targets(servers: Sequence[str], common: Iterable[Target], probed: int) -> Iterator[Target]:

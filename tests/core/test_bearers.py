@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from failover.config import Reconfigured
 from failover.config.modems import Dialer
 from failover.core.bearers import METRIC, served
 from failover.core.dialler import GRACE
 from failover.core.uplinks import Uplink
 from failover.facts import PROTOCOL, TABLE_MAIN, Address, Facts, Link, Route
-from failover.model import Verdict
+from failover.model import ProbeKind, Verdict
 from failover.modem import IpMethod, IpSettings
 from failover.seam import ModemsTold
 
@@ -266,3 +267,26 @@ def test_an_address_of_others_there_is_as_good_and_stays() -> None:
     assert theirs in box.facts.addresses
     assert held(box) == NOTHING
     assert told(box, 30.0)
+
+
+def test_its_name_servers_are_those_of_the_bearer() -> None:
+    box, unit = dialled()
+    box.servers = {}
+    box.run(30.0)
+    wish = {one.interface: one for one in box.wished[-1][1].wanted}
+    assert (wish["wwan0"].servers, wish["wwan0"].families) == (("10.65.1.53",), (V4,))
+    assert next(send.target.host for _, send in box.sent if send.target.kind is ProbeKind.DNS) == "10.65.1.53"
+    box.set(unit, settings=(replace(FOUR, dns=("10.65.9.53",)), replace(SIX, dns=("2001:db8::53", "10.65.9.53"))))
+    box.run(30.1)
+    wish = {one.interface: one for one in box.wished[-1][1].wanted}
+    assert wish["wwan0"].servers == ("10.65.9.53", "2001:db8::53")
+
+
+def test_the_servers_in_the_config_come_before_those_of_the_bearer() -> None:
+    box, _ = dialled()
+    (docomo, lan0) = box.engine.config.uplinks
+    box.servers = {}
+    box.tell(Reconfigured(replace(box.engine.config, uplinks=(replace(docomo, dns=("10.1.1.1",)), lan0))))
+    box.run(30.0)
+    wish = {one.interface: one for one in box.wished[-1][1].wanted}
+    assert wish["wwan0"].servers == ("10.1.1.1",)
