@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -99,6 +100,27 @@ class ModemView:
     """That a change of its SIM takes; None: not measured."""
 
 
+class Sharing(enum.StrEnum):
+    """By what two uplinks share a fate."""
+
+    NETWORK = "network"
+    MODEM = "modem"
+    HUB = "hub"
+    NEXT_HOP = "next-hop"
+    OUTAGES = "outages"
+    """Observed, whatever the cause: they go down together, and others do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What one uplink has in common with another."""
+
+    other: str
+    why: Sharing
+    what: str
+    """In words that follow `they share`, as `the network au`."""
+
+
 @dataclass(frozen=True, slots=True)
 class UplinkView:
     """One uplink."""
@@ -117,6 +139,8 @@ class UplinkView:
     name_servers: tuple[str, ...] = ()
     """Whom the box's resolver is to ask over it; none while that is not known, or names do not follow."""
     modem: ModemView | None = None
+    fate: tuple[Shared, ...] = ()
+    """What would bring it down together with others."""
 
 
 @dataclass(frozen=True, slots=True)

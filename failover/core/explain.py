@@ -13,9 +13,11 @@ from typing import Final
 
 from failover.config import Config
 from failover.core.brownout import P1
+from failover.core.candidate import Candidate
+from failover.core.fate import AILING
 from failover.core.lane import Lane
 from failover.core.operator import expire
-from failover.core.policy import Candidate, Situation, Will, carried, hardly_better, objection, ruling
+from failover.core.policy import Situation, Will, carried, hardly_better, objection, ruling
 from failover.core.record import RTT_FACTOR_HIGH
 from failover.core.verdicts import LOST, WAYLESS
 from failover.model import RECEIVING, Decision, ProbeKind, Reason, Verdict
@@ -149,7 +151,7 @@ def _why_not(situation: Situation, candidate: Candidate) -> str:
 def _in_time(situation: Situation, lanes: dict[str, Lane]) -> Iterator[Prospect]:
     """What time alone will change, one after the other: hold-downs end, and so does a `use`."""
     now, will = situation.now, situation.will
-    ends = {candidate.due for candidate in situation.listed}
+    ends = {at for candidate in situation.listed for at in (candidate.due, candidate.shade)}
     if will.use is not None:
         ends.add(will.until)
     for at in sorted(end for end in ends if now < end < inf):
@@ -164,7 +166,10 @@ def _occasion(then: Situation, will: Will, lanes: dict[str, Lane]) -> str:
     ended = next((c.name for c in then.ways if c.due == then.now and c.name == _outcome(then).active), None)
     if ended is None and will.use is not None and will.until == then.now:
         return f"when `use {will.use}` ends"
-    name = ended or next(c.name for c in then.listed if c.due == then.now)
+    name = ended or next((c.name for c in then.listed if c.due == then.now), None)
+    if name is None:
+        outlived = next(c.name for c in then.listed if c.shade == then.now)
+        return f"when {_outcome(then).active} has outlived the trouble of {outlived}, whose fate it shares"
     return f"when {name} has been healthy for its hold-down of {lanes[name].standing.wait:.0f} s"
 
 
@@ -254,7 +259,10 @@ def _first(cases: Iterable[Case]) -> Iterator[Case]:
 def _with(situation: Situation, candidate: Candidate, verdict: Verdict, due: float = inf) -> Situation:
     """The same, but for one uplink's verdict."""
     before = _mended(candidate) if verdict is Verdict.UP and candidate.verdict is not Verdict.UP else candidate
-    other = replace(before, verdict=verdict, due=due, proven=verdict is Verdict.UP, cause=Reason.CONVICTION)
+    ailed = situation.now if verdict in AILING or candidate.verdict in AILING else candidate.ailed
+    other = replace(
+        before, verdict=verdict, due=due, proven=verdict is Verdict.UP, cause=Reason.CONVICTION, ailed=ailed
+    )
     return replace(situation, listed=[other if c.name == candidate.name else c for c in situation.listed])
 
 

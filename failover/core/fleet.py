@@ -15,9 +15,11 @@ from typing import Final
 from failover.config import Config, Metered
 from failover.core.blame import Blame
 from failover.core.budget import Budget
+from failover.core.candidate import Candidate
+from failover.core.fate import bound
 from failover.core.lane import Lane
 from failover.core.names import ASK_AGAIN, AT_ONCE, LOOK_AGAIN, MUTE_STREAK
-from failover.core.policy import Candidate, Will
+from failover.core.policy import Will
 from failover.core.uplinks import Tie, Uplink, resolve
 from failover.core.verdicts import LOST
 from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Counts, Facts, RouteKind
@@ -82,7 +84,7 @@ class Fleet:
         kept = (u for u in self.uplinks if self.config.uplinks or u.name == u.interface)  # no ghosts of given names
         slots = {uplink.name: uplink.slot for uplink in kept}
         before = {uplink.name: uplink.place for uplink in self.uplinks}
-        self.uplinks = resolve(facts, self.config, slots, besides, ties)
+        self.uplinks = bound(resolve(facts, self.config, slots, besides, ties), self.config, ties)
         names = {uplink.place: uplink.name for uplink in self.uplinks}
         self.renamed = {name: names[at] for name, at in before.items() if at in names and name not in names.values()}
         self._allot(now, ties)
@@ -336,6 +338,7 @@ class Fleet:
                 budget_left=self.budgets[uplink.name].known,
                 name_servers=asked.get(uplink.interface, ()),
                 modem=modems.get(uplink.name),
+                fate=uplink.fate,
             )
             for uplink in self.uplinks
         )

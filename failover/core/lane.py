@@ -11,9 +11,11 @@ from typing import Final
 
 from failover.config import Config
 from failover.core.budget import Budget
+from failover.core.candidate import Candidate
 from failover.core.damping import Standing
+from failover.core.fate import AILING
 from failover.core.health import Health
-from failover.core.policy import PROOF_AGE, Candidate
+from failover.core.policy import PROOF_AGE
 from failover.core.schedule import METERED_ACTIVE, METERED_STANDBY, PORTAL_INTERVAL, STANDBY_FACTOR, Schedule
 from failover.core.uplinks import Uplink
 from failover.core.verdicts import LOST
@@ -63,6 +65,8 @@ class Lane:
     """When a probe left last."""
     hinted: float = -inf
     """When its modem said last that something is amiss."""
+    ailed: float = -inf
+    """When it fell into doubt or was convicted last, or was rid of that."""
     mute: int = 0
     """Questions in a row that no name server has answered, when that was looked at last."""
     _in_use: bool = True
@@ -126,6 +130,8 @@ class Lane:
         if verdict is self.verdict:
             return False
         wronged = self.verdict is Verdict.PORTAL and bool(self.health.pages.strange)
+        if verdict in AILING or self.verdict in AILING:
+            self.ailed = now
         self.verdict = verdict
         if wronged and verdict in RECEIVING:
             self.standing.acquit(now, config.detection.return_after)
@@ -236,6 +242,9 @@ class Lane:
             slow=health.record.slow,
             lossy=health.record.lossy,
             loss_evidence=health.record.loss_evidence(),
+            foreign=self.uplink.foreign,
+            fate={one.other: one.what for one in reversed(self.uplink.fate)},
+            ailed=self.ailed,
         )
 
     def _cause(self) -> Reason:

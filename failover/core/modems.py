@@ -13,6 +13,7 @@ from typing import Final
 
 from failover.config import Config
 from failover.config.modems import Modem as Choice
+from failover.core.fate import networks
 from failover.core.lane import Lane
 from failover.core.policy import Will
 from failover.core.ties import Sight, choices, find, looked, tie
@@ -43,6 +44,8 @@ class Modems:
         self._past = {one.modem: one for one in past}
         self._sights: dict[str, Sight] = {}
         """By uplink."""
+        self._networks: dict[str, str] = {}
+        """By uplink: what it rides on, as far as that is known."""
         self._keys: dict[str, str] = {}
         """By uplink: what the config knows its modem by."""
         self._shops: dict[str, Workshop] = {}
@@ -71,6 +74,7 @@ class Modems:
             warming = shop.warming is not None and shop.warming[0] == uplink.name
             dials = shop.dialler.serves(now, choice, sight.modem)
             self.ties[uplink.name] = tie(uplink, choice, sight, warming=warming, dials=dials)
+        self._networks = networks(config, self.ties)
 
     def due(self, now: float, lanes: Lanes, will: Will, config: Config) -> list[ActOnModem | Notice]:
         """What is to be done now, and said."""
@@ -122,13 +126,9 @@ class Modems:
         rest = [lane for rivals in lanes.values() for lane in rivals if lane.uplink.name not in mine]
         carrying = {lane.uplink.name for lane in rest if lane.verdict in RECEIVING}
         lost = {lane.uplink.name for lane in rest if lane.verdict not in WAYLESS} - carrying
-        here = {self._network(post.uplink.name) for post in posts if post.tie.bar is not Bar.COLD} - {""}
-        storm = any(self._network(name) in here for name in lost)
+        here = {self._networks.get(post.uplink.name) for post in posts if post.tie.bar is not Bar.COLD} - {"", None}
+        storm = any(self._networks.get(name) in here for name in lost)
         return World(config.repair, bool(carrying), storm, will.use, will.drained)
-
-    def _network(self, name: str) -> str:
-        sight = self._sights.get(name)
-        return sight.modem.operator_code if sight and sight.modem else ""
 
     def _trouble(self, post: Post) -> str:
         if post.tie.bar is Bar.CLOSED:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+from failover.core.candidate import Candidate
 from failover.core.verdicts import LOST, WAYLESS
 from failover.model import RECEIVING, Decision, Reason, Verdict
 
@@ -45,43 +46,7 @@ _RETURNS: Final = {
 """Why there is a return."""
 _SETTLING: Final = frozenset((Reason.OPERATOR, Reason.DRAIN, Reason.FIRST, Reason.ADOPTED))
 """Reasons that take `settled` along."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One uplink as policy sees it."""
-
-    name: str
-    preference: int
-    """0: the first choice."""
-    verdict: Verdict
-    text: str
-    due: float
-    """Monotonic time from which traffic may come here; inf while it is not healthy."""
-    proven: bool
-    """Its newest probe was answered, lately enough."""
-    heard_ago: float
-    numbers: Callable[[], Mapping[str, float]]
-    """What its verdict rests on; asked only of the one that is left."""
-    returns: Reason
-    """As what traffic would return here (`damping.Standing`)."""
-    cause: Reason = Reason.CONVICTION
-    """For a lost one: how."""
-    pardoned: bool = False
-    """The operator's word pays what it owes as soon as it is healthy."""
-    rtt: float | None = 0.0
-    """Its usual round trip of late, seconds; None: not measured, and then it is not known to be quick."""
-    slow: bool = False
-    """Degraded by latency."""
-    lossy: bool = False
-    """Degraded by loss."""
-    loss_evidence: float = 0.0
-    """How near a brownout by loss it is, 0-1."""
-
-    @property
-    def convicted(self) -> bool:
-        """What it owes comes from a conviction."""
-        return self.returns is Reason.FAILBACK
+NONE: Final = ", and no other uplink is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +75,16 @@ class Situation:
     def ways(self) -> list[Candidate]:
         """Those with a default route, best rank first."""
         ways = (c for c in self.listed if c.verdict not in WAYLESS)
-        return sorted(ways, key=lambda c: _rank(self.now, c, self.will))
+        return sorted(ways, key=self._rank)
+
+    def _rank(self, candidate: Candidate) -> tuple[int, bool, bool, bool, int]:
+        """Present verdict first, then whose fate it shares, then preference; lower is better."""
+        rank = _CLASS[candidate.verdict]
+        if rank == _CLASS[Verdict.UP] and candidate.due > self.now:
+            rank = _HELD_UP
+        drained, other, preference = _wish(candidate, self.will)
+        rank = max(rank, _DRAINED) if drained else rank
+        return rank, other, candidate.foreign, shadowed(self, candidate) is not None, preference
 
     def way(self, name: str | None) -> Candidate | None:
         """The uplink of this name, if it has a default route."""
@@ -177,7 +151,14 @@ def carried(situation: Situation, said: Ruling) -> Decision:
 def next_due(now: float, current: Decision, candidates: Sequence[Candidate], will: Will) -> float:
     """When a return falls due by time alone; inf when none is under way."""
     waits = [c.due for c in candidates if now < c.due and c.name != current.active]
+    waits += [end for c in candidates if c.fate and now < (end := c.shade)]
     return min([*waits, will.until if will.use and will.until > now else inf])
+
+
+def shadowed(situation: Situation, candidate: Candidate) -> Candidate | None:
+    """The uplink in trouble whose fate this one shares and has not outlived yet; of several, that which ends last."""
+    near = (c for c in situation.listed if c.name in candidate.fate and c.shade > situation.now)
+    return max(near, key=lambda c: c.shade, default=None)
 
 
 def objection(situation: Situation, candidate: Candidate) -> str:
@@ -188,6 +169,8 @@ def objection(situation: Situation, candidate: Candidate) -> str:
         return "is drained"
     if candidate.due > situation.now:
         return "is in its hold-down"
+    if other := shadowed(situation, candidate):
+        return candidate.kinship(other)
     return "" if candidate.proven else "has not answered its newest probe, or too long ago"
 
 
@@ -240,7 +223,7 @@ def _lost(situation: Situation) -> Ruling | None:
         return None
     limit = _CLASS[Verdict.DOUBTFUL if here.verdict is Verdict.PORTAL else Verdict.DOWN]
     best = next((c for c in situation.others[:1] if _CLASS[c.verdict] < limit), None)
-    return _left(here, best, here.cause) or _stays(here, f"{here.name} {here.text}, and no other uplink is better off")
+    return _left(situation, best, here.cause) or _stays(here, f"{here.name} {here.text}{NONE} better off")
 
 
 def _drained(situation: Situation) -> Ruling | None:
@@ -257,7 +240,7 @@ def _doubt(situation: Situation) -> Ruling | None:
         return None
     able = (c for c in situation.willing if c.proven and c.verdict in RECEIVING)
     best = next((c for c in able if not _tunnel(situation, here, c)), None)
-    return _left(here, best, Reason.DOUBT) or _stays(here, f"{here.name} {here.text}, and no other uplink is proven")
+    return _left(situation, best, Reason.DOUBT) or _stays(here, f"{here.name} {here.text}{NONE} proven")
 
 
 def _tunnel(situation: Situation, here: Candidate, other: Candidate) -> bool:
@@ -273,12 +256,13 @@ def _degraded(situation: Situation) -> Ruling | None:
         return None
     free = (c for c in situation.willing if _answers(c) and (not c.convicted or c.due <= situation.now))
     best = next((c for c in free if not hardly_better(here, c) or _preferred(situation, here, c)), None)
-    return _left(here, best, Reason.DEGRADED) or _stays(here, f"{here.name} {here.text}, and no other uplink is better")
+    return _left(situation, best, Reason.DEGRADED) or _stays(here, f"{here.name} {here.text}{NONE} better")
 
 
 def _preferred(situation: Situation, here: Candidate, other: Candidate) -> bool:
     """Whether traffic would return there if all were well here."""
-    return other.due <= situation.now and _wish(other, situation.will) < _wish(here, situation.will)
+    free = other.due <= situation.now and shadowed(situation, other) is None
+    return free and _wish(other, situation.will) < _wish(here, situation.will)
 
 
 def _unknown(situation: Situation) -> Ruling | None:
@@ -293,7 +277,8 @@ def _back(situation: Situation) -> Ruling | None:
     here, will, current = situation.here, situation.will, situation.current
     if here is None:
         return None
-    ready = [c for c in situation.others if c.due <= situation.now and (c.proven or here.name in will.drained)]
+    free = (c for c in situation.others if c.due <= situation.now and shadowed(situation, c) is None)
+    ready = [c for c in free if c.proven or here.name in will.drained]
     best = min([here, *ready], key=lambda c: _wish(c, will))
     if best is here:
         return None
@@ -301,8 +286,17 @@ def _back(situation: Situation) -> Ruling | None:
         return Ruling(best.name, Reason.DRAIN, f"{here.name} is drained too")
     wished = current.reason is Reason.OPERATOR or (current.reason is Reason.DRAIN and not will.drained)
     why = Reason.OPERATOR if wished and will.use is None else best.returns
+    if why is Reason.CONFIG and (other := _outlived(situation, best)):
+        outlived = f"{best.name} has outlived the trouble of {other.name}, with which it shares"
+        return Ruling(best.name, Reason.ACQUITTAL, f"{outlived} {best.fate[other.name]}")
     first = why is Reason.FIRST
     return Ruling(best.name, Reason.CONFIG if first else why, _RETURNS[why].format(best.name), along=first)
+
+
+def _outlived(situation: Situation, best: Candidate) -> Candidate | None:
+    """Whose trouble has kept new flows from here, since they went where they are."""
+    kin = (c for c in situation.listed if c.name in best.fate)
+    return next((c for c in kin if situation.current.since <= c.shade <= situation.now), None)
 
 
 def _stay(situation: Situation) -> Ruling | None:
@@ -331,8 +325,18 @@ RULES: Final[Mapping[str, Callable[[Situation], Ruling | None]]] = {
 """The first that speaks decides, and one always does."""
 
 
-def _left(here: Candidate, best: Candidate | None, why: Reason) -> Ruling | None:
-    return Ruling(best.name, why, _because(here, best)) if best else None
+def _left(situation: Situation, best: Candidate | None, why: Reason) -> Ruling | None:
+    here = situation.here
+    if here is None or best is None:
+        return None
+    return Ruling(best.name, why, _because(here, best) + _passed_over(situation, best))
+
+
+def _passed_over(situation: Situation, best: Candidate) -> str:
+    """Which uplink would have come first, but for its fate."""
+    ahead = (c for c in situation.willing if c.preference < best.preference and c.due <= situation.now and c.proven)
+    found = ((c, shadowed(situation, c)) for c in ahead if _CLASS[c.verdict] <= _CLASS[best.verdict])
+    return next((f"; {c.name} {c.kinship(other)}" for c, other in found if other), "")
 
 
 def _stays(here: Candidate, text: str) -> Ruling:
@@ -385,15 +389,6 @@ def _because(left: Candidate, taken: Candidate) -> str:
 def _wish(candidate: Candidate, will: Will) -> tuple[bool, bool, int]:
     """Preference alone; lower is better."""
     return candidate.name in will.drained, candidate.name != will.use, candidate.preference
-
-
-def _rank(now: float, candidate: Candidate, will: Will) -> tuple[int, bool, int]:
-    """Present verdict first, then preference; lower is better."""
-    rank = _CLASS[candidate.verdict]
-    if rank == _CLASS[Verdict.UP] and candidate.due > now:
-        rank = _HELD_UP
-    drained, other, preference = _wish(candidate, will)
-    return max(rank, _DRAINED) if drained else rank, other, preference
 
 
 def _numbers(situation: Situation, left: str | None, taken: str | None) -> dict[str, float]:

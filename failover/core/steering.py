@@ -21,7 +21,8 @@ from typing import Final, TypeVar
 
 from failover.config import Config
 from failover.config.rules import AIMS_MAX, PROTOCOLS, RULES_MAX, Aim, Match, TrafficRule, aims
-from failover.core.policy import Candidate, Will, decide, next_due
+from failover.core.candidate import Candidate
+from failover.core.policy import Will, decide, next_due
 from failover.core.uplinks import Uplink
 from failover.core.verdicts import LOST
 from failover.facts import PROTOCOL, TABLE_UPLINK, Facts, Rule, RuleAction
@@ -153,7 +154,8 @@ def _listed(aim: Aim, candidates: Sequence[Candidate], metered: Collection[str])
     """The allowed ones, in the aim's order of preference."""
     allowed = [c for c in candidates if aim.allows(c.name, metered=c.name in metered)]
     allowed.sort(key=lambda c: (c.name not in aim.prefer, c.preference))
-    return [replace(candidate, preference=rank) for rank, candidate in enumerate(allowed)]
+    last = {c.name for c in allowed if c.foreign} - {*aim.prefer}
+    return [replace(c, preference=rank, foreign=c.name in last) for rank, c in enumerate(allowed)]
 
 
 def _renamed(then: Decision, names: Mapping[str, str]) -> Decision:

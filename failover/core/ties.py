@@ -73,8 +73,20 @@ def looked(before: Sight, modem: Modem | None, choice: Choice, *, managed: bool)
 def tie(uplink: Uplink, choice: Choice, sight: Sight, *, warming: bool, dials: bool) -> Tie:
     """What it is to its uplink now. `warming`: its SIM was just chosen, and no packet has passed since; `dials`: nobody
     but us sees to its bearer."""
-    found = _tie(uplink, choice, sight, warming=warming)
-    return replace(found, settings=_settings(sight, found, dials=dials))
+    found, modem = _tie(uplink, choice, sight, warming=warming), sight.modem
+    found = replace(found, settings=_settings(sight, found, dials=dials), modem=choice.key)
+    if modem is None:
+        return found
+    return replace(found, plmn=_plmn(choice, modem), modem=modem.imei or choice.key, device=modem.device)
+
+
+def _plmn(choice: Choice, modem: Modem) -> str:
+    """Of the network that serves the uplink's SIM, else of that SIM's own."""
+    if modem.slot == choice.slot:
+        home = modem.sim.operator_code if modem.sim else ""
+        return (modem.operator_code if modem.registration.serves else "") or home
+    sim = modem.slots[choice.slot - 1] if choice.slot <= len(modem.slots) else None
+    return sim.operator_code if sim else ""
 
 
 def _settings(sight: Sight, found: Tie, *, dials: bool) -> tuple[IpSettings, ...] | None:

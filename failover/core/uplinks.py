@@ -29,6 +29,7 @@ from failover.facts import (
 )
 from failover.model import FAMILIES, Family, Target
 from failover.modem import IpSettings
+from failover.picture import Shared
 
 SLOT_LIMIT: Final = min(SLOTS_MAX, TABLE_SETTLED - TABLE_UPLINK)
 
@@ -56,6 +57,12 @@ class Tie:
     """Why, for people. Without a bar: why it has no interface."""
     carrier: str = ""
     """As the modem calls its network."""
+    plmn: str = ""
+    """Of the network that serves it, else of its SIM's, as far as told."""
+    modem: str = ""
+    """What the modem is known by."""
+    device: str = ""
+    """Its physical device, as in `Modem.device`."""
     foreign: bool = False
     """The network is a foreign one, and counts as metered and last."""
     warming: bool = False
@@ -109,6 +116,10 @@ class Uplink:
     """Its interface is whatever its modem's is."""
     settings: tuple[IpSettings, ...] | None = ()
     """Of its modem's `Tie`."""
+    foreign: bool = False
+    """Its network is a foreign one: it comes last."""
+    fate: tuple[Shared, ...] = ()
+    """What would bring it down together with others."""
 
     @property
     def place(self) -> str:
@@ -151,6 +162,7 @@ def resolve(
             delegated=u.delegated,
             modem=u.modem is not None,
             settings=ties[u.name].settings if u.name in ties else (),
+            foreign=u.name in ties and ties[u.name].foreign,
         )
         for u in chosen
         if u.name in slots

@@ -14,7 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from failover.core import policy
-from failover.core.policy import Candidate, Situation, Will, decide, next_due, ruling
+from failover.core.candidate import Candidate
+from failover.core.policy import Situation, Will, decide, next_due, ruling
 from failover.core.verdicts import WAYLESS
 from failover.model import Decision, Family, Reason, Verdict
 
