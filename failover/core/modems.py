@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import inf
 from typing import Final
 
-from failover.config import Config
+from failover.config import Config, Uplink
 from failover.config.modems import Modem as Choice
 from failover.core.fate import networks
 from failover.core.lane import Lane
@@ -71,9 +71,7 @@ class Modems:
             sight = known.get(uplink.name) or Sight(interface=_where(past, choice.slot))
             sight = looked(sight, find(choice, self._told.modems), choice, managed=self._told.managed)
             self._sights[uplink.name], self._keys[uplink.name] = sight, choice.key
-            warming = shop.warming is not None and shop.warming[0] == uplink.name
-            dials = shop.dialler.serves(now, choice, sight.modem)
-            self.ties[uplink.name] = tie(uplink, choice, sight, warming=warming, dials=dials)
+            self.ties[uplink.name] = _tie(now, uplink, choice, sight, shop)
         self._networks = networks(config, self.ties)
 
     def due(self, now: float, lanes: Lanes, will: Will, config: Config) -> list[ActOnModem | Notice]:
@@ -156,6 +154,14 @@ class Modems:
 def _where(past: ModemPast | None, slot: int) -> str:
     """The interface of a modem of which nobody has told yet."""
     return past.interface if past and past.slot in (0, slot) else ""
+
+
+def _tie(now: float, uplink: Uplink, choice: Choice, sight: Sight, shop: Workshop) -> Tie:
+    chosen = shop.warming[0] if shop.warming else ""
+    if chosen not in ("", uplink.name) and shop.changes(sight):
+        return Tie(bar=Bar.COLD, fault=f"its modem changes to {chosen}")
+    dials = shop.dialler.serves(now, choice, sight.modem)
+    return tie(uplink, choice, sight, warming=chosen == uplink.name, dials=dials)
 
 
 def _worse(before: Sight, now: Sight) -> bool:

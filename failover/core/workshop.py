@@ -27,6 +27,10 @@ from failover.seam import ActOnModem, ModemActed
 
 PATIENCE: Final = 180.0
 """Seconds after which a deed that nobody answered is forgotten; the adapter's own bounds are shorter."""
+LEAVE: Final = 0.05
+"""Seconds in which the traffic leaves a SIM that is given up of our own will."""
+SOON: Final = 0.001
+"""Seconds until it is told to."""
 BOOT: Final = 60.0
 """Seconds that a modem has for its first connection before it is repaired."""
 _DEEDS: Final = {
@@ -78,6 +82,10 @@ class Workshop:
         self.dialler = Dialler(random)
         self.warming: tuple[str, float] | None = None
         """The uplink whose SIM was chosen last, and when, until packets pass there or its time is over."""
+        self._leaving: tuple[int, float] | None = None
+        """The slot that is to be chosen, and since when the traffic leaves."""
+        self._left = ""
+        """Handle of the modem that was told to change its SIM."""
         self._busy: ActOnModem | None = None
         self._busy_until = -inf
         self._unable: set[Rung] = set()
@@ -109,18 +117,29 @@ class Workshop:
         self.obstacle = _obstacle(need, here.choice, world) if here else ""
         done = [*said, *self._act(now, posts, here, modem, need, world)]
         warm = self.warming[1] + WARMING if self.warming else inf
-        self.deadline = min(warm, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
+        since = self._leaving[1] if self._leaving else inf
+        left = since + (LEAVE if now > since else SOON)
+        self.deadline = min(warm, left, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
         return done
 
     def _act(
         self, now: float, posts: Sequence[Post], here: Post | None, modem: Modem | None, need: Need | None, world: World
     ) -> Iterator[ActOnModem | Notice]:
         seats = [_seat(post, world) for post in posts]
+        if modem is not None and self._leaving is not None and self._leaving[0] in {seat.slot for seat in seats}:
+            slot, since = self._leaving
+            if now >= since + LEAVE:
+                yield from self._select(now, posts, modem, slot, None, "the operator's or the config's choice")
+            return
+        self._leaving = None
         if modem is not None and len(seats) > 1:
-            slot = self.slots.change(now, seats, modem.slot, need, world.repair.switches_per_hour)
-            if slot is not None:
+            change = self.slots.change(now, seats, modem.slot, need, world.repair.switches_per_hour)
+            if change is not None and need is None and world.others:
+                self._leave(now, posts, modem, change)
+                return
+            if change is not None:
                 why = here.tie.fault or "nothing passes" if here and need else "the operator's or the config's choice"
-                yield from self._select(now, posts, modem, slot, need, why)
+                yield from self._select(now, posts, modem, change, need, why)
                 return
         if here is None or here.choice.connect is Dialer.NONE:
             return
@@ -148,10 +167,19 @@ class Workshop:
         yield self._order(now, here, modem, _DEEDS[rung])
         yield _said(here, f"{here.uplink.name}: {rung}: {why}", step=rung.value, reason=why)
 
+    def changes(self, sight: Sight) -> bool:
+        """Whether the modem that is seen there is about to change its SIM, or at it."""
+        return self.warming is not None and sight.modem is not None and sight.modem.handle == self._left
+
+    def _leave(self, now: float, posts: Sequence[Post], modem: Modem, slot: int) -> None:
+        to = next(post for post in posts if post.choice.slot == slot)
+        self._leaving, self._left, self.warming = (slot, now), modem.handle, (to.uplink.name, now)
+
     def _select(
         self, now: float, posts: Sequence[Post], modem: Modem, slot: int, need: Need | None, why: str
     ) -> Iterator[ActOnModem | Notice]:
         to = next(post for post in posts if post.choice.slot == slot)
+        self._leaving, self._left = None, modem.handle
         seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
         self.slots.chosen(now, modem.slot, slot, need, seats)
         self.warming, self._since, self._stuck = (to.uplink.name, now), None, None

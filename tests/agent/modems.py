@@ -10,10 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pytest
+
 from failover.lab.namespaces import Namespace
-from failover.lab.places import APP
+from failover.lab.places import APP, ECHO_PORT
 from failover.model import Family
 from tests.agent.running import PATIENCE, Agent, running
+from tests.allowed import or_skip
 from tests.modems.box import require
 from tests.modems.mbim import MbimModem
 from tests.modems.rig import Rig, imei, rigged
@@ -50,6 +53,17 @@ class Van:
             except OSError:
                 return ""
             return str(probe.getsockname()[0])
+
+    def answered(self) -> bool:
+        """Whether a new flow gets an answer within a second."""
+        with self.rig.van.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flow:
+            flow.settimeout(1.0)
+            try:
+                flow.connect((APP[Family.IPV4], ECHO_PORT))
+                flow.send(b"echo")
+                return bool(flow.recv(64))
+            except OSError:
+                return False
 
     def until(self, condition: Callable[[str], bool]) -> float:
         """When a new flow would have such an address; monotonic seconds."""
@@ -99,3 +113,29 @@ def all_up(agent: Agent, *names: str) -> Agent:
 
 def typical(seconds: Sequence[float]) -> float:
     return round(median(seconds), 4)
+
+
+def wait_for(agent: Agent, words: Sequence[str], seconds: float = 180.0) -> None:
+    """All of it is said, in whatever order."""
+    deadline = time.monotonic() + seconds
+    while not all(any(one in line for line in agent.lines) for one in words):
+        assert time.monotonic() < deadline, agent.lines
+        assert agent.hear(0.5)
+
+
+TWO = "uplinks:\n" + uplink("au", 1) + uplink("softbank", 2) + "policy: {failback_after: 1s}\n"
+DUAL = "uplinks:\n" + uplink("au", 1) + uplink("docomo", 1, 2)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Van]:
+    """Two modems."""
+    with or_skip(), van_of(2, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Iterator[Van]:
+    """One modem with two SIMs, and nothing else."""
+    with or_skip(), van_of(1, tmp_path) as made:
+        yield made

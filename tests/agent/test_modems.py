@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from failover.model import Family
-from tests.agent.modems import Van, all_up, by_name, typical, uplink, van_of, verdict
-from tests.allowed import or_skip
-from tests.modems.modem import Command, Registration, Technology
+from tests.agent.modems import DUAL, TWO, Van, all_up, by_name, typical, uplink, verdict
+from tests.agent.running import PATIENCE, command
+from tests.modems.modem import Command
 
 V4 = Family.IPV4
-TWO = "uplinks:\n" + uplink("au", 1) + uplink("softbank", 2) + "policy: {failback_after: 1s}\n"
-DUAL = "uplinks:\n" + uplink("au", 1) + uplink("docomo", 1, 2)
+THREE = DUAL + uplink("softbank", 2)
 TIMES = 5
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Van]:
-    """Two modems."""
-    with or_skip(), van_of(2, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def single(tmp_path: Path) -> Iterator[Van]:
-    """One modem with two SIMs, and nothing else."""
-    with or_skip(), van_of(1, tmp_path) as made:
-        yield made
 
 
 def test_a_bearer_that_is_disconnected_is_left_within_100_ms(pair: Van) -> None:
@@ -89,28 +70,6 @@ def test_connected_is_no_proof(pair: Van) -> None:
     print("silent drop, seconds until a new flow leaves by the other modem:", took)
 
 
-def test_not_registered_is_no_reason_to_leave_while_packets_pass(pair: Van) -> None:
-    """KDDI, July 2022."""
-    one, _ = pair.modems
-    with pair.agent(TWO) as agent:
-        all_up(agent.ready(), "au", "softbank")
-        one.register(Registration.SEARCHING, Technology.LTE)
-        assert agent.hear(5.0)
-        status = agent.status()
-        assert (status["active"]["ipv4"], verdict(status, "au")) == ("au", "up")
-        assert one.counts.resets == one.counts.registrations == 0
-
-
-def test_the_wrong_sim_is_not_used(pair: Van) -> None:
-    config = TWO.replace("slot: 1}", "slot: 1, iccid: '8981100000000000011'}", 1)
-    with pair.agent(config) as agent:
-        all_up(agent.ready(), "softbank")
-        agent.said("au: slot 1 holds SIM …")
-        status = agent.status()
-        assert (status["active"]["ipv4"], verdict(status, "au")) == ("softbank", "absent")
-        assert any("and the config says …0011" in warning for warning in status["warnings"])
-
-
 def test_the_other_sim_is_connected_within_4_s_of_the_decision(single: Van) -> None:
     (modem,) = single.modems
     with single.agent(DUAL) as agent:
@@ -128,3 +87,24 @@ def test_the_other_sim_is_connected_within_4_s_of_the_decision(single: Van) -> N
         assert (status["active"]["ipv4"], verdict(status, "au")) == ("docomo", "cold")
     assert took <= 4.0
     print("slot switch, seconds from the decision to a way out:", took)
+
+
+def test_a_warm_link_carries_the_traffic_while_a_sim_is_changed(pair: Van) -> None:
+    """Of our own will: not one question is without its answer."""
+    one, other = pair.modems
+    with pair.agent(THREE) as agent:
+        all_up(agent.ready(), "au", "softbank")
+        pair.until(lambda _: pair.uses(one))
+        assert command(pair.rig.inside, "use", "docomo", "--socket", str(agent.socket))[0] == 0
+        lost, asked, ways = 0, 0, set()
+        began = time.monotonic()
+        while not (one.slot == 2 and pair.uses(one)):
+            assert time.monotonic() < began + PATIENCE
+            ways.add(pair.source())
+            asked += 1
+            lost += not pair.answered()
+        assert (lost, one.bearer.address[V4] in ways if one.bearer else False) == (0, False)
+        assert other.bearer is not None
+        assert other.bearer.address[V4] in ways
+        agent.until(lambda status: status["active"]["ipv4"] == "docomo")
+    print(f"{asked} questions while the SIM was changed, {lost} without an answer")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from failover.lab.namespaces import Namespace
+from tests.agent.modems import pair as pair
+from tests.agent.modems import single as single
 from tests.allowed import or_skip
 from tests.modems.at import AtModem
 from tests.modems.box import require

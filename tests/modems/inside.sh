@@ -17,6 +17,7 @@ for node in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0
   mknod -m 666 "/dev/${node%% *}" c ${node#* }
 done
 ln -s /proc/self/fd /dev/fd
+ln -s /proc/self/fd/0 /dev/stdin
 mount -t tmpfs -o mode=755 services /usr/share/dbus-1/system-services # nobody is there who was not started
 for state in NetworkManager ModemManager; do
   [ ! -d "/var/lib/$state" ] || mount -t tmpfs -o mode=755 state "/var/lib/$state"

@@ -32,7 +32,7 @@ from tests.modems.usb import Device, Port
 MBIM = ("1199", "9999")
 AT = ("2cb7", "0104")
 """USB vendor and product: what ModemManager chooses its plugin by."""
-SLOTS = {1: (AU, DOCOMO), 2: (SOFTBANK, RAKUTEN), 3: (DOCOMO, AU)}
+SLOTS = {1: (AU, DOCOMO), 2: (SOFTBANK, RAKUTEN), 3: (DOCOMO, AU), 4: (RAKUTEN, SOFTBANK)}
 """Of the modem of that number, unless something else is asked for."""
 
 
