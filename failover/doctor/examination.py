@@ -8,7 +8,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from failover.doctor import gateway, keeping, machine, marks, names, offload, places, probing, rivals, routing, rules
+from failover.doctor import (
+    fate,
+    gateway,
+    keeping,
+    machine,
+    marks,
+    names,
+    offload,
+    places,
+    probing,
+    rivals,
+    routing,
+    rules,
+)
 from failover.doctor.case import Case, Ground
 from failover.doctor.finding import Finding, Remark, Remarks, failure, note, ok, warning
 from failover.model import FailoverError, KernelError
@@ -48,6 +61,7 @@ OF_THE_CASE: Final[tuple[Check[Case], ...]] = (
 OF_THE_GROUND: Final[tuple[Check[Ground], ...]] = (
     Check("uplinks", routing.uplinks),
     Check("targets", routing.targets, fine="every default route has targets of its family"),
+    Check("shared fate", fate.shared, fine="nothing is known that would bring two uplinks down together"),
     Check("addresses", routing.addresses, fine="no address is on two uplinks"),
     Check("subnets", routing.subnets, fine="no uplink's subnet is somebody else's too"),
     Check("ipv6", routing.ipv6, fine="nothing keeps IPv6 off the uplinks"),

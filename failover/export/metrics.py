@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 import psutil
@@ -43,6 +43,8 @@ NAMES_MAX: Final = 128
 """Uplink names that get series of their own between two scrapes: twice what there can be at a time (SLOTS_MAX)."""
 WAYS_MAX: Final = 512
 """Kinds of switches (family, from, to, reason) that get series of their own."""
+FATES_MAX: Final = 512
+"""Series of what uplinks share: all there can be among sixteen on one hub and network; of more, the first."""
 PROTOCOLS: Final = ("tcp", "udp")
 OTHER: Final = modem_metrics.OTHER
 """In place of an uplink's name beyond those, and of what a message is about when we know nothing of that."""
@@ -88,6 +90,7 @@ class Picture:
         yield from self._loss()
         yield from self._bytes()
         yield from self._budgets()
+        yield from self._fate()
         yield from self._journal()
         yield from modem_metrics.gauges(self.snapshot)
         counted = _gauge("flows_counted", "1 if the user's flows are counted, 0 if only what passes the interfaces is")
@@ -166,6 +169,13 @@ class Picture:
                 left.add_metric((uplink.name,), uplink.budget_left)
                 full.add_metric((uplink.name,), uplink.budget)
         return left, full
+
+    def _fate(self) -> Iterable[Metric]:
+        shared = _gauge("uplink_shared_fate", "Always 1; says what two uplinks share", "uplink", "other", "why")
+        told = ((uplink.name, one.other, one.why.value) for uplink in self.snapshot.uplinks for one in uplink.fate)
+        for labels in islice(dict.fromkeys(told), FATES_MAX):
+            shared.add_metric(labels, 1)
+        return (shared,)
 
     def _journal(self) -> Iterable[Metric]:
         ok = _gauge("journal_ok", "1 if the last write of the journal went through, 0 if it failed")

@@ -5,7 +5,7 @@ Ages in seconds, ratios 0-1. No I/O; sentence.py and table.py put it in words.
 
 from __future__ import annotations
 
-from failover.export import modem_status
+from failover.export import fate, modem_status
 from failover.export.numbers import age, number
 from failover.model import FAMILIES, PROBE_PATIENCE, RECEIVING, Decision, Verdict
 from failover.picture import FamilyView, Snapshot, TargetView, UplinkView
@@ -71,6 +71,7 @@ def _uplink(uplink: UplinkView, now: float) -> dict[str, object]:
         "usable": is_usable(uplink, now),
         "name_servers": list(uplink.name_servers),
         "families": {family.value: _family(view, now) for family, view in uplink.families.items()},
+        "shared_fate": fate.section(uplink.fate),
         "modem": None if uplink.modem is None else modem_status.section(uplink.modem, now),
     }
 

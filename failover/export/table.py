@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from failover.export.fate import groups
 from failover.export.words import (
     Document,
     cleaned,
@@ -67,6 +68,7 @@ def remarks(status: Document) -> Iterator[str]:
     status = cleaned(status)
     yield from (serving(gateway) for gateway in [status["gateway"]] if gateway is not None)
     yield from (f"warning: {text}" for text in status.get("warnings", ()))
+    yield from (f"shared fate: {group.sentence()}" for group in groups(status["uplinks"]))
     config = status.get("config", {"ok": True})
     if not config["ok"]:
         first, *more = config["problems"] or [f"{config['path']}: refused"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from failover.model import Decision, Family, Outcome, Reason, Verdict
 from failover.modem import Bearer, Modem, ModemState, Registration, Signal, Sim
-from failover.picture import FamilyView, ModemView, Penalty, Snapshot, TargetView, UplinkView
+from failover.picture import FamilyView, ModemView, Penalty, Shared, Sharing, Snapshot, TargetView, UplinkView
 
 NOW = 1000.0
 FLAPPED = Penalty(figure=2.0, at=NOW - 900, half_life=900.0, forgiven_at=NOW + 3890.0)
@@ -78,9 +78,17 @@ MODEM = Modem(
 VIEW = ModemView(1, MODEM, listed=True)
 
 
+def kindred(shown: Snapshot) -> Snapshot:
+    """The same, the first two on one USB hub."""
+    one, other, *others = shown.uplinks
+    fates = (Shared(name, Sharing.HUB, "the USB hub 1-1") for name in (other.name, one.name))
+    both = (replace(uplink, fate=(fate,)) for uplink, fate in zip((one, other), fates, strict=True))
+    return replace(shown, uplinks=(*both, *others))
+
+
 def mobile(*views: ModemView) -> Snapshot:
-    """The same, with modems: the first of them `au`'s, the second, if there is one, `docomo`'s."""
-    shown = snapshot()
+    """The same, with modems: the first of them `au`'s, the second, if there is one, `docomo`'s; both on one hub."""
+    shown = kindred(snapshot())
     views = views or (VIEW,)
     uplinks = [replace(uplink, modem=view) for uplink, view in zip(shown.uplinks, views, strict=False)]
     return replace(shown, uplinks=(*uplinks, *shown.uplinks[len(uplinks) :]))

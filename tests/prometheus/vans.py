@@ -14,7 +14,7 @@ from failover.picture import ModemView, Snapshot, TargetView, UplinkView
 from failover.seam import Applied, Effect
 from failover.sim.scenario import parse
 from failover.sim.stage import play_script
-from tests.export.pictures import NOW, family
+from tests.export.pictures import NOW, family, kindred
 
 CARRIERS = ("au", "docomo", "softbank", "rakuten", "povo", "starlink", "ether", "depot")
 TARGETS = tuple(
@@ -109,7 +109,7 @@ class Van:
         snapshot = self._engine.snapshot()
         if self.modem is not None:
             first, *others = snapshot.uplinks
-            snapshot = replace(snapshot, uplinks=(replace(first, modem=self.modem), *others))
+            snapshot = kindred(replace(snapshot, uplinks=(replace(first, modem=self.modem), *others)))
         carried = {uplink.interface: Traffic(10**9 + uplink.slot, 10**8) for uplink in snapshot.uplinks}
         return Picture(snapshot, self._engine.now, carried, self.journal_ok)
 
