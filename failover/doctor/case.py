@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from failover.config import Config, ConfigError, Problem
+from failover.config import CONFIG_PATH, Config, ConfigError, Problem
 from failover.config.source import ConfigFile
 from failover.core.plan import Desired, plan
 from failover.core.uplinks import Uplink, resolve
@@ -46,6 +46,8 @@ class Case:
     """What the agent answers."""
     silence: ControlError | None
     """Why it does not."""
+    path: Path = Path(CONFIG_PATH)
+    """Of the config file."""
 
     @staticmethod
     def of(config_path: Path | None, socket: Path, state: Path) -> Case:
@@ -62,7 +64,7 @@ class Case:
             config, doubts, problems, text = Config(), (), error.problems, ""
         except PermissionError:  # its directory may not be entered
             config, doubts, text, hidden = Config(), (), "", True
-        return Case(socket, state, config, text, problems, doubts, hidden, status, silence)
+        return Case(socket, state, config, text, problems, doubts, hidden, status, silence, source.path)
 
     @property
     def of_service(self) -> bool:

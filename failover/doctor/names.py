@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from failover.doctor import user
+from failover.doctor import polkit, user
 from failover.doctor.case import Case
 from failover.doctor.finding import Remark, Remarks, note, ok, warning
 from failover.names.backend import NamesError
@@ -14,8 +14,7 @@ from failover.names.choose import Choice, likely
 from failover.names.ways import OWN
 from failover.resolvers import Way
 
-POLKIT: Final = ("etc/polkit-1/rules.d", "usr/share/polkit-1/rules.d")
-ACTION: Final = b"org.freedesktop.resolve1.set-dns-servers"
+ACTION: Final = "org.freedesktop.resolve1.set-dns-servers"
 """One of those that systemd/failover.rules allows."""
 TOLD: Final = {
     Way.RESOLVED: "systemd-resolved is told whom to ask",
@@ -48,7 +47,7 @@ def _as_told(told: Mapping[str, Any]) -> Remarks:
 
 def _foreseen(case: Case, choice: Choice, root: Path) -> Remark:
     runs_as = user.of_agent(case)
-    if choice.way is Way.RESOLVED and runs_as is not None and not runs_as.may_all and _is_missing(root):
+    if choice.way is Way.RESOLVED and runs_as is not None and not runs_as.may_all and polkit.unnamed((ACTION,), root):
         text = f"no polkit rule lets user {runs_as.name} tell systemd-resolved whom to ask"
         return warning(text, "install systemd/failover.rules as systemd/README.md says")
     return _chosen(choice.way.value, choice.warning, choice.hint)
@@ -58,11 +57,3 @@ def _chosen(way: str, text: str, mend: str) -> Remark:
     if text:
         return note(text, mend)
     return ok(TOLD.get(Way(way), "name servers are left as they are, as the config says"))
-
-
-def _is_missing(root: Path) -> bool:
-    """Whether no rule names the action, as far as this user may see."""
-    try:
-        return not any(ACTION in rule.read_bytes() for place in POLKIT for rule in (root / place).glob("*.rules"))
-    except OSError:
-        return False

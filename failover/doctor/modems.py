@@ -1,0 +1,164 @@
+"""The checks of modems: whether those that the config names are there with the right SIMs, and what keeps the agent
+from dialling and repairing them. Nothing is asked of a modem."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from failover.bus import DEFAULT_ADDRESS, BusError
+from failover.config.modems import Dialer, Modem, Repair, Rung
+from failover.core.ties import choices, find, name_of, wrong_sim
+from failover.doctor import polkit, user
+from failover.doctor.case import Case
+from failover.doctor.finding import Remarks, failure, note, ok, warning
+from failover.modem import Modem as Told
+from failover.modem import ModemState
+from failover.modems.troubles import troubles
+from failover.seam import ModemsTold
+
+NONE: Final = "no uplink is a modem"
+LIST: Final = "`failover modems` lists what is there"
+MANAGER: Final = "org.freedesktop.ModemManager1"
+CONTROL: Final = f"{MANAGER}.Device.Control"
+MESSAGING: Final = f"{MANAGER}.Messaging"
+NETWORK: Final = "org.freedesktop.NetworkManager.network-control"
+UNITS: Final = "org.freedesktop.systemd1.manage-units"
+"""What polkit(8) calls them."""
+POLICIES: Final = ("etc/dbus-1/system.d", "usr/share/dbus-1/system.d")
+POWER: Final = "failover-power@"
+PLACES: Final = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system")
+"""Where units are, the first first (systemd.unit(5))."""
+
+
+def there(case: Case, address: str = DEFAULT_ADDRESS) -> Remarks:
+    """Whether ModemManager has each modem that the config names, with its SIM, and what is amiss with it."""
+    chosen = choices(case.config.uplinks)
+    if not chosen:
+        yield ok(NONE)
+        return
+    try:
+        told = asyncio.run(_asked(address))
+    except BusError as error:
+        yield warning(f"ModemManager cannot be asked: {error}", error.hint or "does `mmcli -L` answer?")
+        return
+    if not told.managed:
+        mend = "`systemctl start ModemManager`; where there is none, install it: `apt install modemmanager`"
+        yield failure("ModemManager does not run, and the config names modems", mend)
+        return
+    for uplink, choice in chosen:
+        yield from _one(uplink.name, choice, find(choice, told.modems))
+
+
+async def _asked(address: str) -> ModemsTold:
+    from failover.modems.once import read_once  # loads the D-Bus library
+
+    return await read_once(address)
+
+
+def _one(name: str, choice: Modem, modem: Told | None) -> Remarks:
+    if modem is None:
+        yield failure(f"{name}: there is no modem with {name_of(choice)}", f"is it in `lsusb`? {LIST}")
+        return
+    rests = modem.slot != choice.slot <= len(modem.slots)
+    wrong = wrong_sim(choice, _as_in_use(modem, choice.slot) if rests else modem)
+    if wrong:
+        yield failure(f"{name}: {wrong}", f"swap the SIMs, or mend `slot` and `iccid` in the config: {LIST}")
+    elif not rests:
+        given = modem.lock == "sim-pin" and choice.pin
+        yield from (warning(f"{name}: {text}", mend) for text, mend in troubles(modem) if not given)
+    if modem.voice_centric and not rests:
+        text = f"{name}: its modem is voice-centric: where it gets no voice it leaves a network that has data"
+        yield warning(text, "`mmcli -m any --3gpp-set-eps-ue-mode-operation=csps-2`, or ps-2, sets it data-centric")
+
+
+def _as_in_use(modem: Told, slot: int) -> Told:
+    """As it would be told with that slot in use, as far as its SIM is known."""
+    sim = modem.slots[slot - 1]
+    failed = "" if sim else "sim-missing"
+    return replace(modem, slot=slot, sim=sim, failure=failed, state=ModemState.UNKNOWN)
+
+
+# --- permissions -----------------------------------------------------------------------------------------------------
+
+
+def permissions(case: Case, root: Path = Path("/"), address: str = DEFAULT_ADDRESS) -> Remarks:
+    """Whether the agent's user may do to modems what it has to."""
+    chosen = [choice for _, choice in choices(case.config.uplinks)]
+    runs_as = user.of_agent(case) if chosen else None
+    if runs_as is None or runs_as.uid == 0:
+        return
+    missing = _refused(case, _needed(chosen, case.config.repair, root), root, address)
+    if missing:
+        text = f"polkit does not let user {runs_as.name} {', '.join(missing)}: modems are watched and not mended"
+        yield warning(text, "install systemd/failover.rules as systemd/README.md says")
+    if _changes_sims(chosen) and not _may_change(runs_as.name, root):
+        text = f"the system bus does not let user {runs_as.name} change the SIM slot of a modem"
+        yield warning(text, "install systemd/failover-dbus.conf as systemd/README.md says")
+
+
+def _needed(chosen: list[Modem], repair: Repair, root: Path) -> polkit.Actions:
+    """The actions, with what is told of each."""
+    needed: dict[str, dict[str, str]] = {CONTROL: {}, MESSAGING: {}}
+    if any(choice.connect in (Dialer.AUTO, Dialer.NETWORKMANAGER) for choice in chosen):
+        needed[NETWORK] = {}
+    unit = next(_power_units(root), None) if Rung.POWER in repair.steps else None
+    return needed | ({UNITS: {"unit": unit.replace("@.", "@x."), "verb": "start"}} if unit else {})
+
+
+def _refused(case: Case, actions: polkit.Actions, root: Path, address: str) -> list[str]:
+    """By polkit, where it can be asked; else those that no rule names."""
+    if case.pid is not None and os.geteuid() == 0:
+        found = asyncio.run(polkit.refused(case.pid, actions, address))
+        if found is not None:
+            return found
+    return polkit.unnamed(actions, root)
+
+
+def _changes_sims(chosen: list[Modem]) -> bool:
+    keys = [choice.key for choice in chosen]
+    return len(set(keys)) < len(keys) or any(choice.slot > 1 for choice in chosen)
+
+
+def _may_change(name: str, root: Path) -> bool:
+    """Whether a policy of the bus names that user and the method, as far as this user may see."""
+    words = (b"SetPrimarySimSlot", f'"{name}"'.encode())
+    for place in POLICIES:
+        with suppress(OSError):
+            if any(all(word in text for word in words) for text in map(Path.read_bytes, (root / place).glob("*.conf"))):
+                return True
+    return False
+
+
+# --- power, and secrets ----------------------------------------------------------------------------------------------
+
+
+def power(case: Case, root: Path = Path("/")) -> Remarks:
+    """Whether the operator's unit is there where the repair of modems comes to it."""
+    steps, chosen = case.config.repair.steps, choices(case.config.uplinks)
+    if Rung.POWER not in steps or not chosen or any(True for _ in _power_units(root)):
+        return
+    text = f"no unit {POWER}.service: nobody can take a modem's current, and that step of its repair is left out"
+    mend = "write one that switches the current off and on (systemd/README.md), or leave `power` out of `repair.steps`"
+    yield note(text, mend) if steps == Repair().steps else warning(text, mend)
+
+
+def _power_units(root: Path) -> Iterator[str]:
+    """The template, or units of single uplinks."""
+    for place in PLACES:
+        for found in (root / place).glob(f"{POWER}*.service"):
+            yield found.name
+
+
+def secrets(case: Case) -> Remarks:
+    """Whether everybody may read the PIN or password in the config file."""
+    held = any(choice.pin or choice.dial.password for _, choice in choices(case.config.uplinks))
+    if held and os.stat(case.path).st_mode & stat.S_IROTH:
+        mend = f"chgrp failover {case.path} && chmod 640 {case.path}"
+        yield warning(f"{case.path} holds a PIN or a password, and everybody may read it", mend)

@@ -1,0 +1,250 @@
+"""What the doctor finds amiss with modems: by ModemManager's answers, polkit's, and the files that there are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dbus_fast import Variant
+
+from failover.config import Config, Uplink
+from failover.config.modems import Dialer, Modem, Repair, Rung
+from failover.doctor import modems, polkit, user
+from failover.doctor.case import Case
+from failover.doctor.finding import Level, Remark
+from failover.modem import Dial
+from failover.modems import deeds
+from failover.modems.power import unit
+from tests.enclosure import CHECKOUT, PATIENCE
+from tests.modems.box import USERS
+from tests.modems.fake import Fake
+from tests.modems.manager import MODEM, ROOT, THREE_GPP
+from tests.modems.mbim import MbimModem
+from tests.modems.rig import Rig
+
+SIM = "org.freedesktop.ModemManager1.Sim"
+PATH = f"{ROOT}/Modem/0"
+IMEI, ICCID, OTHER = "356938035640011", "8981300000000000022", "8981100000000000011"
+
+
+def case(*choices: Modem, repair: Repair | None = None, path: Path = Path("/nowhere")) -> Case:
+    uplinks = tuple(Uplink(f"u{number}", modem=choice) for number, choice in enumerate(choices))
+    config = Config(uplinks=uplinks, repair=repair or Repair())
+    run = Path("/run/failover/control.sock")
+    return Case(run, Path("/var/lib/failover"), config, "", (), (), False, None, None, path)
+
+
+def found(rig: Rig, *choices: Modem) -> list[Remark]:
+    return list(modems.there(case(*choices), rig.address))
+
+
+def only(rig: Rig, choice: Modem) -> Remark:
+    (remark,) = found(rig, choice)
+    assert remark.mend
+    return remark
+
+
+# --- what is there ---------------------------------------------------------------------------------------------------
+
+
+def test_without_modems_in_the_config_nobody_is_asked() -> None:
+    assert [one.level for one in modems.there(case(), "unix:path=/nowhere")] == [Level.OK]
+    assert list(modems.permissions(case())) == list(modems.power(case())) == list(modems.secrets(case())) == []
+
+
+def test_a_modem_that_is_there_with_its_sim_is_well(rig: Rig, fake: Fake) -> None:
+    fake.add(f"{ROOT}/SIM/0", {SIM: {"SimIdentifier": Variant("s", ICCID)}})
+    assert found(rig, Modem(IMEI, iccid=ICCID)) == []
+
+
+def test_a_modem_that_is_not_there(rig: Rig, fake: Fake) -> None:
+    remark = only(rig, Modem("359999999999999"))
+    assert (remark.level, remark.text) == (Level.FAILURE, "u0: there is no modem with IMEI …9999")
+
+
+def test_another_sim_than_the_config_says(rig: Rig, fake: Fake) -> None:
+    fake.add(f"{ROOT}/SIM/0", {SIM: {"SimIdentifier": Variant("s", ICCID)}})
+    remark = only(rig, Modem(IMEI, iccid=OTHER))
+    assert (remark.level, remark.text) == (
+        Level.FAILURE,
+        "u0: slot 1 holds SIM …0022, and the config says …0011",
+    )
+
+
+def test_a_sim_that_rests_is_no_trouble_and_an_empty_slot_is(rig: Rig, fake: Fake) -> None:
+    slots = [f"{ROOT}/SIM/0", f"{ROOT}/SIM/1", "/"]
+    fake.change(PATH, MODEM, SimSlots=Variant("ao", slots), PrimarySimSlot=Variant("u", 1))
+    fake.add(f"{ROOT}/SIM/1", {SIM: {"SimIdentifier": Variant("s", ICCID)}})
+    assert found(rig, Modem(IMEI, slot=2), Modem(IMEI, slot=2, iccid=ICCID)) == []
+    assert only(rig, Modem(IMEI, slot=2, iccid=OTHER)).text.startswith("u0: slot 2 holds SIM …0022")
+    assert only(rig, Modem(IMEI, slot=3)).text == "u0: there is no SIM in slot 3"
+    assert only(rig, Modem(IMEI, slot=4)).text == "u0: its modem has no slot 4"
+
+
+def test_what_keeps_a_modem_from_connecting(rig: Rig, fake: Fake) -> None:
+    fake.change(PATH, MODEM, State=Variant("i", 2), UnlockRequired=Variant("u", 2))
+    assert only(rig, Modem(IMEI)).text == "u0: its SIM asks for the PIN"
+    assert found(rig, Modem(IMEI, pin="1234")) == []
+    fake.change(PATH, MODEM, State=Variant("i", 8), UnlockRequired=Variant("u", 1))
+    fake.change(PATH, THREE_GPP, RegistrationState=Variant("u", 3))
+    assert only(rig, Modem(IMEI)).text == "u0: the network refuses its SIM"
+
+
+@pytest.mark.parametrize(("mode", "named"), [(1, True), (2, False), (3, True), (4, False)])
+def test_a_voice_centric_modem_is_named_with_its_mend(rig: Rig, fake: Fake, mode: int, named: bool) -> None:
+    fake.change(PATH, THREE_GPP, EpsUeModeOperation=Variant("u", mode))
+    remarks = found(rig, Modem(IMEI))
+    assert ["voice-centric" in one.text and "--3gpp-set-eps-ue-mode-operation" in one.mend for one in remarks] == (
+        [True] if named else []
+    )
+
+
+def test_without_a_manager_or_a_bus(rig: Rig) -> None:
+    rig.box.kill_modem_manager()
+    try:
+        remark = only(rig, Modem(IMEI))
+    finally:
+        rig.start()
+    assert (remark.level, remark.text) == (
+        Level.FAILURE,
+        "ModemManager does not run, and the config names modems",
+    )
+    (remark,) = modems.there(case(Modem(IMEI)), "unix:path=/nowhere")
+    assert (remark.level, bool(remark.mend)) == (Level.WARNING, True)
+
+
+def test_a_real_modem(rig: Rig, mbim: MbimModem) -> None:
+    rig.manager.listed(mbim.imei)
+    assert mbim.sim is not None
+    assert found(rig, Modem(mbim.imei, iccid=mbim.sim.iccid), Modem(mbim.imei, slot=2)) == []
+    assert only(rig, Modem(mbim.imei, iccid=OTHER)).level is Level.FAILURE
+
+
+# --- who may ---------------------------------------------------------------------------------------------------------
+
+ACTIONS: dict[str, dict[str, str]] = {
+    modems.CONTROL: {},
+    modems.MESSAGING: {},
+    modems.NETWORK: {},
+    modems.UNITS: {"unit": unit("van/au 1"), "verb": "start"},
+}
+ASKS = """
+import asyncio, json, subprocess, sys, time
+from failover.doctor.polkit import refused
+uid, wanted, actions = int(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
+with subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=uid, group=uid, extra_groups=[]) as child:
+    deadline = time.monotonic() + 15
+    while (found := asyncio.run(refused(child.pid, actions))) != wanted and time.monotonic() < deadline:
+        pass
+print(json.dumps(found))
+"""
+"""Asks polkit about a process of that user until it says so: rules are read a moment after they have changed."""
+
+
+def refusals(rig: Rig, wanted: list[str], actions: dict[str, dict[str, str]]) -> list[str] | None:
+    argv = [sys.executable, "-c", ASKS, str(USERS["failover"]), json.dumps(wanted), json.dumps(actions)]
+    with rig.inside.popen(argv, stdout=subprocess.PIPE, cwd=CHECKOUT, text=True) as child:
+        answer: list[str] | None = json.loads(child.communicate(timeout=PATIENCE)[0])
+        return answer
+
+
+@pytest.fixture
+def shipped(rig: Rig) -> Iterator[None]:
+    """The rules are installed as systemd/README.md says."""
+    rule = rig.box.root / "etc/polkit-1/rules.d/50-failover.rules"
+    shutil.copy(CHECKOUT / "systemd/failover.rules", rule)
+    yield
+    rule.unlink()
+
+
+def test_polkit_refuses_without_our_rules(rig: Rig) -> None:
+    assert refusals(rig, [*ACTIONS], ACTIONS) == [*ACTIONS]
+
+
+def test_polkit_allows_with_our_rules_what_is_needed_and_no_other_unit(rig: Rig, shipped: None) -> None:
+    assert refusals(rig, [], ACTIONS) == []
+    for about in (
+        {"unit": "ssh.service", "verb": "start"},
+        {"unit": unit("au"), "verb": "stop"},
+        {"unit": "failover-power@a.service/../ssh.service", "verb": "start"},
+        {"verb": "start"},
+    ):
+        assert refusals(rig, [modems.UNITS], {modems.UNITS: about}) == [modems.UNITS]
+
+
+def test_the_actions_are_those_of_the_deeds() -> None:
+    assert (modems.CONTROL, modems.NETWORK, modems.UNITS) == (deeds.CONTROL, deeds.NM_CONTROL, deeds.MANAGE_UNITS)
+
+
+ORDINARY = user.User("failover", 905, frozenset((905,)), may_all=False)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A box on which nothing is installed; its agent would be user failover."""
+    monkeypatch.setattr(user, "of_agent", lambda _: ORDINARY)
+    for folder in (*polkit.RULES, *modems.POLICIES, *modems.PLACES):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+def test_rules_and_policies_that_are_missing(root: Path) -> None:
+    choices = Modem(IMEI), Modem(IMEI, slot=2)
+    one, two = modems.permissions(case(*choices), root)
+    assert {one.level, two.level} == {Level.WARNING}
+    assert all(action in one.text for action in (modems.CONTROL, modems.MESSAGING, modems.NETWORK))
+    assert modems.UNITS not in one.text
+    assert "systemd/failover-dbus.conf" in two.mend
+    shutil.copy(CHECKOUT / "systemd/failover.rules", root / "etc/polkit-1/rules.d/50-failover.rules")
+    shutil.copy(CHECKOUT / "systemd/failover-dbus.conf", root / "etc/dbus-1/system.d/failover.conf")
+    assert list(modems.permissions(case(*choices), root)) == []
+
+
+def test_only_what_is_needed_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (remark,) = modems.permissions(case(Modem(IMEI, connect=Dialer.SELF)), root)
+    assert modems.NETWORK not in remark.text
+    (root / "etc/systemd/system/failover-power@.service").touch()
+    (remark,) = modems.permissions(case(Modem(IMEI)), root)
+    assert modems.UNITS in remark.text
+    monkeypatch.setattr(user, "of_agent", lambda _: replace(ORDINARY, name="root", uid=0))
+    assert list(modems.permissions(case(Modem(IMEI)), root)) == []
+
+
+def test_rules_that_nobody_may_see_are_not_missed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(root / polkit.RULES[0])
+    (root / polkit.RULES[0]).touch()  # root may see all, but a file has no names in it for anybody
+    assert list(modems.permissions(case(Modem(IMEI)), root)) == []
+
+
+# --- power, secrets --------------------------------------------------------------------------------------------------
+
+
+def test_the_unit_for_the_power(root: Path) -> None:
+    asked = case(Modem(IMEI), repair=Repair(steps=(Rung.RESET, Rung.POWER)))
+    for subject, levels in (
+        (case(Modem(IMEI)), [Level.NOTE]),
+        (asked, [Level.WARNING]),
+        (case(Modem(IMEI), repair=Repair(steps=(Rung.RESET,))), []),
+    ):
+        assert [one.level for one in modems.power(subject, root)] == levels
+    (root / "usr/lib/systemd/system/failover-power@.service").touch()
+    assert list(modems.power(asked, root)) == []
+
+
+@pytest.mark.parametrize("secret", [Modem(IMEI, pin="1234"), Modem(IMEI, dial=Dial(password="hunter2"))])
+def test_a_config_that_everybody_may_read(tmp_path: Path, secret: Modem) -> None:
+    path = tmp_path / "failover.yaml"
+    path.touch()
+    for mode, secrets, said in ((0o644, secret, 1), (0o640, secret, 0), (0o644, Modem(IMEI), 0)):
+        path.chmod(mode)
+        remarks = list(modems.secrets(case(secrets, path=path)))
+        assert len(remarks) == said
+        for remark in remarks:
+            assert remark.mend == f"chgrp failover {path} && chmod 640 {path}"
+            assert "1234" not in remark.text
