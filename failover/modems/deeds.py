@@ -28,6 +28,7 @@ from failover.modems.numbers import (
     SIM,
     SIMPLE,
     THREE_GPP,
+    VOICE_CENTRIC,
 )
 from failover.modems.values import told
 from failover.seam import ActOnModem, ModemActed
@@ -49,6 +50,8 @@ SECONDS: Final = {
 """At most."""
 POWERING_UP: Final = 20.0
 """Seconds for a modem that was switched off to be on again, after whatever went wrong."""
+CENTRING: Final = 10.0
+"""Seconds for a modem to become data-centric; what it was asked for is done without that."""
 _DBUS: Final = "org.freedesktop.DBus.Error"
 DENIED: Final = f"{_DBUS}.AccessDenied"
 """By the policy of the bus, before anybody asks polkit."""
@@ -181,6 +184,7 @@ async def _unlock(doing: _Doing) -> bool:
 
 
 async def _connect(doing: _Doing) -> bool:
+    await _centre(doing)
     dial = doing.order.dial
     kind = "ipv4v6" if set(dial.families) == set(FAMILIES) else dial.families[0].value
     settings = {"ip-type": Variant("u", IP_TYPES[kind]), "allow-roaming": Variant("b", dial.roaming)}
@@ -188,6 +192,16 @@ async def _connect(doing: _Doing) -> bool:
     settings |= {key: Variant("s", value) for key, value in texts.items() if value}
     await doing.ask(f"{SIMPLE}.Connect", "a{sv}", settings, reply="o")
     return True
+
+
+async def _centre(doing: _Doing) -> None:
+    """A voice-centric modem leaves a network that has data and no voice (3GPP TS 24.301, 4.3). It is set data-centric,
+    if it can be, where it is about to be connected or registered anew anyway. The modes come in pairs."""
+    with suppress(BusError):
+        mode = told(await doing.line.get(SERVICE, doing.order.modem, f"{THREE_GPP}.EpsUeModeOperation"), "u")
+        if mode in VOICE_CENTRIC:
+            wanted = f"{THREE_GPP}.SetEpsUeModeOperation", "u", [mode + 1]
+            await doing.line.call(SERVICE, doing.order.modem, *wanted, seconds=CENTRING)
 
 
 async def _reconnect(doing: _Doing) -> bool:
@@ -202,6 +216,7 @@ async def _reconnect(doing: _Doing) -> bool:
 async def _register(doing: _Doing) -> bool:
     """The radio off and on. Register("") alone does nothing where the modem believes to be registered
     (mm_iface_modem_3gpp_register_in_network), and that it may be on a network that is dead."""
+    await _centre(doing)
     await doing.ask(f"{MODEM}.Enable", "b", False)
     try:
         with suppress(BusError):  # not every modem can; to be disabled already makes most leave the network

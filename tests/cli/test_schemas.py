@@ -22,7 +22,7 @@ from tests.agent.running import FAILOVER, command, running
 from tests.allowed import or_skip
 from tests.modems.carriers import AU, DOCOMO, sim_of
 from tests.modems.lpac import Lpac
-from tests.modems.rig import rigged
+from tests.modems.rig import Rig, imei, rigged
 
 FOLDER = Path(__file__).resolve().parents[2] / "failover" / "export" / "schemas"
 FREE = {
@@ -67,7 +67,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     """By the name of the schema: what the commands print, with an agent in a lab and without one."""
     home = tmp_path_factory.mktemp("home")
     with or_skip(), World(seed=5) as world:
-        return _in_the_lab(world, home) | _alone(home) | _of_a_modem(home)
+        found = _in_the_lab(world, home) | _alone(home)
+    for name, more in _of_a_modem(home).items():
+        found[name] = [*found.get(name, []), *more]
+    return found
 
 
 def _in_the_lab(world: World, home: Path) -> Documents:
@@ -155,10 +158,19 @@ def _of_a_modem(home: Path) -> Documents:
         rig.manager.listed(modem.imei)
         status, out, err = command(rig.inside, "modems", "--json")
         assert status == 0, err
+        told = _with_an_agent(rig, home)
         lpac = Lpac(home)
         lpac.hold("8981100000000000018", "8981100000000000026")
         listing = rig.inside.popen([*FAILOVER, "esim", "list", "--json"], stdout=subprocess.PIPE, env=lpac.environment)
-        return {"modems": [json.loads(out)], "esim": [json.loads(listing.communicate(timeout=60)[0])]}
+        return {**told, "modems": [json.loads(out)], "esim": [json.loads(listing.communicate(timeout=60)[0])]}
+
+
+def _with_an_agent(rig: Rig, home: Path) -> Documents:
+    (path := home / "one.yaml").write_text(f"dns: none\nuplinks: [{{name: au, modem: {{imei: '{imei(1)}'}}}}]\n")
+    with running(rig.inside, home / "one", "--config", str(path)) as agent:
+        agent.ready().until(lambda status: status["uplinks"] and status["uplinks"][0]["modem"]["lock"] == "sim-pin")
+        where = ("--socket", str(agent.socket), "--json")
+        return {name: [json.loads(command(rig.inside, name, *where)[1])] for name in ("status", "explain")}
 
 
 def names() -> list[str]:

@@ -23,7 +23,7 @@ from tests.modems.box import USERS, require
 from tests.modems.carriers import RAKUTEN, SOFTBANK, sim_of
 from tests.modems.fake import NEVER, Fake, Refusal, Reply
 from tests.modems.listener import listening
-from tests.modems.manager import DAEMON, MODEM, MODEM_MANAGER, ROOT
+from tests.modems.manager import DAEMON, MODEM, MODEM_MANAGER, ROOT, THREE_GPP
 from tests.modems.mbim import MbimModem
 from tests.modems.modem import Command, Manner
 from tests.modems.modem import Dial as Dialled
@@ -217,6 +217,35 @@ def test_a_bearer_is_asked_for_as_the_config_says(
     assert done(acted(rig, Deed.CONNECT, dial=dial))
     (call,) = (call for call in fake.calls() if call.member == "Connect")
     assert call.body == [settings]
+
+
+@pytest.mark.parametrize("deed", [Deed.CONNECT, Deed.REGISTER])
+@pytest.mark.parametrize(("mode", "set_to"), [(1, [2]), (2, []), (3, [4]), (4, []), (None, [])])
+def test_a_voice_centric_modem_is_set_data_centric_before_it_registers_or_connects(
+    rig: Rig, fake: Fake, deed: Deed, mode: int | None, set_to: list[int]
+) -> None:
+    if mode is not None:
+        fake.change(PATH, THREE_GPP, EpsUeModeOperation=Variant("u", mode))
+    for member in ("Enable", "SetPowerState", "Register", "SetEpsUeModeOperation"):
+        fake.answer(member, Reply())
+    fake.answer("Connect", Reply("o", (BEARER_PATH,)))
+    fake.calls()
+    assert done(acted(rig, deed, dial=DIAL))
+    calls = [(call.member, call.body) for call in fake.calls() if call.member not in ("Get", "GetAll")]
+    assert [body for member, body in calls if member == "SetEpsUeModeOperation"] == [[one] for one in set_to]
+    deeds = [member for member, _ in calls if member in ("Connect", "Enable", "SetEpsUeModeOperation")]
+    assert not set_to or deeds[0] == "SetEpsUeModeOperation"
+
+
+@pytest.mark.parametrize("outcome", [Refusal(f"{MODEM_MANAGER}.Error.Core.Unsupported"), NEVER])
+def test_a_modem_that_stays_voice_centric_is_connected_all_the_same(
+    rig: Rig, fake: Fake, outcome: Refusal | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("failover.modems.deeds.CENTRING", 0.2)
+    fake.change(PATH, THREE_GPP, EpsUeModeOperation=Variant("u", 3))
+    fake.answer("SetEpsUeModeOperation", outcome)
+    fake.answer("Connect", Reply("o", (BEARER_PATH,)))
+    assert done(acted(rig, Deed.CONNECT, dial=DIAL))
 
 
 CORE = f"{MODEM_MANAGER}.Error.Core"
