@@ -18,6 +18,7 @@ from failover.core.ties import choices, find, name_of, wrong_sim
 from failover.doctor import polkit, user
 from failover.doctor.case import Case
 from failover.doctor.finding import Remarks, failure, note, ok, warning
+from failover.doctor.machine import AS_ROOT
 from failover.modem import Modem as Told
 from failover.modem import ModemState
 from failover.modems.troubles import troubles
@@ -93,9 +94,13 @@ def permissions(case: Case, root: Path = Path("/"), address: str = DEFAULT_ADDRE
     chosen = [choice for _, choice in choices(case.config.uplinks)]
     runs_as = user.of_agent(case) if chosen else None
     if runs_as is None or runs_as.uid == 0:
+        why = "root may all" if runs_as else "nobody knows as whom an agent would run" if chosen else NONE
+        yield note(why) if chosen and not runs_as else ok(why)
         return
     missing = _refused(case, _needed(chosen, case.config.repair, root), root, address)
-    if missing:
+    if missing is None:
+        yield note("this user may not see polkit's rules, so it cannot be said what the agent may do", AS_ROOT)
+    elif missing:
         text = f"polkit does not let user {runs_as.name} {', '.join(missing)}: modems are watched and not mended"
         yield warning(text, "install systemd/failover.rules as systemd/README.md says")
     if _changes_sims(chosen) and not _may_change(runs_as.name, root):
@@ -112,8 +117,8 @@ def _needed(chosen: list[Modem], repair: Repair, root: Path) -> polkit.Actions:
     return needed | ({UNITS: {"unit": unit.replace("@.", "@x."), "verb": "start"}} if unit else {})
 
 
-def _refused(case: Case, actions: polkit.Actions, root: Path, address: str) -> list[str]:
-    """By polkit, where it can be asked; else those that no rule names."""
+def _refused(case: Case, actions: polkit.Actions, root: Path, address: str) -> list[str] | None:
+    """By polkit, where it can be asked; else those that no rule names; None: nobody tells."""
     if case.pid is not None and os.geteuid() == 0:
         found = asyncio.run(polkit.refused(case.pid, actions, address))
         if found is not None:

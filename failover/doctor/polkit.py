@@ -38,12 +38,12 @@ async def _allows(bus: Bus, pid: int, action: str, about: Mapping[str, str]) -> 
     return bool(allowed)
 
 
-def unnamed(actions: Iterable[str], root: Path = Path("/")) -> list[str]:
-    """Those that no rule names; none where this user may not see all rules. `root`: where the box's file system is."""
+def unnamed(actions: Iterable[str], root: Path = Path("/")) -> list[str] | None:
+    """Those that no rule names; None where this user may not see all rules. `root`: where the box's file system is."""
     try:
         rules = b"".join(rule.read_bytes() for place in RULES for rule in _rules(root / place))
     except OSError:
-        return []
+        return None
     return [action for action in actions if action.encode() not in rules]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from failover.config.modems import Rung
 from failover.export.modem_status import NOTHING, served
@@ -33,6 +33,7 @@ def gauges(snapshot: Snapshot) -> Iterator[Metric]:
     views = [(uplink.name, uplink.modem) for uplink in snapshot.uplinks if uplink.modem is not None]
     yield from _signal(views)
     yield from _network(views)
+    yield from _data(views)
     why = "1 while it must not be used: its SIM is the wrong one or missing, or it roams where that is denied"
     refused = _gauge("refused", why, "uplink")
     for name, view in views:
@@ -62,6 +63,27 @@ def _network(views: list[tuple[str, ModemView]]) -> Iterator[Metric]:
         network = (modem.operator_name, modem.operator_code, modem.technologies[-1] if modem.technologies else "")
         info.add_metric((name, str(view.slot), *network, device.maker, device.model), 1)
     yield from (registration, info)
+
+
+def _data(views: list[tuple[str, ModemView]]) -> Iterator[Metric]:
+    """The packet service, and the bearer's own count of bytes: the carrier's, more nearly than the interface's."""
+    attached = _gauge("attached", "1 if it is attached to the packet service, where that is told", "uplink")
+    connected = _gauge("connected", "1 if it has a bearer that is connected", "uplink")
+    received = _bytes("receive", "Bytes that the bearer received")
+    sent = _bytes("transmit", "Bytes that the bearer sent")
+    for name, view in views:
+        modem, bearer = served(view), served(view).bearer
+        connected.add_metric((name,), bearer is not None)
+        if modem.attached is not None:
+            attached.add_metric((name,), modem.attached)
+        if bearer is not None and bearer.received_bytes is not None and bearer.sent_bytes is not None:
+            received.add_metric((name,), bearer.received_bytes)
+            sent.add_metric((name,), bearer.sent_bytes)
+    yield from (attached, connected, received, sent)
+
+
+def _bytes(way: str, meaning: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"failover_modem_{way}_bytes", f"{meaning}, since it was connected", labels=("uplink",))
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:

@@ -70,6 +70,8 @@ def test_no_network_is_told_of_but_that_of_the_uplinks_own_sim(view: ModemView) 
     assert not found["bearer"]["connected"]
     samples = page(view)
     assert not [name for name, _ in samples if "_signal_" in name]
+    assert not [name for name, _ in samples if "_modem_receive_" in name or "_attached" in name]
+    assert at(samples, "modem_connected", uplink="au") == 0
     assert at(samples, "modem_registration", uplink="au", state="unknown") == 1
     assert not [labels for name, labels in samples if name == "failover_modem_info" and ("operator", "KDDI") in labels]
 
@@ -145,6 +147,9 @@ def test_gauges_of_a_modem() -> None:
     assert states == {state.value: float(state is Registration.HOME) for state in Registration}
     network = {"operator": "KDDI", "operator_code": "44051", "technology": "5gnr"}
     assert at(samples, "modem_info", uplink="au", slot="1", maker="Quectel", model="EM12", **network) == 1
+    assert at(samples, "modem_connected", uplink="au") == at(samples, "modem_attached", uplink="au") == 1
+    assert at(samples, "modem_receive_bytes_total", uplink="au") == 1000
+    assert at(samples, "modem_transmit_bytes_total", uplink="au") == 200
     assert at(samples, "modem_refused", uplink="au") == 0
     assert at(page(replace(VIEW, refused="slot 1 holds …22")), "modem_refused", uplink="au") == 1
 

@@ -55,7 +55,8 @@ def only(rig: Rig, choice: Modem) -> Remark:
 
 def test_without_modems_in_the_config_nobody_is_asked() -> None:
     assert [one.level for one in modems.there(case(), "unix:path=/nowhere")] == [Level.OK]
-    assert list(modems.permissions(case())) == list(modems.power(case())) == list(modems.secrets(case())) == []
+    assert [one.level for one in modems.permissions(case())] == [Level.OK]
+    assert list(modems.power(case())) == list(modems.secrets(case())) == []
 
 
 def test_a_modem_that_is_there_with_its_sim_is_well(rig: Rig, fake: Fake) -> None:
@@ -213,13 +214,16 @@ def test_only_what_is_needed_is_asked_for(root: Path, monkeypatch: pytest.Monkey
     (remark,) = modems.permissions(case(Modem(IMEI)), root)
     assert modems.UNITS in remark.text
     monkeypatch.setattr(user, "of_agent", lambda _: replace(ORDINARY, name="root", uid=0))
-    assert list(modems.permissions(case(Modem(IMEI)), root)) == []
+    assert list(modems.permissions(case(Modem(IMEI)), root)) == [Remark(Level.OK, "root may all")]
+    monkeypatch.setattr(user, "of_agent", lambda _: None)
+    assert [one.level for one in modems.permissions(case(Modem(IMEI)), root)] == [Level.NOTE]
 
 
 def test_rules_that_nobody_may_see_are_not_missed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(root / polkit.RULES[0])
     (root / polkit.RULES[0]).touch()  # root may see all, but a file has no names in it for anybody
-    assert list(modems.permissions(case(Modem(IMEI)), root)) == []
+    (remark,) = modems.permissions(case(Modem(IMEI)), root)
+    assert (remark.level, "may not see" in remark.text) == (Level.NOTE, True)
 
 
 # --- power, secrets --------------------------------------------------------------------------------------------------
