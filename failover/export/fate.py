@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from failover.picture import Shared
+if TYPE_CHECKING:  # the command line shows what is written here, and has no picture
+    from failover.picture import Shared
 
 
 @dataclass(frozen=True, slots=True)
