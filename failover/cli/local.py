@@ -125,7 +125,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     from failover.sim.invariants import InvariantError
 
     given = (arguments.trace, arguments.scenario, arguments.config, arguments.primary)
-    how = {"whole_log": arguments.log, "dither": arguments.dither, "metered": arguments.metered}
+    how = {"whole_log": arguments.log, "dither": arguments.dither, "metered": arguments.metered, "van": arguments.van}
     try:
         return run(*given, as_json=arguments.json, seed=arguments.seed, **how)
     except InvariantError:

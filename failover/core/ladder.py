@@ -98,8 +98,7 @@ class Ladder:
             self.spent = True
             return None
         step = repair.steps[place]
-        ground = need.begins if self.last is None else self._taken_at
-        due = max(self._rest_until, ground + WAITS[step] * self._jitter)
+        due = max(self._rest_until, max(need.begins, self._taken_at) + WAITS[step] * self._jitter)
         if now < due:
             self.deadline, self.next = due, step
             return None

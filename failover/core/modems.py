@@ -157,7 +157,7 @@ def _where(past: ModemPast | None, slot: int) -> str:
 
 
 def _tie(now: float, uplink: Uplink, choice: Choice, sight: Sight, shop: Workshop) -> Tie:
-    chosen = shop.warming[0] if shop.warming else ""
+    chosen = shop.chosen(now)
     if chosen not in ("", uplink.name) and shop.changes(sight):
         return Tie(bar=Bar.COLD, fault=f"its modem changes to {chosen}")
     dials = shop.dialler.serves(now, choice, sight.modem)

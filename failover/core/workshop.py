@@ -98,6 +98,10 @@ class Workshop:
         self._fled = False
         """Its SIM was changed last because nothing passed by the one before."""
 
+    def chosen(self, now: float) -> str:
+        """The uplink whose SIM was chosen last, while it has time to get connected; empty: none."""
+        return self.warming[0] if self.warming and now < self.warming[1] + WARMING else ""
+
     # --- what is done ------------------------------------------------------------------------------------------------
 
     def due(self, now: float, posts: Sequence[Post], world: World) -> list[ActOnModem | Notice]:
@@ -105,7 +109,7 @@ class Workshop:
         self.ladder.rest()
         self.obstacle = ""
         self.deadline = self.slots.deadline = self.dialler.deadline = inf
-        if self.warming and now >= self.warming[1] + WARMING:
+        if not self.chosen(now):
             self.warming = None
         modem = next((post.sight.modem for post in posts if post.sight.listed), None)
         here = next((post for post in posts if modem is None or post.choice.slot == modem.slot), None)
@@ -234,11 +238,12 @@ class Workshop:
         chosen = self.warming[1] if self.warming and self.warming[0] == here.uplink.name else None
         self.warming = None if chosen is not None else self.warming
         self.slots.passed(now, here.choice.slot, chosen)
+        self._since = None
         slow = any(lane.verdict is Verdict.DEGRADED for lane in here.lanes)
         if slow and 0 < newest < self._best:
             self._stuck = now if self._stuck is None else self._stuck
             return
-        self._since = self._stuck = None
+        self._stuck = None
         helped = self.ladder.passed(now)
         if chosen is not None:
             helped = Rung.SLOT if self._fled else None

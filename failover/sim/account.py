@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from failover.model import Family, Reason, Verdict
 from failover.picture import Snapshot
+from failover.seam import ActOnModem
 from failover.sim.loads import Load
 from failover.sim.traffic import Drawn, Meter, Requests
 
@@ -39,6 +40,8 @@ class Account:
     downs: dict[str, int] = field(default_factory=dict)
     """Convictions per uplink, whether it carried anything or not."""
     bytes: dict[tuple[int, Family], Bytes] = field(default_factory=dict)
+    orders: list[tuple[float, ActOnModem]] = field(default_factory=list)
+    """What the agent had modems do, and when."""
     counting: bool = False
 
     def __post_init__(self) -> None:
@@ -69,6 +72,10 @@ class Account:
             spent.active += weight
         else:
             spent.standby += weight
+
+    def ordered(self, now: float, order: ActOnModem) -> None:
+        if self.counting:
+            self.orders.append((now, order))
 
     def decided(self, now: float, before: Snapshot | None, after: Snapshot) -> None:
         """The agent's picture has changed; the packets up to now have been played."""

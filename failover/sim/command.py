@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 
 from failover.config import Config
@@ -11,6 +12,7 @@ from failover.config.reading import load
 from failover.model import FailoverError, clean
 from failover.sim import report
 from failover.sim.scenario import find_script
+from failover.sim.script import Script, Van
 from failover.sim.stage import Played, play_script, play_trace
 from failover.sim.trace import LINE_MAX, Trace
 
@@ -26,11 +28,12 @@ def run(
     whole_log: bool = False,
     dither: bool = False,
     metered: bool = False,
+    van: str | None = None,
 ) -> int:
     """Play a trace file, or a scenario by file or name, with the config in a file or the defaults; exit status 0.
 
     `dither`: the user's packets leave at random moments of a trace's rows. `metered`: every uplink has the usual budget
-    where the config gives it none.
+    where the config gives it none. `van`: what a scenario's uplinks are, instead of what it says.
 
     Prints the start and the end of a scenario's decision log unless the whole one is wanted, and then the measures.
 
@@ -41,9 +44,11 @@ def run(
         raise FailoverError(
             "--dither goes with --trace", "a scenario's uplinks change between the user's packets anyway"
         )
+    if van is not None and trace is not None:
+        raise FailoverError("--van goes with --scenario", "what a trace was recorded of is not known")
     will = Config() if config is None else load(config)
     played = (
-        play_script(find_script(scenario or ""), will, primary, seed, metered=metered)
+        play_script(_script(scenario or "", van), will, primary, seed, metered=metered)
         if trace is None
         else _replay(trace, will, primary, seed, dither=dither, metered=metered)
     )
@@ -54,6 +59,11 @@ def run(
         text = "\n".join(report.lines(played, story=story))
     sys.stdout.write(text.strip("\n") + "\n")
     return 0
+
+
+def _script(name: str, van: str | None) -> Script:
+    script = find_script(name)
+    return script if van is None else replace(script, van=Van(van))
 
 
 def _replay(path: str, config: Config, primary: str | None, seed: int, *, dither: bool, metered: bool) -> Played:

@@ -6,7 +6,7 @@ kernel changes.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -35,7 +35,7 @@ DHCP: Final = 16
 
 
 class Ground:
-    """A kernel with one interface per uplink, most preferred first, each with an address and a default in main."""
+    """A kernel with the uplinks' interfaces, most preferred first, each with an address and a default in main."""
 
     def __init__(self, kernel: VirtualKernel, interfaces: Iterable[str], families: Iterable[Family]) -> None:
         self.kernel = kernel
@@ -53,15 +53,25 @@ class Ground:
     # --- what happens to the van -------------------------------------------------------------------------------------
 
     def carrier(self, interface: str, up: bool) -> None:
-        self.kernel.set_carrier(interface, up)
+        if interface in self._indexes:
+            self.kernel.set_carrier(interface, up)
 
-    def lease(self, interface: str, family: Family, *, held: bool) -> None:
-        """The uplink's address and default route come or go."""
+    def plug(self, interface: str, there: bool) -> None:
+        """The device comes, under another index, or goes."""
+        if there:
+            self._indexes[interface] = index = self.kernel.add_link(interface)
+            self._names[index] = interface
+        else:
+            self.kernel.remove_link(interface)
+            del self._indexes[interface]
+
+    def lease(self, interface: str, family: Family, *, held: bool, sim: int = 1) -> None:
+        """The interface's address and default route come or go; of each SIM they are others."""
         place = self._metrics[interface] - FIRST_METRIC + 1
-        own = f"10.{place}.0.2" if family is Family.IPV4 else f"2001:db8:{place}::2"
+        net = f"10.{place}.{sim - 1}." if family is Family.IPV4 else f"2001:db8:{place}:{sim - 1:x}::"
+        own, gateway = f"{net}2", f"{net}1"
         if held:
             self.kernel.add_address(interface, own + ("/24" if family is Family.IPV4 else "/64"))
-            gateway = f"10.{place}.0.1" if family is Family.IPV4 else f"2001:db8:{place}::1"
             metric, index = self._metrics[interface], self._indexes[interface]
             self.kernel.add_route(Route(family, TABLE_MAIN, metric, interface=index, gateway=gateway, protocol=DHCP))
         else:
@@ -108,10 +118,10 @@ class Ground:
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
-    def has_way(self, family: Family) -> bool:
+    def has_way(self, family: Family, besides: Collection[str] = ()) -> bool:
         """Some link with a carrier and an address has a default route of this family."""
         self._refresh()
-        return any(carried is family for _, carried in self._carrying)
+        return any(carried is family and name not in besides for name, carried in self._carrying)
 
     def carries(self, interface: str, family: Family) -> bool:
         """The interface has a carrier, and an address and a default route of the family."""
@@ -120,7 +130,7 @@ class Ground:
 
     def addresses(self, interface: str, family: Family) -> list[str]:
         """The interface's; no two interfaces hold the same."""
-        index = self._indexes[interface]
+        index = self._indexes.get(interface)
         return [a.address for a in self.facts().addresses if a.index == index and a.family is family]
 
     def ways(self, family: Family) -> set[str]:

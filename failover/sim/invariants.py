@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,7 +31,9 @@ from failover.facts import (
 )
 from failover.model import FAMILIES, Command, Decision, FailoverError, Family, Reason, Use, Verdict
 from failover.picture import FamilyView, Snapshot, UplinkView
+from failover.seam import ActOnModem
 from failover.sim.ground import Ground
+from failover.sim.modem_watch import ModemWatch
 
 TAIL: Final = 120
 """Events and effects told when something is broken."""
@@ -60,12 +62,15 @@ class _Debt:
 class Watch:
     """Times are the script's, in seconds."""
 
-    def __init__(self, ground: Ground, config: Config) -> None:
+    def __init__(self, ground: Ground, config: Config, modems: Mapping[str, str]) -> None:
+        """`modems`: interfaces by uplink, of those that are modems."""
         self._ground = ground
         self._config = config
         self._tail: deque[tuple[float, object]] = deque(maxlen=TAIL)
         self._debts: dict[tuple[str, Family], _Debt] = {}
         self._adopting = True
+        self._interfaces = modems
+        self._modems = ModemWatch(config, modems)
         self._foreign: Hashable = None
 
     # --- what is seen ------------------------------------------------------------------------------------------------
@@ -84,10 +89,20 @@ class Watch:
         if isinstance(command, Use):
             self._debts = {place: debt for place, debt in self._debts.items() if place[0] != command.name}
 
+
     def born(self) -> None:
-        """A fresh agent adopts what it finds, and remembers no debt."""
+        """A fresh agent adopts what it finds, and remembers no debt and no deed."""
         self._adopting = True
         self._debts.clear()
+        self._modems = ModemWatch(self._config, self._interfaces)
+
+    # --- modems ------------------------------------------------------------------------------------------------------
+
+    def ordered(self, now: float, order: ActOnModem, under_way: Collection[ActOnModem]) -> None:
+        """The agent wants something done to a modem."""
+        breach = self._modems.ordered(now, order, under_way)
+        if breach:
+            self._fail(now, f"{breach}: {order}")
 
     # --- the deadline ------------------------------------------------------------------------------------------------
 
@@ -111,18 +126,18 @@ class Watch:
         """The kernel is about to be changed."""
         self._foreign = self._ground.foreign()
 
-    def changed(self, now: float, operation: Operation) -> None:
-        """One operation was carried out."""
+    def changed(self, now: float, operation: Operation, given_up: Collection[str] = ()) -> None:
+        """One operation was carried out. `given_up`: interfaces of modems that change their SIM."""
         self.saw(now, operation)
         if not _owned(operation.item):
             self._fail(now, f"an operation on what is not ours: {operation}")
         if self._ground.foreign() != self._foreign:
             self._fail(now, f"foreign objects changed by {operation}")
-        self._check_ways(now)
+        self._check_ways(now, given_up)
 
-    def _check_ways(self, now: float) -> None:
+    def _check_ways(self, now: float, given_up: Collection[str]) -> None:
         for family in FAMILIES:
-            if not self._ground.has_way(family):
+            if not self._ground.has_way(family, given_up):
                 continue
             if self._ground.new_way(family) is None:
                 self._fail(now, f"no {family} default for new flows although a link has an address")
@@ -137,20 +152,21 @@ class Watch:
             for what, wanted, actual in (("active", decision.active, new), ("settled", decision.settled, settled)):
                 if wanted is not None and self._ground.carries(interfaces[wanted], family):
                     self._same(now, f"{family} {what}", interfaces[wanted], actual)
-            self._check_fallbacks(now, family, [interfaces[name] for name in decision.order])
+            given_up = self._modems.given_up(snapshot)
+            self._check_fallbacks(now, family, [interfaces[name] for name in decision.order], given_up)
             for table in self._ground.floorless(family):
                 self._fail(now, f"at rest, and {family} rules ask table {table}, which has no floor")
             for view in snapshot.uplinks:
                 self._check_own(now, family, view)
 
-    def _check_fallbacks(self, now: float, family: Family, order: list[str]) -> None:
+    def _check_fallbacks(self, now: float, family: Family, order: list[str], given_up: Collection[str]) -> None:
         """Every way there is, in the decided order: by them the kernel fails over without the agent."""
         for table in (TABLE_ACTIVE, TABLE_SETTLED):
             held = self._ground.fallbacks(family, table)
             if held != order:
                 told, wanted = (", ".join(names) or "none" for names in (held, order))
                 self._fail(now, f"at rest, and {family} fallbacks in table {table} are {told}, not {wanted}")
-        for missing in self._ground.ways(family) - set(order):
+        for missing in self._ground.ways(family) - {*order, *given_up}:
             self._fail(now, f"at rest, and {missing} is no {family} fallback although it has a default route")
 
     def _check_own(self, now: float, family: Family, view: UplinkView) -> None:
@@ -171,6 +187,9 @@ class Watch:
 
     def decided(self, now: float, before: Snapshot | None, after: Snapshot) -> None:
         """The agent's picture has changed."""
+        breach = self._modems.decided(after)
+        if breach:
+            self._fail(now, breach)
         verdicts = _verdicts(after)
         for place, verdict in verdicts.items():
             if before is not None and _verdicts(before).get(place) is not verdict:

@@ -120,15 +120,39 @@ class Lane(Protocol):
         """Round trip of a running flow's packet sent at `at` (None: lost), and whether a new flow's passes as well."""
 
 
+class Gate:
+    """Where packets go through a modem."""
+
+    __slots__ = ("shut",)
+
+    def __init__(self) -> None:
+        self.shut = False
+        """It is not connected."""
+
+
 class Timeline:
     """Conditions from each start until the next; before the first start the first hold."""
 
-    def __init__(self, stretches: Sequence[tuple[float, Conditions]]) -> None:
+    def __init__(self, stretches: Sequence[tuple[float, Conditions]], usual: Conditions | None = None) -> None:
+        """`usual`: what holds where all is well; the first, if it is not said."""
         self.starts = [start for start, _ in stretches]
         self.conditions = [conditions for _, conditions in stretches]
+        self._usual = usual or self.conditions[0]
+        self._cursors: list[Cursor] = []
 
     def cursor(self) -> Cursor:
-        return Cursor(self)
+        self._cursors.append(Cursor(self))
+        return self._cursors[-1]
+
+    def cure(self, start: float, end: float) -> None:
+        """All is well from `start` to `end`. Whatever was sent before has been asked for."""
+        kept = list(zip(self.starts, self.conditions, strict=True))
+        after = self.conditions[max(0, bisect_right(self.starts, end) - 1)]
+        new = [*(one for one in kept if one[0] < start), (start, self._usual), (end, after)]
+        new += [one for one in kept if one[0] > end]
+        self.starts, self.conditions = [at for at, _ in new], [conditions for _, conditions in new]
+        for cursor in self._cursors:
+            cursor.forget()
 
 
 class Cursor:
@@ -144,6 +168,10 @@ class Cursor:
         if not self._from <= moment < self._until:
             self._seek(moment)
         return self._here
+
+    def forget(self) -> None:
+        """The timeline is another now."""
+        self._until = -math.inf
 
     def _seek(self, moment: float) -> None:
         starts = self._timeline.starts
@@ -193,9 +221,20 @@ class Radio:
 class ScriptedLane:
     """A lane that follows a timeline; `seed` names its dice."""
 
-    def __init__(self, timeline: Timeline, seed: str, sway: Sway | None = None, radio: Radio | None = None) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        seed: str,
+        sway: Sway | None = None,
+        radio: Radio | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        """`gate`: packets go through this one; without one, only probes go through its own."""
         self._timeline = timeline
         self._seed = seed
+        self.gate = gate or Gate()
+        """A lane by itself tells the fate of packets as it would be with an open one."""
+        self._through = gate
         self._sway = sway or Sway(timeline.starts[0] - 1.0, f"{seed}/sway")
         self._radio = radio or Radio()
         self._probes = timeline.cursor()
@@ -205,9 +244,15 @@ class ScriptedLane:
 
     def beside(self, name: str) -> ScriptedLane:
         """The same uplink for one more consumer, with dice of its own."""
-        return ScriptedLane(self._timeline, f"{self._seed}/{name}", self._sway, self._radio)
+        return ScriptedLane(self._timeline, f"{self._seed}/{name}", self._sway, self._radio, self.gate)
+
+    def cure(self, start: float, end: float) -> None:
+        """Everyday weather from `start` to `end`."""
+        self._timeline.cure(start, end)
 
     def probe(self, at: float, kind: ProbeKind) -> tuple[Outcome, float | None]:
+        if self.gate.shut:
+            return Outcome.SILENT, None
         here = self._probes.at(at)
         dice = self._probe_dice
         wait = self._radio.wait(at, here.sleeps) if here.sleeps else 0.0
@@ -227,7 +272,8 @@ class ScriptedLane:
         here = self._packets.at(at)
         dice = self._packet_dice
         wait = self._radio.wait(at, here.sleeps) if here.sleeps else 0.0
-        if here.refused or here.portal or (here.loss and dice.random() < here.loss):
+        shut = self._through is not None and self._through.shut
+        if shut or here.refused or here.portal or (here.loss and dice.random() < here.loss):
             return None, False
         passes = here.passes >= 1.0 or dice.random() < here.passes
         return wait + self._round_trip(here, at, dice), passes
@@ -235,7 +281,7 @@ class ScriptedLane:
     def push(self, at: float) -> tuple[float | None, bool]:
         """Seconds until what a peer sends unasked at `at` is here (None: lost), and whether it hears that it is."""
         here = self._packets.at(at)
-        if here.unheard:
+        if here.unheard and not (self._through is not None and self._through.shut):
             return self._round_trip(here, at, self._packet_dice), False
         rtt, _ = self.packet(at)
         return rtt, rtt is not None

@@ -6,12 +6,12 @@ Only the shape on disk lives here; `SECTIONS` is that shape, README.md says it f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from failover.config import ConfigError
-from failover.config.values import WrongValueError, format_duration, parse_duration, parse_name, parse_number, quoted
+from failover.config.values import WrongValueError, format_duration, parse_name, parse_whole, quoted
 from failover.config.yaml_reading import (
     Notes,
     Place,
@@ -31,30 +31,31 @@ from failover.config.yaml_reading import (
 from failover.config.yaml_tree import Entries, Items, Scalar, compose, read_text
 from failover.model import Auto, Drain, FailoverError, Family, ProbeNow, Undrain, Use, clean
 from failover.sim.flows import Counting
-from failover.sim.links import Bursts, Nap, Rtt
 from failover.sim.loads import User
+from failover.sim.modems import Fit
 from failover.sim.script import (
     Act,
     Actor,
     ClockJump,
     Crash,
-    Gaps,
     Operator,
     Phase,
     Script,
     Suspend,
     TargetDead,
+    Van,
     Weather,
 )
+from failover.sim.weather import VALUES, WEATHER, Keys
 from failover.wording import suggest
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 UPLINKS_MAX: Final = 16
 ITEMS_MAX: Final = 500
+SLOTS_MAX: Final = 5
 LOOP_MIN: Final = 1.0
 """Seconds: a shorter loop would unroll to more stretches than anybody can wait for."""
 
-Keys = Mapping[str, Reader[Any]]
 T = TypeVar("T")
 
 
@@ -98,6 +99,7 @@ def _script(place: Place) -> Script:
     script = Script(acts=tuple(act for event in events for act in event), **whole)
     if not place.notes.problems:
         _check_phases(script, _items_of(place, "uplinks"))
+        _check_modems(script, _items_of(place, "uplinks"))
         _check_events(script, events, _items_of(place, "events"))
     return script
 
@@ -120,6 +122,21 @@ def _check_phases(script: Script, uplinks: list[Place]) -> None:
             if end > script.length:
                 here.problem(f"ends at {format_duration(end)}, the scenario at {format_duration(script.length)}")
             at = end
+
+
+def _check_modems(script: Script, uplinks: list[Place]) -> None:
+    """A slot holds one SIM, and an interface is one thing."""
+    taken: dict[tuple[str, int], str] = {}
+    links = {actor.name for actor in script.actors} - script.fits.keys()
+    for actor, item in zip(script.actors, uplinks, strict=True):
+        fit = script.fits.get(actor.name)
+        if fit is None:
+            continue
+        other = taken.setdefault((fit.modem, fit.slot), actor.name)
+        if other != actor.name:
+            item.problem(f"slot {fit.slot} of modem {quoted(fit.modem)} holds {quoted(other)}", "give it another slot")
+        if fit.modem in links:
+            item.problem(f"modem {quoted(fit.modem)} is named as a link", "name it after itself, as wwan0")
 
 
 def _check_events(script: Script, events: list[tuple[tuple[float, Act], ...]], places: list[Place]) -> None:
@@ -156,7 +173,7 @@ def _uplink(place: Place) -> Actor:
         place.problem("no name", "add one, as 'name: au'")
     everyday = values.get("everyday", {})
     phases = tuple(values.get("phases", ()))
-    kept = {key: values[key] for key in ("metered", "chatter") if key in values}
+    kept = {key: values[key] for key in ("metered", "chatter", "modem", "network") if key in values}
     return Actor(values.get("name", ""), everyday=Weather(**everyday), phases=phases, **kept)
 
 
@@ -213,79 +230,8 @@ def _flat(value: object) -> str:
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def _span(parse: Callable[[str], float], what: str, example: str) -> Reader[tuple[float, float]]:
-    """`A` or `A..B`, the smaller one first or not."""
-
-    def read(place: Place) -> tuple[float, float]:
-        low, dots, high = text(what, example)(place).partition("..")
-        return parse(low), parse(high if dots else low)
-
-    return read
-
-
-_duration_span = _span(parse_duration, "a duration", "1s..3s")
-
-
-def _rtt(place: Place) -> Rtt:
-    if isinstance(place.value, Entries):
-        return _ladder(place, "rtt", "60ms", "95ms", "240ms")
-    low, high = _ordered(place, _duration_span)
-    return Rtt.around(low) if low == high else Rtt.between(low, high)
-
-
-def _ladder(place: Place, section: str, *example: str) -> Rtt:
-    steps = read_keys(place, SECTIONS[section], HOMES)
-    if not 0 < steps.get("p50", 0) <= steps.get("p90", 0) <= steps.get("p99", 0):
-        raise WrongValueError("no ladder of quantiles", "as {{p50: {}, p90: {}, p99: {}}}, growing".format(*example))
-    return Rtt.around(**steps)
-
-
-def _gaps(place: Place) -> Gaps:
-    values = read_keys(place, SECTIONS["holes"], HOMES)
-    if len(values) < len(SECTIONS["holes"]):
-        raise WrongValueError("how often, and how long?", "as {every: 4s..7s, last: 1s..3s}")
-    return Gaps(**values)
-
-
-def _nap(place: Place) -> Nap:
-    values = read_keys(place, SECTIONS["sleeps"], HOMES)
-    if len(values) < len(SECTIONS["sleeps"]):
-        raise WrongValueError("when, and how long to wake up?", "as {after: 10s, wakes: 300ms}")
-    return Nap(**values)
-
-
 def _user(place: Place) -> User:
     return User(**read_keys(place, SECTIONS["user"], HOMES))
-
-
-def _gap(place: Place) -> Rtt:
-    if isinstance(place.value, Entries):
-        return _ladder(place, "gap", "2s", "4s", "6s")
-    low, high = _ordered(place, _duration_span)
-    if low < 0.1:
-        raise WrongValueError(f"{describe(place)} is too short", "at least 100ms")
-    return Rtt.between(low, high)
-
-
-def _ordered(place: Place, reader: Reader[tuple[float, float]]) -> tuple[float, float]:
-    low, high = reader(place)
-    if not 0 < low <= high:
-        raise WrongValueError(f"{describe(place)} is no range", "as 1s..3s, the smaller one first")
-    return low, high
-
-
-def _loss(place: Place) -> tuple[float, float]:
-    first, last = _span(parse_number, "a loss", "0.05..0.2")(place)
-    if not (0 <= first <= 1 and 0 <= last <= 1):
-        raise WrongValueError(f"{describe(place)} is no loss", "a ratio from 0 to 1, or two: 0.05..0.2")
-    return first, last
-
-
-def _bursts(place: Place) -> Bursts:
-    values = read_keys(place, SECTIONS["bursts"], HOMES)
-    if len(values) < 2 or not 0 < values["enter"] < values["stay"] < 1:
-        raise WrongValueError("no burst process", "as {enter: 0.0027, stay: 0.64}, 0 < enter < stay < 1")
-    return Bursts(**values)
 
 
 def _families(place: Place) -> tuple[Family, ...]:
@@ -293,12 +239,29 @@ def _families(place: Place) -> tuple[Family, ...]:
     return tuple(dict.fromkeys(Family(name) for name in _each(place, known, 2)))
 
 
+def _van(place: Place) -> Van:
+    return Van(choice("a van", tuple(Van))(place))
+
+
+def _fit(place: Place) -> Fit:
+    """`NAME`, or all of it."""
+    if not isinstance(place.value, Entries):
+        return Fit(_name(place))
+    values = read_keys(place, SECTIONS["modem"], HOMES)
+    if find(place, "name") is None:
+        raise WrongValueError("which modem?", "give its name, as {name: wwan0, slot: 2}")
+    return Fit(values.pop("name", ""), **values)
+
+
+def _network(place: Place) -> str:
+    code = text("a network", "44051")(place)
+    if not (code.isascii() and code.isdecimal() and len(code) in (5, 6)):
+        raise WrongValueError(f"{describe(place)} is no network", "its MCC and MNC in quotes, as '44051'")
+    return code
+
+
 def _counting(place: Place) -> Counting:
     return Counting(choice("a way of counting", tuple(Counting))(place))
-
-
-def _ratio(low: float, high: float) -> Reader[float]:
-    return bounded("a number", parse_number, low, high, lambda ratio: f"{ratio:g}")
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -351,27 +314,6 @@ def _act(key: str, value: Any, lasts: float | None) -> Act:
 _name = label("a name", "au", parse_name)
 _text = text("a text", "what happened")
 
-WEATHER: Final[Keys] = {
-    "rtt": _rtt,
-    "rtt_factor": _ratio(0.01, 1000),
-    "loss": _loss,
-    "passes": _ratio(0, 1),
-    "bursts": _bursts,
-    "holes": _gaps,
-    "stalls": _gaps,
-    "stalled": boolean,
-    "refused": boolean,
-    "portal": boolean,
-    "resolver": boolean,
-    "one_way": boolean,
-    "unheard": boolean,
-    "echo": boolean,
-    "sleeps": _nap,
-    "registered": boolean,
-    "link": boolean,
-    "address": boolean,
-}
-
 ACTS: Final[Keys] = {
     "use": _name,
     "auto": boolean,
@@ -393,6 +335,7 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         "requests_every": duration("10ms", "1h"),
         "trusted_clock": boolean,
         "apart": boolean,
+        "van": _van,
         "counted": _counting,
         "user": _user,
         "uplinks": _uplinks,
@@ -407,6 +350,8 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         "name": _name,
         "metered": boolean,
         "chatter": duration("1ms", "1h"),
+        "modem": _fit,
+        "network": _network,
         "everyday": _everyday,
         "phases": _phases,
     },
@@ -419,11 +364,14 @@ SECTIONS: Final[Mapping[str, Keys]] = {
         **WEATHER,
     },
     "events[]": {"at": duration("0s", "1000h"), "for": duration("1s", "1000h"), **ACTS},
-    "rtt": {**dict.fromkeys(("p50", "p90", "p99"), duration("1ms", "60s")), "memory": _ratio(0, 0.999)},
-    "gap": dict.fromkeys(("p50", "p90", "p99"), duration("1s", "1h")),
-    "holes": {"every": _gap, "last": _gap},
-    "sleeps": {"after": duration("100ms", "1h"), "wakes": duration("1ms", "1m")},
-    "bursts": {"enter": _ratio(0, 1), "stay": _ratio(0, 1)},
+    "modem": {
+        "name": _name,
+        "slot": bounded("a slot", parse_whole, 1, SLOTS_MAX, str),
+        **dict.fromkeys(("reset", "switch"), duration("500ms", "10m")),
+        "registers": duration("0s", "10m"),
+        "dials": boolean,
+    },
+    **VALUES,
 }
 """Section -> key -> reader. `[]` stands for each item of a list."""
 

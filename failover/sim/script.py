@@ -6,19 +6,25 @@ event is played (`world.py`). All randomness comes from the scenario's seed, so 
 
 from __future__ import annotations
 
+import enum
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
 from failover.model import Command, Family
+from failover.modem import Deed, Registration
 from failover.sim.flows import Counting
 from failover.sim.links import Bursts, Conditions, Nap, Rtt, Timeline, bursts, overlay, windows
 from failover.sim.loads import User
+from failover.sim.modems import Air, Fit
 
 RAMP_STEPS: Final = 40
 """A loss that grows does so in this many steps."""
 EVERYDAY_RTT: Final = Rtt.around(0.05)
+ONE_MODEM: Final = "wwan0"
+"""The modem that holds all SIMs of a van."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,14 @@ class Weather:
     """False: the carrier drops ICMP."""
     sleeps: Nap | None = None
     registered: bool = True
-    """False: the modem searches; without modems in this world a link that is up and loses everything."""
+    """False: the modem searches; where there is none, a link that is up and loses everything."""
+    registration: Registration | None = None
+    """What the modem says, whatever is true; None: the truth."""
+    technology: str = "lte"
+    attaches: float = 1.0
+    """Share of a modem's attempts to register that the network takes."""
+    cure: Deed | None = None
+    """What brings everyday weather back before the phase is over."""
     link: bool = True
     """False: the interface has no carrier."""
     address: bool = True
@@ -134,7 +147,26 @@ class Played:
     text: str
 
 
-Act = Carrier | Lease | Operator | Crash | Suspend | ClockJump | TargetDead | Played
+@dataclass(frozen=True, slots=True)
+class OnAir:
+    """What the network does with an uplink's SIM is another thing now."""
+
+    uplink: str
+    air: Air
+
+
+Act = Carrier | Lease | Operator | Crash | Suspend | ClockJump | TargetDead | Played | OnAir
+
+
+class Van(enum.StrEnum):
+    """What the uplinks are of which a scenario does not say it; the values are its words."""
+
+    LINKS = "links"
+    """Links, whatever lies behind them."""
+    MODEMS = "modems"
+    """A modem each."""
+    SIMS = "sims"
+    """The SIMs of one modem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +179,10 @@ class Actor:
     phases: tuple[Phase, ...] = ()
     chatter: float | None = None
     """Its gateway says something to everybody every so many seconds, whatever lies beyond."""
+    modem: Fit | None = None
+    """None: as the van has it."""
+    network: str = ""
+    """MCC and MNC; empty: one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +200,28 @@ class Script:
     trusted_clock: bool = True
     counted: Counting = Counting.FLOWS
     user: User = field(default_factory=User)
+    van: Van = Van.LINKS
+
+    @property
+    def fits(self) -> dict[str, Fit]:
+        """Where each SIM sits, by uplink; links have none."""
+        fits = [actor.modem or _usual(self.van, place, actor) for place, actor in enumerate(self.actors, 1)]
+        return {actor.name: fit for actor, fit in zip(self.actors, fits, strict=True) if fit is not None}
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """MCC and MNC of each uplink; 001 is nobody's country (ITU-T E.212)."""
+        return {actor.name: actor.network or f"001{place:02}" for place, actor in enumerate(self.actors, 1)}
+
+
+def _usual(van: Van, place: int, actor: Actor) -> Fit | None:
+    match van:
+        case Van.LINKS:
+            return None
+        case Van.MODEMS:
+            return Fit(actor.name)
+        case Van.SIMS:
+            return Fit(ONE_MODEM, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +252,13 @@ def unroll(script: Script, seed: int) -> Course:
         for family in script.families:
             spans = _flatten(actor, family, script)
             dice = Random(f"{seed}/{actor.name}/{family}/course")
-            timelines[actor.name, family] = _timeline(spans, dice, taken if script.apart else None)
-            acts += _kernel_acts(actor.name, family, spans, first=family is script.families[0])
+            usual = _conditions(actor.everyday, actor.everyday.loss[0], math.inf)
+            timelines[actor.name, family] = _timeline(spans, usual, dice, taken if script.apart else None)
+            first = family is script.families[0]
+            if actor.name not in script.fits:
+                acts += _kernel_acts(actor.name, family, spans, first=first)
+            elif first:
+                acts += _air_acts(actor.name, spans)
     return Course(timelines, tuple(sorted(acts, key=lambda act: act[0])))
 
 
@@ -238,11 +301,13 @@ def _phase_spans(phase: Phase, family: Family, everyday: Weather, start: float, 
     return spans
 
 
-def _timeline(spans: Sequence[_Span], dice: Random, taken: list[tuple[float, float]] | None) -> Timeline:
+def _timeline(
+    spans: Sequence[_Span], usual: Conditions, dice: Random, taken: list[tuple[float, float]] | None
+) -> Timeline:
     stretches: list[tuple[float, Conditions]] = []
     for span in spans:
         stretches += _stretches(span, dice, taken)
-    return Timeline(stretches)
+    return Timeline(stretches, usual)
 
 
 def _stretches(span: _Span, dice: Random, taken: list[tuple[float, float]] | None) -> list[tuple[float, Conditions]]:
@@ -301,4 +366,17 @@ def _kernel_acts(uplink: str, family: Family, spans: Sequence[_Span], *, first: 
         if span.weather.address is not address:
             address = span.weather.address
             acts.append((span.start, Lease(uplink, family, address)))
+    return acts
+
+
+def _air_acts(uplink: str, spans: Sequence[_Span]) -> list[tuple[float, Act]]:
+    """What the spans say to the uplink's modem."""
+    acts: list[tuple[float, Act]] = []
+    before = Air()
+    for span in spans:
+        here, ends = span.weather, span.end if span.weather.cure else None
+        air = Air(here.registered, here.registration, here.technology, here.attaches, here.cure, ends)
+        if air != before:
+            acts.append((span.start, OnAir(uplink, air)))
+        before = air
     return acts

@@ -17,12 +17,14 @@ from failover.model import FailoverError, Family
 from failover.picture import Snapshot
 from failover.sim.account import Account
 from failover.sim.flows import Counting, Flows
+from failover.sim.garage import Garage
 from failover.sim.ground import Ground
 from failover.sim.invariants import Watch
 from failover.sim.journal import Journal
 from failover.sim.kernel import VirtualKernel
 from failover.sim.links import SLOT, Lane, SampledLane, ScriptedLane
 from failover.sim.loads import Load, loads
+from failover.sim.modems import Fit, choices
 from failover.sim.script import Course, Script, unroll
 from failover.sim.trace import Step, Trace
 from failover.sim.traffic import Drawn, Meter, Requests
@@ -62,6 +64,7 @@ def play_script(
     """
     costs = {actor.name: metered or actor.metered for actor in script.actors}
     config = for_uplinks(config, [actor.name for actor in script.actors], primary, costs, by_config=False)
+    config = with_modems(config, script.fits)
     names = tuple(uplink.name for uplink in config.uplinks)
     course = unroll(script, seed)
     lanes = _scripted_lanes(course, seed)
@@ -70,7 +73,7 @@ def play_script(
     account = _script_account(script, names, lanes, flows)
     journal = Journal()
     start = -script.settle - Random(f"{seed}/phase").random() if script.settle else 0.0
-    world = _world(config, script.families, lanes, flows, account, journal, seed, start, brain, script.trusted_clock)
+    world = _world(config, script, lanes, flows, account, journal, seed, start, brain)
     for at, act in course.acts:
         world.schedule(at, act)
     world.run(0.0)
@@ -170,7 +173,8 @@ class _Replay:
         account.requests = {Family.IPV4: Requests(meter, self._lanes, SLOT, at - WARMING, at)}
         journal, brain = self._journal, self._brain
         seed = f"{self._seed}/{at:g}"  # when its probes leave is another matter in each segment
-        world = _world(self._config, families, lanes, flows, account, journal, seed, start, brain, True)
+        script = Script("", (), 0.0, families)
+        world = _world(self._config, script, lanes, flows, account, journal, seed, start, brain)
         world.run(at)
         account.requests = {Family.IPV4: self._rows}
         account.counting = True
@@ -199,7 +203,14 @@ def for_uplinks(
     for name in order:
         uplink = told.get(name, Uplink(name, name))
         budget = uplink.metered or (Metered() if metered.get(name) else None)
-        uplinks.append(replace(uplink, interface=name, metered=budget))
+        uplinks.append(replace(uplink, interface=name, metered=budget, modem=None))
+    return replace(config, uplinks=tuple(uplinks))
+
+
+def with_modems(config: Config, fits: Mapping[str, Fit]) -> Config:
+    """The config with these uplinks as modems."""
+    known = choices(fits)
+    uplinks = [replace(u, interface="", modem=known[u.name]) if u.name in known else u for u in config.uplinks]
     return replace(config, uplinks=tuple(uplinks))
 
 
@@ -224,7 +235,8 @@ def _script_account(
     for family in script.families:
         ways = [lanes[name, family] for name in names]
         wires = [flows.wires[name, family] for name in names] if counted else ()
-        meters[family] = Meter(len(names), wires, user.requests, user.open)
+        gates = [lane.gate for lane in ways] if script.fits else ()
+        meters[family] = Meter(len(names), wires, user.requests, user.open, gates)
         requests[family] = Requests(meters[family], ways, script.requests_every, start, 0.0)
         extra[family] = loads(user, ways, wires, start) if counted else ()
     return Account(names, meters, requests, extra)
@@ -232,7 +244,7 @@ def _script_account(
 
 def _world(
     config: Config,
-    families: Sequence[Family],
+    script: Script,
     lanes: Mapping[tuple[str, Family], Lane],
     flows: Flows,
     account: Account,
@@ -240,10 +252,11 @@ def _world(
     seed: int | str,
     start: float,
     brain: BrainMaker,
-    trusted_clock: bool,
 ) -> World:
     dice = Random(f"{seed}/agent")
-    ground = Ground(VirtualKernel(), account.uplinks, families)
+    fits = script.fits
+    interfaces = dict.fromkeys(fits[name].modem if name in fits else name for name in account.uplinks)
+    ground = Ground(VirtualKernel(), interfaces, script.families)
     return World(
         lambda: brain(config, dice.random),
         ground,
@@ -251,7 +264,8 @@ def _world(
         flows,
         account,
         journal,
-        Watch(ground, config),
+        Watch(ground, config, {name: fit.modem for name, fit in fits.items()}),
+        Garage(fits, script.networks, ground, lanes, f"{seed}"),
         start=start,
-        trusted_clock=trusted_clock,
+        trusted_clock=script.trusted_clock,
     )

@@ -16,7 +16,7 @@ from random import Random
 from typing import Final
 
 from failover.sim.flows import Wire
-from failover.sim.links import Lane
+from failover.sim.links import Gate, Lane
 
 Packets = Sequence[tuple[float | None, bool]]
 """What `Lane.packet` says of each uplink, most preferred first."""
@@ -78,6 +78,9 @@ class Meter:
     shows_requests: bool = True
     """False: the requests are a gauge that no counter sees."""
     shows_open: bool = True
+    gates: Sequence[Gate] = ()
+    """Of each uplink, where there are modems. They hold for the agent alone: the other ways of choosing repair nothing,
+    and have every SIM connected."""
     agent: Tally = field(default_factory=Tally)
     never: Tally = field(default_factory=Tally)
     oracle: Tally = field(default_factory=Tally)
@@ -134,7 +137,7 @@ class Meter:
         """Play the packets sent at `at`, which stand for `step` seconds; new flows leave by uplink `active`."""
         self.seconds += step
         good = [passes and rtt is not None and rtt <= PATIENCE for rtt, passes in packets]
-        if active is None or not good[active]:
+        if active is None or not good[active] or self._shut(active):
             self.agent.bad += step
         if not good[PRIMARY]:
             self.never.bad += step
@@ -159,16 +162,23 @@ class Meter:
         own = [flow.send(at, rtt) for flow, (rtt, _) in zip(self._own, packets, strict=True)]
         if self._flow_on is None:
             self._flow_on = active
-        rtt = None if self._flow_on is None else packets[self._flow_on][0]
-        return self._flow.send(at, rtt), own
+        return self._flow.send(at, self._open_rtt(packets)), own
+
+    def _shut(self, uplink: int) -> bool:
+        return bool(self.gates) and self.gates[uplink].shut
+
+    def _open_rtt(self, packets: Packets) -> float | None:
+        """Of the open flow's packet."""
+        on = self._flow_on
+        return None if on is None or self._shut(on) else packets[on][0]
 
     def _count(self, at: float, packets: Packets, active: int | None) -> None:
         """Tell the wires of the request and of the open flow's packet."""
         if active is not None and self.shows_requests:
             rtt, passes = packets[active]
-            self.wires[active].leaves(at, rtt if passes else None, answered=False)
+            self.wires[active].leaves(at, rtt if passes and not self._shut(active) else None, answered=False)
         if self._flow_on is not None and self.shows_open:
-            rtt, wire = packets[self._flow_on][0], self.wires[self._flow_on]
+            rtt, wire = self._open_rtt(packets), self.wires[self._flow_on]
             wire.leaves(at, rtt, answered=self._flow.answered)
             wire.segment(at, rtt)
 

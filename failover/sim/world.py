@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from heapq import heapify, heappop, heappush
+from heapq import heappop
 from typing import Final, Protocol, assert_never
 
 from failover.core.engine import Event
 from failover.facts import Counts, Operation, Segments
 from failover.model import PROBE_PATIENCE, Answer, Family, Notice, NoticeKind, Outcome, ProbeResult, SendProbe
+from failover.modem import Deed
 from failover.picture import Snapshot
 from failover.seam import (
     ActOnModem,
@@ -31,6 +32,8 @@ from failover.seam import (
     ForgetFlows,
     KeepEndpoints,
     KernelRead,
+    ModemActed,
+    ModemsTold,
     ReadCounters,
     ReadKernel,
     ReadSockets,
@@ -41,12 +44,14 @@ from failover.seam import (
     WithdrawEndpoints,
 )
 from failover.sim.account import Account
+from failover.sim.agenda import Agenda, Happening, Later, Reply, Restart, Wakeup
 from failover.sim.flows import Counting, Flows
+from failover.sim.garage import Garage
 from failover.sim.ground import Ground
 from failover.sim.invariants import Watch
 from failover.sim.journal import Journal
 from failover.sim.links import Lane
-from failover.sim.script import Act, Carrier, ClockJump, Crash, Lease, Operator, Played, Suspend, TargetDead
+from failover.sim.script import Act, Carrier, ClockJump, Crash, Lease, OnAir, Operator, Played, Suspend, TargetDead
 from failover.weights import wire_bytes
 
 BOOTED: Final = 1000.0
@@ -63,30 +68,6 @@ class Brain(Protocol):
     def snapshot(self) -> Snapshot: ...
 
 
-class _Reply:
-    """What will come of a probe."""
-
-    __slots__ = ("probe", "result")
-
-    def __init__(self, probe: SendProbe, result: ProbeResult) -> None:
-        self.probe = probe
-        self.result = result
-
-
-class _Restart:
-    """A dead agent starts again."""
-
-
-class _Wakeup:
-    """The machine wakes up."""
-
-    def __init__(self, slept: float) -> None:
-        self.slept = slept
-
-
-_Happening = _Reply | _Restart | _Wakeup | Act
-
-
 class World:
     """Runs from `start` on; all times outside the engine are the script's, the engine's own are monotonic."""
 
@@ -99,12 +80,17 @@ class World:
         account: Account,
         journal: Journal,
         watch: Watch,
+        garage: Garage,
         *,
         start: float,
         trusted_clock: bool = True,
     ) -> None:
-        """`brain` makes a fresh engine; uplinks and their interfaces are named alike here."""
+        """`brain` makes a fresh engine."""
         self.now = start
+        self._garage = garage
+        garage.box = self
+        self._orders: list[ActOnModem] = []
+        """Under way, of the present agent."""
         self.account = account
         self._journal = journal
         self._watch = watch
@@ -121,8 +107,7 @@ class World:
         """Monotonic minus script time; time slept is missing from it."""
         self._monotonic = BOOTED
         """The engine's now: to the last bit what it asked for when it is woken."""
-        self._heap: list[tuple[float, int, _Happening]] = []
-        self._sequence = 0
+        self._agenda = Agenda()
         self._deaf = False
         """The agent is dead or the machine sleeps."""
         self._ready: deque[Event] = deque()
@@ -141,11 +126,11 @@ class World:
     # --- time --------------------------------------------------------------------------------------------------------
 
     def schedule(self, at: float, act: Act) -> None:
-        self._push(at, act)
+        self._agenda.push(at, act)
 
     def run(self, until: float) -> None:
         """Play everything that falls before `until`."""
-        heap = self._heap
+        heap = self._agenda.heap
         while True:
             due = math.inf if self._deaf else self._deadline - self._shift
             head = heap[0][0] if heap else math.inf
@@ -161,19 +146,18 @@ class World:
         self.now = until
         self.account.play(until)
 
-    def _push(self, at: float, what: _Happening) -> None:
-        self._sequence += 1
-        heappush(self._heap, (at, self._sequence, what))
-
-    def _happen(self, what: _Happening) -> None:
-        if isinstance(what, _Reply):
+    def _happen(self, what: Happening) -> None:
+        if isinstance(what, Reply):
             self._arrive(what)
-        elif isinstance(what, _Restart):
+        elif isinstance(what, Restart):
             self._brain = self._make_brain()
             self._journal.write(self.now, "world", "the agent starts")
             self._boot()
-        elif isinstance(what, _Wakeup):
+        elif isinstance(what, Wakeup):
             self._wake_up(what.slept)
+        elif isinstance(what, Later):
+            what.action()
+            self._drain()
         else:
             self._act(what)
             self._drain()
@@ -184,7 +168,12 @@ class World:
         self._deaf = False
         self.snapshot = None
         self._watch.born()
+        self._orders.clear()
+        self._look_around()
+
+    def _look_around(self) -> None:
         self._ready.append(WallClock(self._unix + self.now, self._trusted_clock))
+        self._garage.tell()
         self._ready.append(KernelRead(self._ground.facts()))
         self._drain()
 
@@ -206,7 +195,7 @@ class World:
         self._stirred = False
         self._handled()
 
-    def _arrive(self, reply: _Reply) -> None:
+    def _arrive(self, reply: Reply) -> None:
         result, probe = reply.result, reply.probe
         self._watch.saw(self.now, result)
         if result.outcome is Outcome.ANSWERED:
@@ -232,7 +221,7 @@ class World:
     def _carry_out(self, effects: list[Effect]) -> None:
         """Effects in their order; afterwards the decisions are looked at if anything but probing went on."""
         stirred = counting = False
-        orders: list[DestroySockets] = []
+        orders: list[DestroySockets | ActOnModem] = []
         for effect in effects:
             if isinstance(effect, SendProbe):
                 self._send(effect)
@@ -250,17 +239,15 @@ class World:
                 case ReadKernel():
                     self._ready.append(KernelRead(self._ground.facts()))
                 case CountFlows(taps):
-                    self._flows.count([tap.interface for tap in taps])
+                    self._flows.count(self._garage.uplinks([tap.interface for tap in taps]))
                 case ReadSockets():
                     self._ready.append(SocketsRead(self._segments()))
-                case DestroySockets():
+                case DestroySockets() | ActOnModem():
                     orders.append(effect)
                 case ForgetFlows() | KeepEndpoints() | WithdrawEndpoints():
                     pass  # nothing is forwarded here, and nobody speaks MPTCP
                 case Notice():
                     self._journal.note(self.now, effect)
-                case ActOnModem():
-                    pass  # there is no modem here
                 case Answer():
                     self._journal.answer(self.now, effect)
                 case _:
@@ -269,7 +256,10 @@ class World:
             self._stirred = True
             self._observe()
         for order in orders:  # a conviction comes before what it breaks
-            self._destroy(order)
+            if isinstance(order, DestroySockets):
+                self._destroy(order)
+            else:
+                self._order(order)
         if counting:
             self._count()
 
@@ -291,13 +281,14 @@ class World:
         elif probe.target.host in self._dead_targets or not plugged:
             outcome = Outcome.SILENT
         else:
-            outcome, rtt = self._lanes[way, probe.family].probe(self.now, probe.target.kind)
+            outcome, rtt = self._lanes[self._garage.uplink(way), probe.family].probe(self.now, probe.target.kind)
         sent, received = wire_bytes(probe.target, probe.family, outcome)
         if way is not None:
-            self.account.probed(self._places[way], probe.family, sent + received)
-            self._flows.probe((way, probe.family), self.now, rtt)
+            uplink = self._garage.uplink(way)
+            self.account.probed(self._places[uplink], probe.family, sent + received)
+            self._flows.probe((uplink, probe.family), self.now, rtt)
         result = ProbeResult(probe.id, outcome, rtt, sent_bytes=sent, received_bytes=received)
-        self._push(self.now + (PROBE_PATIENCE if rtt is None else rtt), _Reply(probe, result))
+        self._agenda.push(self.now + (PROBE_PATIENCE if rtt is None else rtt), Reply(probe, result))
 
     def _count(self) -> None:
         """The counters are read; the engine hears of them before anything else."""
@@ -307,7 +298,7 @@ class World:
         weak = flows.counting is Counting.PACKETS
         if counts is not self._counts and not weak:
             self._hear(counts)
-        counted = Counted(counts, weak)
+        counted = Counted(self._garage.by_interface(counts), weak)
         effects = self._brain.handle(self._monotonic, counted)
         if effects:
             self._watch.saw(self.now, counted)
@@ -325,25 +316,26 @@ class World:
         """By source address, where there is one."""
         self.account.play(self.now)
         told: dict[str, Segments] = {}
-        for (interface, family), wire in self._flows.wires.items():
+        for (uplink, family), wire in self._flows.wires.items():
             segments = wire.segments(self.now)
-            told |= dict.fromkeys(self._ground.addresses(interface, family), segments)
+            told |= dict.fromkeys(self._garage.addresses(uplink, family), segments)
         return told
 
     def _destroy(self, order: DestroySockets) -> None:
         """Of what is open, everything is answered."""
-        place = self._places[order.uplink]
-        broken = 0 if order.unanswered else self.account.broke(order.family, place)
+        places = [self._places[uplink] for uplink in self._garage.owners(order)]
+        broken = 0 if order.unanswered else sum(self.account.broke(order.family, place) for place in places)
         self._ready.append(SocketsDestroyed(order, tcp=broken))
 
     def _apply(self, operations: tuple[Operation, ...]) -> None:
         """One operation at a time, each of them looked at."""
         self.account.play(self.now)
         self._watch.before()
+        given_up = [self._garage.interface(o.uplink) for o in self._orders if o.deed is Deed.SELECT_SLOT]
         results = []
         for operation in operations:
             results.append(self._ground.apply(operation))
-            self._watch.changed(self.now, operation)
+            self._watch.changed(self.now, operation, given_up)
         self._follow_kernel()
         self._ready.append(Applied(tuple(results)))
         self._ready.append(KernelRead(self._ground.facts()))
@@ -351,16 +343,39 @@ class World:
     def _follow_kernel(self) -> None:
         for family in self.account.meters:
             way = self._ground.new_way(family)
-            self.account.active[family] = None if way is None else self._places[way]
+            self.account.active[family] = None if way is None else self._places[self._garage.uplink(way)]
+
+    # --- modems (garage.Box) -----------------------------------------------------------------------------------------
+
+    def _order(self, order: ActOnModem) -> None:
+        self._watch.ordered(self.now, order, self._orders)
+        self._orders.append(order)
+        self.account.ordered(self.now, order)
+        self._garage.act(order)
+
+    def acted(self, event: ModemActed) -> None:
+        """What comes of an order reaches the agent that gave it."""
+        if event.order in self._orders:
+            self._orders.remove(event.order)
+            self._ready.append(event)
+
+    def told(self, event: ModemsTold) -> None:
+        self._ready.append(event)
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        self._agenda.push(self.now + seconds, Later(action))
+
+    def write(self, text: str) -> None:
+        self._journal.write(self.now, "world", text)
 
     # --- acts of the script ------------------------------------------------------------------------------------------
 
     def _act(self, act: Act) -> None:
         match act:
             case Carrier(uplink, up):
-                self._change_kernel(lambda: self._ground.carrier(uplink, up))
+                self.change_kernel(lambda: self._ground.carrier(uplink, up))
             case Lease(uplink, family, held):
-                self._change_kernel(lambda: self._ground.lease(uplink, family, held=held))
+                self.change_kernel(lambda: self._ground.lease(uplink, family, held=held))
             case Operator(command):
                 self._asked += 1
                 self._watch.asked(command)
@@ -379,12 +394,14 @@ class World:
             case TargetDead(host, dead):
                 self._journal.write(self.now, "world", f"target {host} {'dies' if dead else 'is back'}")
                 (self._dead_targets.add if dead else self._dead_targets.discard)(host)
+            case OnAir(uplink, air):
+                self._garage.breathe(uplink, air)
             case Played(text):
                 self._journal.write(self.now, "world", text)
             case _:
                 assert_never(act)
 
-    def _change_kernel(self, change: Callable[[], None]) -> None:
+    def change_kernel(self, change: Callable[[], None]) -> None:
         """The kernel's part in the script; the agent hears of it at once."""
         self.account.play(self.now)
         change()
@@ -394,13 +411,9 @@ class World:
     def _crash(self, lasts: float) -> None:
         """Killed: whatever was on its way to the agent reaches nobody."""
         self._journal.write(self.now, "world", f"the agent is killed, and starts again after {lasts:g} s")
-        self._forget_replies()
+        self._agenda.forget_replies()
         self._deaf = True
-        self._push(self.now + lasts, _Restart())
-
-    def _forget_replies(self) -> None:
-        self._heap[:] = [entry for entry in self._heap if not isinstance(entry[2], _Reply)]
-        heapify(self._heap)
+        self._agenda.push(self.now + lasts, Restart())
 
     def _suspend(self, lasts: float) -> None:
         """Asleep: replies pass unheard; the prober gives their probes up when its patience ends, some time after."""
@@ -408,14 +421,12 @@ class World:
         self.account.play(self.now)
         self.account.sleep(self.now + lasts)
         self._flows.forget()
-        missed = [what.probe for _, _, what in sorted(self._heap, key=lambda e: e[:2]) if isinstance(what, _Reply)]
-        self._forget_replies()
-        for probe in missed:
+        for probe in self._agenda.forget_replies():
             sent, _ = wire_bytes(probe.target, probe.family, Outcome.SILENT)
             silent = ProbeResult(probe.id, Outcome.SILENT, sent_bytes=sent)
-            self._push(self.now + lasts + PROBE_PATIENCE, _Reply(probe, silent))
+            self._agenda.push(self.now + lasts + PROBE_PATIENCE, Reply(probe, silent))
         self._deaf = True
-        self._push(self.now + lasts, _Wakeup(lasts))
+        self._agenda.push(self.now + lasts, Wakeup(lasts))
 
     def _wake_up(self, slept: float) -> None:
         self._deaf = False
@@ -423,6 +434,4 @@ class World:
         self._monotonic = self.now + self._shift
         self._journal.write(self.now, "world", "the machine wakes up")
         self._ready.append(Resumed(slept))
-        self._ready.append(WallClock(self._unix + self.now, self._trusted_clock))
-        self._ready.append(KernelRead(self._ground.facts()))
-        self._drain()
+        self._look_around()

@@ -154,3 +154,21 @@ def test_round_trips_with_a_memory_hang_together_and_whoever_sends_then_meets_th
     both = swaying(0.8)
     probes = [both.probe(i * SLOT + 0.01, ProbeKind.ICMP)[1] for i in range(100)]
     assert probes == [both.packet(i * SLOT + 0.19)[0] for i in range(100)]
+
+
+def test_what_is_cured_is_as_every_day_until_the_phase_would_have_ended() -> None:
+    dark = replace(PLAIN, loss=1.0)
+    timeline = Timeline([(0.0, PLAIN), (10.0, dark), (20.0, dark), (30.0, replace(PLAIN, factor=2.0))], PLAIN)
+    cursor = timeline.cursor()
+    assert cursor.at(12.0).dead
+    timeline.cure(12.0, 25.0)
+    assert [cursor.at(moment).dead for moment in (11.9, 12.0, 24.9, 25.0, 30.0)] == [True, False, False, True, False]
+
+
+def test_nothing_goes_through_a_gate_that_is_shut_but_for_what_only_asks_how_it_would_be() -> None:
+    gauge = lane((0.0, PLAIN))
+    user = gauge.beside("download")
+    gauge.gate.shut = True
+    assert gauge.probe(1.0, ProbeKind.ICMP) == (Outcome.SILENT, None)
+    assert (user.packet(1.0), user.push(1.0)) == ((None, False), (None, False))
+    assert gauge.packet(1.0)[0] is not None

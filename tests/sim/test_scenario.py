@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 
 from failover.config import ConfigError
 from failover.model import Drain, FailoverError, Family, Use
+from failover.modem import Deed, Registration
 from failover.sim.flows import Counting
 from failover.sim.links import Bursts, Nap, Rtt
 from failover.sim.loads import User
+from failover.sim.modems import Air, Fit
 from failover.sim.scenario import find_script, load, parse, shipped
-from failover.sim.script import Crash, Gaps, Operator, Suspend, TargetDead, unroll
+from failover.sim.script import Crash, Gaps, OnAir, Operator, Suspend, TargetDead, Van, unroll
 
 OUTAGES = {"kddi2022": 61, "softbank2018": 6, "docomo2021": 29, "att2024": 12}
 EVERYDAY = {
@@ -30,6 +33,7 @@ requests_every: 1s
 trusted_clock: no
 apart: yes
 counted: weak
+van: modems
 user: {requests: no, open: no, download: 10ms, upload: 20ms, one_way: 30ms, dead_server: 1s}
 uplinks:
   - name: au
@@ -46,7 +50,13 @@ uplinks:
       - {until: 20m, holes: {every: 4s..7s, last: 1s..3s}, stalls: {every: 60s, last: 2s}}
       - {for: 1m, unheard: yes, echo: no, sleeps: {after: 10s, wakes: 300ms}}
       - {for: 1m, stalls: {every: 5m, last: {p50: 2s, p90: 3s, p99: 4s}}, rtt: {p50: 1s, p90: 2s, p99: 3s, memory: 0.5}}
+      - {for: 1m, registered: no, registration: denied, attaches: 0.2}
+      - {for: 1m, technology: umts, cure: reset}
   - name: docomo
+    network: "44010"
+    modem: {name: wwan0, slot: 2, reset: 45s, switch: 8s, registers: 3s, dials: no}
+  - name: povo
+    modem: wwan0
 events:
   - {at: 1m, use: docomo, for: 1h}
   - {at: 2m, drain: au}
@@ -60,10 +70,15 @@ def test_every_word_of_a_scenario() -> None:
     script = parse(FULL, "full.yaml")
     assert (script.length, script.settle, script.requests_every) == (3600, 10, 1)
     assert (script.families, script.apart, script.trusted_clock) == ((Family.IPV4, Family.IPV6), True, False)
-    au, docomo = script.actors
+    au, docomo, povo = script.actors
     assert (au.metered, au.everyday.bursts) == (True, Bursts(0.0027, 0.64))
     assert au.everyday.rtt == Rtt.around(0.06, 0.095, 0.24)
-    worse, one_way, flapping, holey, odd, swaying = au.phases
+    worse, one_way, flapping, holey, odd, swaying, denied, fallen = au.phases
+    assert denied.changes == {"registered": False, "registration": Registration.DENIED, "attaches": 0.2}
+    assert fallen.changes == {"technology": "umts", "cure": Deed.RESET}
+    assert (script.van, au.modem, povo.modem) == (Van.MODEMS, None, Fit("wwan0"))
+    assert docomo.modem == Fit("wwan0", 2, 45.0, 8.0, 3.0, dials=False)
+    assert script.networks == {"au": "00101", "docomo": "44010", "povo": "00103"}
     assert script.counted is Counting.PACKETS
     assert script.user == User(False, False, 0.01, 0.02, 0.03, 1.0)
     assert (au.chatter, docomo.chatter) == (0.1, None)
@@ -123,6 +138,18 @@ HEAD = "title: x\nlength: 10m\nuplinks:\n  - name: au\n"
         (HEAD + "events: [{at: 1m, crash: 1s, for: 5s}]\n", ["events[0]: 'for' says nothing about crash"]),
         (HEAD + "events: [{at: 11m, crash: 1s}]\n", ["events[0]: comes at 11m, the scenario ends at 10m"]),
         (HEAD + "events: [{at: 1m, drain: ua}]\n", ["events[0]: no uplink 'ua'; there is au"]),
+        (HEAD.replace("au", "au\n    modem: {slot: 2}"), ["uplinks[0].modem: which modem?; give its name"]),
+        (HEAD.replace("au", "au\n    modem: {name: x, slot: 0}"), ["uplinks[0].modem.slot: '0' is out of range"]),
+        (HEAD.replace("au", "au\n    network: docomo"), ["network: the text 'docomo' is no network; its MCC and MNC"]),
+        (HEAD + "    phases: [{for: 1m, cure: slap}]\n", ["cure: 'slap' is not a cure"]),
+        (HEAD + "    phases: [{for: 1m, registration: no}]\n", ["registration: 'no' is not a registration"]),
+        (HEAD + "    phases: [{for: 1m, technology: 3g}]\n", ["technology: '3g' is not a technology"]),
+        ("van: sins\n" + HEAD, ["van: 'sins' is not a van; did you mean 'sims'?"]),
+        (
+            HEAD + "    modem: w\n  - {name: docomo, modem: w}\n",
+            ["uplinks[1]: slot 1 of modem 'w' holds 'au'; give it another slot"],
+        ),
+        (HEAD + "  - {name: docomo, modem: au}\n", ["uplinks[1]: modem 'au' is named as a link"]),
         ("title: [\n", ["bad.yaml:1: not YAML"]),
     ],
 )
@@ -153,6 +180,24 @@ def test_a_shipped_one_is_sound(name: str) -> None:
     assert len(script.actors) >= 2
     if name in OUTAGES:
         assert script.length == OUTAGES[name] * 3600
+
+
+@pytest.mark.parametrize(
+    ("van", "fits"),
+    [
+        (Van.LINKS, {}),
+        (Van.MODEMS, {"docomo": Fit("docomo"), "au": Fit("au")}),
+        (Van.SIMS, {"docomo": Fit("wwan0", 1), "au": Fit("wwan0", 2)}),
+    ],
+)
+def test_a_van_of_links_of_modems_and_of_sims(van: Van, fits: dict[str, Fit]) -> None:
+    script = replace(find_script("docomo2021"), van=van)
+    airs = [(at, act.air) for at, act in unroll(script, 1).acts if isinstance(act, OnAir)]
+    assert script.fits == fits
+    fallen = Air(technology="umts", cure=Deed.RESET, ends=24 * 3600.0)
+    assert airs == (
+        [(2520.0, Air(registered=False)), (10800.0, Air()), (43200.0, fallen), (86400.0, Air())] if fits else []
+    )
 
 
 def test_kddi_is_played_at_full_length() -> None:
