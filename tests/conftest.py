@@ -13,8 +13,12 @@ from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")  # how long one example takes says how busy the machine is
 
 COMPUTING = ("tests/core/", "tests/sim/", "tests/test_house.py", "tests/test_forecast.py")
 """Tests that need nothing but the processor."""
