@@ -135,6 +135,14 @@ class Modems:
 
     def _view(self, name: str, choice: Choice) -> ModemView:
         sight, shop, fate = self._sights[name], self._shops[choice.key], self.ties[name]
+        if fate.bar is Bar.COLD:  # what is done to it is for the SIM in use
+            return ModemView(
+                choice.slot,
+                sight.modem,
+                listed=sight.listed,
+                resets=shop.ladder.reset_times,
+                switch_seconds=shop.slots.cost,
+            )
         ladder, change = shop.ladder, shop.slots.deadline
         return ModemView(
             choice.slot,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from failover.bus import DEFAULT_ADDRESS, BusError
 from failover.config import CONFIG_PATH, Config, ConfigError, Problem
 from failover.config.source import ConfigFile
 from failover.core.plan import Desired, plan
-from failover.core.uplinks import Uplink, resolve
+from failover.core.ties import Sight, choices, find, looked, tie
+from failover.core.uplinks import Tie, Uplink, resolve
 from failover.export.client import DEFAULT_SOCKET, UNITS, call
 from failover.facts import Facts
 from failover.kernel.kernel import Kernel
 from failover.kernel.survey import tables_with_default
 from failover.model import FAMILIES, ControlError, Family, clean
+from failover.seam import ModemsTold
 
 PATIENCE: Final = 2.0
 """Seconds that the agent has to answer."""
@@ -48,6 +52,10 @@ class Case:
     """Why it does not."""
     path: Path = Path(CONFIG_PATH)
     """Of the config file."""
+    modems: ModemsTold = field(default_factory=lambda: ModemsTold(managed=False))
+    """What ModemManager tells, where the config names modems."""
+    modems_fault: BusError | None = None
+    """Why it cannot be asked."""
 
     @staticmethod
     def of(config_path: Path | None, socket: Path, state: Path) -> Case:
@@ -64,7 +72,9 @@ class Case:
             config, doubts, problems, text = Config(), (), error.problems, ""
         except PermissionError:  # its directory may not be entered
             config, doubts, text, hidden = Config(), (), "", True
-        return Case(socket, state, config, text, problems, doubts, hidden, status, silence, source.path)
+        modems, fault = modems_of(config)
+        asked = status, silence, source.path, modems, fault
+        return Case(socket, state, config, text, problems, doubts, hidden, *asked)
 
     @property
     def of_service(self) -> bool:
@@ -102,6 +112,33 @@ class Case:
         return self.status is not None
 
 
+def modems_of(config: Config, address: str = DEFAULT_ADDRESS) -> tuple[ModemsTold, BusError | None]:
+    """What ModemManager tells, and why it cannot be asked; without modems in the config nobody is."""
+    if not choices(config.uplinks):
+        return ModemsTold(managed=False), None
+    from failover.modems.once import read_once  # loads the D-Bus library
+
+    try:
+        return asyncio.run(read_once(address)), None
+    except BusError as error:
+        return ModemsTold(managed=False), error
+
+
+def _ties(case: Case) -> dict[str, Tie]:
+    """What their modems are to the uplinks."""
+    told = case.modems
+    return {
+        uplink.name: tie(
+            uplink,
+            choice,
+            looked(Sight(), find(choice, told.modems), choice, managed=told.managed),
+            warming=False,
+            dials=False,
+        )
+        for uplink, choice in choices(case.config.uplinks)
+    }
+
+
 def _read_by(status: Mapping[str, Any] | None) -> Path | None:
     """The file that the agent reads, as it says."""
     told = status.get("config") if status else None
@@ -135,13 +172,13 @@ class Ground:
     @staticmethod
     def of(case: Case) -> Ground:
         """Read the kernel. Raises KernelError."""
-        config, lan = case.config, case.config.lan
+        config, lan, ties = case.config, case.config.lan, _ties(case)
         with closing(Kernel()) as kernel:
             facts = kernel.read()
             if lan:
-                kernel.gateways = (*lan, *(uplink.interface for uplink in resolve(facts, config, {})))
+                kernel.gateways = (*lan, *(uplink.interface for uplink in resolve(facts, config, {}, ties=ties)))
                 facts = kernel.read()
-        uplinks = resolve(facts, config, {})
+        uplinks = resolve(facts, config, {}, ties=ties)
         desired = plan(uplinks, {}, facts, config.fwmark_mask, lan=lan)
         return Ground(case, facts, uplinks, desired, tables_with_default())
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from failover.bus import DEFAULT_ADDRESS, BusError
+from failover.bus import DEFAULT_ADDRESS
 from failover.config.modems import Dialer, Modem, Repair, Rung
 from failover.core.ties import choices, find, name_of, wrong_sim
 from failover.doctor import polkit, user
@@ -22,7 +22,6 @@ from failover.doctor.machine import AS_ROOT
 from failover.modem import Modem as Told
 from failover.modem import ModemState
 from failover.modems.troubles import troubles
-from failover.seam import ModemsTold
 
 NONE: Final = "no uplink is a modem"
 LIST: Final = "`failover modems` lists what is there"
@@ -38,16 +37,15 @@ PLACES: Final = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/syst
 """Where units are, the first first (systemd.unit(5))."""
 
 
-def there(case: Case, address: str = DEFAULT_ADDRESS) -> Remarks:
+def there(case: Case) -> Remarks:
     """Whether ModemManager has each modem that the config names, with its SIM, and what is amiss with it."""
     chosen = choices(case.config.uplinks)
     if not chosen:
         yield ok(NONE)
         return
-    try:
-        told = asyncio.run(_asked(address))
-    except BusError as error:
-        yield warning(f"ModemManager cannot be asked: {error}", error.hint or "does `mmcli -L` answer?")
+    told, fault = case.modems, case.modems_fault
+    if fault is not None:
+        yield warning(f"ModemManager cannot be asked: {fault}", fault.hint or "does `mmcli -L` answer?")
         return
     if not told.managed:
         mend = "`systemctl start ModemManager`; where there is none, install it: `apt install modemmanager`"
@@ -55,12 +53,6 @@ def there(case: Case, address: str = DEFAULT_ADDRESS) -> Remarks:
         return
     for uplink, choice in chosen:
         yield from _one(uplink.name, choice, find(choice, told.modems))
-
-
-async def _asked(address: str) -> ModemsTold:
-    from failover.modems.once import read_once  # loads the D-Bus library
-
-    return await read_once(address)
 
 
 def _one(name: str, choice: Modem, modem: Told | None) -> Remarks:

@@ -31,13 +31,16 @@ def uplinks(ground: Ground) -> Remarks:
         for uplink in ground.uplinks
     }
     usable = [uplink.name for uplink in ground.uplinks if len(faults[uplink.name]) < len(FAMILIES)]
+    cold = [uplink.name for uplink in ground.uplinks if any(path.cold for path in uplink.paths.values())]
     for uplink in ground.uplinks:
-        if uplink.name not in usable:
+        if uplink.name not in (*usable, *cold):
             found = dict.fromkeys(path.fault for path in uplink.paths.values())
             yield warning(f"{uplink.name} ({uplink.interface}): {', '.join(found)}", _mend_of(next(iter(found))))
     listed = ", ".join(usable)
     if not usable:
         yield failure("not one uplink has a way out", "connect one; `ip route show default` says what there is")
+    elif len(usable) == 1 and cold:
+        yield ok(f"{listed} has a way out; {' and '.join(cold)} by another SIM of its modem, one at a time")
     elif len(usable) == 1:
         yield warning(f"only {listed} has a way out: nothing to fail over to", "connect a second uplink")
     else:
@@ -52,7 +55,7 @@ def _mend_of(fault: str) -> str:
         "no default route": "let its network manager add one, each uplink with a metric of its own",
         "no carrier": "look at the cable, the modem or the access point",
     }
-    return mends[fault]
+    return mends.get(fault, "that is its modem's: `failover status` and `failover modems` say more")
 
 
 def targets(ground: Ground) -> Remarks:

@@ -19,7 +19,8 @@ def rows(status: Document, name: str | None = None) -> Iterator[tuple[str, ...]]
         if modem is not None:
             rsrp = modem["signal"]["rsrp_dbm"]
             signal = "-" if rsrp is None else f"{rsrp:.0f} dBm"
-            repair = "; ".join(_repair(modem["repair"], modem["slot_due_seconds"]))
+            rests = modem["slot_in_use"] not in (None, modem["slot"])
+            repair = "" if rests else "; ".join(_repair(modem["repair"], modem["slot_due_seconds"]))
             yield uplink["name"], str(modem["slot"]), _state(modem), _network(modem), signal, repair
 
 

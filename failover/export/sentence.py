@@ -165,7 +165,7 @@ class _Way:
             (view["hold_remaining_seconds"], one["name"])
             for one in ahead
             for view in views_of([one], self.families)
-            if view["verdict"] != "absent" and view["hold_remaining_seconds"]
+            if view["verdict"] not in ("absent", "cold") and view["hold_remaining_seconds"]
         ]
         return (f": {', '.join(faults)}" if faults else "") + self._back(back)
 

@@ -46,13 +46,12 @@ def test_what_is_amiss_and_why_nothing_is_done() -> None:
 
 
 def test_a_narrow_terminal_has_the_repair_below() -> None:
-    assert shown(BROKEN, replace(REST, slot_due=NOW + 20), width=44) == [
+    assert shown(replace(BROKEN, slot_due=NOW + 20), REST, width=44) == [
         "modem   state        network    signal",
         "au      connected    KDDI 5gnr  -97 dBm",
-        "     after register: reset in 12 s; 1 reset",
-        "     in 24 h",
+        "     after register: reset in 12 s; another",
+        "     SIM in 20 s; 1 reset in 24 h",
         "docomo  uses slot 1  -          -",
-        "     another SIM in 20 s",
     ]
 
 

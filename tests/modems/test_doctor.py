@@ -16,11 +16,12 @@ from dbus_fast import Variant
 from failover.config import Config, Uplink
 from failover.config.modems import Dialer, Modem, Repair, Rung
 from failover.doctor import modems, polkit, user
-from failover.doctor.case import Case
+from failover.doctor.case import Case, modems_of
 from failover.doctor.finding import Level, Remark
 from failover.modem import Dial
 from failover.modems import deeds
 from failover.modems.power import unit
+from tests.agent.running import command
 from tests.enclosure import CHECKOUT, PATIENCE
 from tests.modems.box import USERS
 from tests.modems.fake import Fake
@@ -41,7 +42,9 @@ def case(*choices: Modem, repair: Repair | None = None, path: Path = Path("/nowh
 
 
 def found(rig: Rig, *choices: Modem) -> list[Remark]:
-    return list(modems.there(case(*choices), rig.address))
+    subject = case(*choices)
+    told, fault = modems_of(subject.config, rig.address)
+    return list(modems.there(replace(subject, modems=told, modems_fault=fault)))
 
 
 def only(rig: Rig, choice: Modem) -> Remark:
@@ -54,7 +57,7 @@ def only(rig: Rig, choice: Modem) -> Remark:
 
 
 def test_without_modems_in_the_config_nobody_is_asked() -> None:
-    assert [one.level for one in modems.there(case(), "unix:path=/nowhere")] == [Level.OK]
+    assert [one.level for one in modems.there(case())] == [Level.OK]
     assert [one.level for one in modems.permissions(case())] == [Level.OK]
     assert list(modems.power(case())) == list(modems.secrets(case())) == []
 
@@ -116,7 +119,8 @@ def test_without_a_manager_or_a_bus(rig: Rig) -> None:
         Level.FAILURE,
         "ModemManager does not run, and the config names modems",
     )
-    (remark,) = modems.there(case(Modem(IMEI)), "unix:path=/nowhere")
+    told, fault = modems_of(case(Modem(IMEI)).config, "unix:path=/nowhere")
+    (remark,) = modems.there(replace(case(Modem(IMEI)), modems=told, modems_fault=fault))
     assert (remark.level, bool(remark.mend)) == (Level.WARNING, True)
 
 
@@ -125,6 +129,27 @@ def test_a_real_modem(rig: Rig, mbim: MbimModem) -> None:
     assert mbim.sim is not None
     assert found(rig, Modem(mbim.imei, iccid=mbim.sim.iccid), Modem(mbim.imei, slot=2)) == []
     assert only(rig, Modem(mbim.imei, iccid=OTHER)).level is Level.FAILURE
+
+
+def test_the_way_of_an_uplink_is_its_modems(rig: Rig, mbim: MbimModem, tmp_path: Path) -> None:
+    """And a SIM that rests is a standby."""
+    path = rig.manager.listed(mbim.imei)
+    rig.dress(mbim, rig.manager.connect(path))
+    uplinks = "".join(f"  - {{name: u{n}, modem: {{imei: '{mbim.imei}', slot: {n}}}}}\n" for n in (1, 2))
+    (config := tmp_path / "failover.yaml").write_text(f"dns: none\nuplinks:\n{uplinks}")
+    where = ("--config", str(config), "--socket", str(tmp_path / "none.sock"), "--state", str(tmp_path))
+    _, out, err = command(rig.inside, "doctor", "--json", *where)
+    said = {one["check"]: (one["level"], one["text"]) for one in json.loads(out)["findings"]}
+    assert said["uplinks"] == ("ok", "u1 has a way out; u2 by another SIM of its modem, one at a time"), err
+    assert said["modems"] == ("ok", "those that the config names are there, with their SIMs")
+    assert not [text for _, text in said.values() if "this check broke" in text]
+    mbim.unplug()
+    rig.manager.gone(path)
+    _, out, _ = command(rig.inside, "doctor", "--json", *where)
+    said = {one["check"]: (one["level"], one["text"]) for one in json.loads(out)["findings"]}
+    assert said["modems"][0] == "failure"
+    assert not [text for _, text in said.values() if "this check broke" in text]
+    mbim.replug()
 
 
 # --- who may ---------------------------------------------------------------------------------------------------------
