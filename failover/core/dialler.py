@@ -85,6 +85,10 @@ class Dialler:
             wait = min(RETRY_MAX, RETRY * 2.0 ** min(self._failures - 1, 16)) if failed else 0.0
             self._after = now + wait * (1 + JITTER * self._random())
 
+    def renew(self) -> None:
+        """Another SIM was chosen: what failed with the one before says nothing of it."""
+        self._failures, self._after = 0, -inf
+
     def serves(self, now: float, choice: Choice, modem: Modem | None) -> bool:
         """Whether what its bearer was given is ours to put to use. `connect: auto` waits as long as with dialling."""
         if modem is None or modem.foreign:

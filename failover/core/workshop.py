@@ -187,6 +187,7 @@ class Workshop:
         seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
         self.slots.chosen(now, modem.slot, slot, need, seats)
         self.warming, self._since, self._stuck = (to.uplink.name, now), None, None
+        self.dialler.renew()
         self._fled = need is not None
         self._busy = ActOnModem(to.uplink.name, modem.handle, Deed.SELECT_SLOT, slot=slot)
         self._busy_until = now + PATIENCE

@@ -76,6 +76,8 @@ UNKNOWN: Final = frozenset(
     )
 )
 WRONG_PIN: Final = f"{SERVICE}.Error.MobileEquipment.IncorrectPassword"
+NO_APN: Final = f"{SERVICE}.Error.Core.InvalidArgs"
+"""Also what else is amiss with what a bearer is asked for."""
 BUSY: Final = "another deed is under way with this modem"
 STOPPED: Final = "the agent lets go of modems"
 
@@ -155,6 +157,8 @@ def _failed(order: ActOnModem, error: BusError) -> ModemActed:
         return ModemActed(
             order, str(error), "correct the `pin:` in the config: each wrong try brings the SIM nearer to its PUK"
         )
+    if error.name == NO_APN and order.deed in (Deed.CONNECT, Deed.RECONNECT) and not order.dial.apn:
+        return ModemActed(order, str(error), "give this SIM's `apn:` in the config")
     return ModemActed(order, str(error), error.hint, unknown=error.name in UNKNOWN)
 
 

@@ -12,22 +12,18 @@ from typing import Any
 import pytest
 
 from failover.lab.namespaces import Namespace
-from failover.model import FAMILIES
+from failover.model import FAMILIES, Family
 from tests.agent.inventory import inventory
-from tests.agent.running import Agent, command, facts, running
+from tests.agent.modems import uplink, verdict
+from tests.agent.running import Agent, command, facts, running, watching
 from tests.allowed import or_skip
 from tests.modems.box import require
 from tests.modems.mbim import MbimModem
+from tests.modems.modem import Command
 from tests.modems.rig import Rig, rigged
 
+V4 = Family.IPV4
 OUR_PROTOCOL = 155
-CONFIG_FILE = "failover.yaml"
-CONFIG = """\
-uplinks:
-  - name: docomo
-    modem: {{imei: "{imei}", apn: internet, connect: self}}
-dns: none
-"""
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,11 @@ class Scene:
     home: Path
     stack: ExitStack
 
-    def agent(self) -> Agent:
-        return self.stack.enter_context(running(self.rig.inside, self.home, "--config", str(self.home / CONFIG_FILE)))
+    def agent(self, *uplinks: str) -> Agent:
+        """One with these uplinks; with the modem, if none are named."""
+        config = self.home / "failover.yaml"
+        config.write_text("uplinks:\n" + "".join(uplinks or (of_ours("docomo", 1),)) + "dns: none\n")
+        return self.stack.enter_context(running(self.rig.inside, self.home, "--config", str(config)))
 
     @property
     def dials(self) -> int:
@@ -65,8 +64,12 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         modem = rig.mbim(1)
         rig.start()
         rig.manager.listed(modem.imei)
-        (tmp_path / CONFIG_FILE).write_text(CONFIG.format(imei=modem.imei))
         yield Scene(rig, modem, van, tmp_path, stack)
+
+
+def of_ours(name: str, number: int, slot: int = 1) -> str:
+    """An uplink of a config, dialled by the agent."""
+    return uplink(name, number, slot, apn="internet", connect="self")
 
 
 def verdicts(status: dict[str, Any]) -> set[str]:
@@ -101,3 +104,50 @@ def test_a_modem_is_dialled_served_and_dialled_anew_and_cleanup_leaves_nothing(s
     assert not inventory(scene.van).ours
     after = facts(scene.van)
     assert (after.addresses, after.routes, after.rules) == (before.addresses, before.routes, before.rules)
+
+
+def test_a_slot_is_changed_and_the_other_sim_served(scene: Scene) -> None:
+    """With nobody else to dial it, and no other link."""
+    agent = scene.agent(of_ours("au", 1), of_ours("docomo", 1, 2)).ready()
+    agent.until(lambda status: verdict(status, "au") == "up")
+    scene.modem.fail(Command.CONNECT)
+    scene.modem.drop()
+    agent.said("changes from slot 1 to slot 2")
+    scene.modem.obey()
+    other = scene.modem.radio.lines[1].address
+    with watching(scene.van) as wait:
+        took = wait(lambda now: other[V4] in {address.address for address in now.addresses})
+    assert took <= 4.0
+    assert scene.rig.passes(scene.modem)
+    agent.until(lambda status: verdict(status, "docomo") == "up")
+    assert scene.held == set(other.values())
+    print("slot switch, seconds from the decision until there is an address:", took)
+
+
+def test_modem_manager_is_killed_and_comes_back(scene: Scene) -> None:
+    agent = scene.agent().ready().all_up()
+    scene.rig.box.kill_modem_manager()
+    assert agent.hear(1.0)
+    assert scene.held == scene.given
+    assert scene.rig.passes(scene.modem)
+    asked = scene.dials
+    scene.rig.start()
+    agent.until(lambda status: scene.dials > asked and verdicts(status) == {"up"})
+    assert scene.held == scene.given
+    assert scene.rig.passes(scene.modem)
+
+
+def test_without_an_apn_the_mend_is_said(scene: Scene) -> None:
+    agent = scene.agent(uplink("docomo", 1, connect="self"))
+    assert "give this SIM's `apn:` in the config" in agent.said("connect failed")
+
+
+def test_a_modem_that_wants_dhcp_is_left_to_networkmanager(scene: Scene) -> None:
+    other = scene.rig.at(2)
+    scene.rig.manager.listed(other.imei)
+    before = facts(scene.van).addresses
+    agent = scene.agent(of_ours("docomo", 2)).ready()
+    (warning,) = agent.until(lambda status: [text for text in status["warnings"] if text.startswith("docomo: ")])
+    assert "dhcp" in warning
+    assert "connect: networkmanager" in warning
+    assert facts(scene.van).addresses == before

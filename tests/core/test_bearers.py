@@ -14,11 +14,11 @@ from failover.core.dialler import GRACE
 from failover.core.uplinks import Uplink
 from failover.facts import PROTOCOL, TABLE_MAIN, Address, Facts, Link, Route
 from failover.model import ProbeKind, Verdict
-from failover.modem import IpMethod, IpSettings
+from failover.modem import Deed, IpMethod, IpSettings
 from failover.seam import ModemsTold
 
 from .box import told
-from .garage import Garage, Unit, imei, of_modem
+from .garage import NETWORKS, SECONDS, Garage, Unit, imei, of_modem
 from .worlds import V4, V6, uplink
 
 FOUR = IpSettings(V4, IpMethod.STATIC, "10.64.1.2", 30, "10.64.1.1", ("10.65.1.53",))
@@ -290,3 +290,14 @@ def test_the_servers_in_the_config_come_before_those_of_the_bearer() -> None:
     box.run(30.0)
     wish = {one.interface: one for one in box.wished[-1][1].wanted}
     assert wish["wwan0"].servers == ("10.1.1.1",)
+
+
+def test_the_other_sim_is_dialled_at_once_however_often_the_first_one_failed() -> None:
+    unit = Unit(imei(1), "wwan0", sims={1: NETWORKS[1], 2: NETWORKS[2]}, foreign="", served=True, connected=False)
+    unit.refuses[Deed.CONNECT] = "no service"
+    seats = (of_modem("docomo", slot=1, connect=Dialer.SELF), of_modem("au", slot=2, connect=Dialer.SELF))
+    box = Garage(unit, uplinks=seats)
+    box.run(300.0)
+    at, _ = next((at, order) for at, order in reversed(box.deeds) if order.deed is Deed.SELECT_SLOT)
+    dialled_at = next(when for when, order in box.deeds if when > at and order.deed is Deed.CONNECT)
+    assert dialled_at - at < SECONDS[Deed.SELECT_SLOT] + 0.1

@@ -12,11 +12,24 @@ from pathlib import Path
 import pytest
 
 from failover.config import Config
+from failover.core.bearers import METRIC
 from failover.core.diff import diff, removal
 from failover.core.plan import Desired, ours, plan
 from failover.core.steering import FRA_GOTO, FRA_UID_RANGE
 from failover.core.uplinks import resolve
-from failover.facts import TABLE_MAIN, Facts, Route, RouteKind, Rule, RuleAction
+from failover.facts import (
+    PROTOCOL,
+    TABLE_MAIN,
+    Address,
+    Facts,
+    Link,
+    Operation,
+    Route,
+    RouteKind,
+    Rule,
+    RuleAction,
+    Verb,
+)
 from failover.lab.namespaces import gain_privileges
 from failover.model import FAMILIES, Decision, Family
 from failover.sim.kernel import PER_LINK, VirtualKernel
@@ -111,7 +124,9 @@ def seen(facts: Facts) -> dict[str, object]:
     routes = (replace(r, expires=None if r.expires is None else float(r.expires > 0)) for r in facts.routes)
     return {
         "links": {(link.index, link.name, link.up, link.carrier) for link in facts.links if link.name in NAMES},
-        "addresses": {(a.index, a.address, a.prefix_length) for a in facts.addresses if a.index in links},
+        "addresses": {
+            (a.index, a.address, a.prefix_length, a.protocol == PROTOCOL) for a in facts.addresses if a.index in links
+        },
         "routes": sorted(map(repr, routes)),
         "foreign rules": [[r for r in facts.rules if r.family is family and not ours(r)] for family in FAMILIES],
         "our rules": {rule for rule in facts.rules if ours(rule)},
@@ -168,6 +183,28 @@ def test_a_route_can_be_added_while_the_carrier_is_away_but_not_while_the_link_i
     assert twins.do("add_route", route) == "Network is unreachable"
     assert twins.do("add_route", replace(route, gateway=None)) == "Network is down"
     assert twins.do("add_route", replace(route, family=V6, gateway="fe80::1")) == "Network is down"
+
+
+@pytest.mark.parametrize("given", ["10.64.1.2/30", "2001:db8:64::2/64"])
+def test_what_a_bearer_was_given_comes_and_goes(twins: Twins, given: str) -> None:
+    family, (address, length) = Family.of(given), given.split("/")
+    ours = Address(2, family, address, int(length), protocol=PROTOCOL)
+    route = Route(family, TABLE_MAIN, METRIC, interface=2, gateway=address[:-1] + "1", onlink=True)
+
+    def change(verb: Verb, *items: Address | Route | Link) -> None:
+        twins.both(
+            lambda kernel: [r.error and r.error.split(":")[0] for r in kernel.apply(Operation(verb, i) for i in items)]
+        )
+
+    twins.do("set_up", "wan0", False)
+    change(Verb.SET, Link(2, "wan0", up=True, carrier=True))
+    change(Verb.ADD, ours, route)
+    change(Verb.ADD, ours, route)
+    change(Verb.DELETE, route, ours)
+    change(Verb.DELETE, route, ours)
+    change(Verb.ADD, ours, route)
+    twins.both(clean_up)
+    assert clean_up(twins.real) == []
 
 
 def test_an_interface_that_vanishes_and_returns_under_another_index(twins: Twins) -> None:
