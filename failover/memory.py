@@ -53,6 +53,15 @@ class ModemPast:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """Uplinks that went down together, while others did not."""
+
+    uplinks: tuple[str, ...]
+    ago: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """See the module."""
 
@@ -64,5 +73,6 @@ class Memory:
     debts: tuple[Debt, ...] = ()
     allowances: tuple[Allowance, ...] = ()
     modems: tuple[ModemPast, ...] = ()
+    outages: tuple[Outage, ...] = ()
     age: float = 0.0
     """Seconds since it was taken, 0 where nobody can tell."""

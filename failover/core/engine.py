@@ -37,7 +37,7 @@ class Engine:
         """`random` gives floats in [0, 1): the only dice. `memory`: what a former engine said it was to remember."""
         self.config = config
         self._recall = Recall(memory)
-        self._fleet, self._modems = Fleet(config, random), Modems(random, self._recall.modems)
+        self._fleet, self._modems = Fleet(config, random, self._recall.outages), Modems(random, self._recall.modems)
         self._kernel = Reconciler()
         self._choices = Choices(self._fleet, self._kernel)
         self._sampler, self._prober, self._evictions, self._naming = Sampler(), Prober(), Evictions(), Naming()
@@ -125,7 +125,8 @@ class Engine:
 
     def memory(self, now: float) -> Memory:
         """What an engine that comes after this one is to be given."""
-        return self._recall.take(now, self._choices.will, self._fleet, self._fleet.budgets, self._modems.past(now))
+        past = self._modems.past(now), self._fleet.deaths.past(now)
+        return self._recall.take(now, self._choices.will, self._fleet, self._fleet.budgets, *past)
 
     def _due(self, now: float) -> list[Lane]:
         return [lane for lane in self._fleet if lane.deadline <= now]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address, ip_network
-from itertools import combinations
+from itertools import chain, combinations
 from math import inf
 from typing import Final
 
@@ -49,14 +49,18 @@ def networks(config: Config, ties: Mapping[str, Tie]) -> dict[str, str]:
     return {u.name: network_of(tie.plmn, u.carrier or tie.carrier, config.networks) for u, tie in told}
 
 
-def bound(uplinks: Sequence[Uplink], config: Config, ties: Mapping[str, Tie]) -> tuple[Uplink, ...]:
-    """The same uplinks, each with what it shares with others."""
+def bound(
+    uplinks: Sequence[Uplink], config: Config, ties: Mapping[str, Tie], observed: Iterable[tuple[str, str, str]] = ()
+) -> tuple[Uplink, ...]:
+    """The same uplinks, each with what it shares with others. `observed`: as `Deaths.observed` says."""
     rides = networks(config, ties)
     modems = {uplink.name: uplink.modem.key for uplink in config.uplinks if uplink.modem}
     footings = {u.name: _footing(u, rides.get(u.name, ""), modems.get(u.name, ""), ties.get(u.name)) for u in uplinks}
     shared: dict[str, list[Shared]] = {uplink.name: [] for uplink in uplinks}
-    for one, other in combinations(footings, 2):
-        for why, what in alike(footings[one], footings[other]):
+    known = ((*pair, *found) for pair in combinations(footings, 2) for found in alike(*(footings[n] for n in pair)))
+    seen = ((one, other, Sharing.OUTAGES, what) for one, other, what in observed)
+    for one, other, why, what in chain(known, seen):
+        if one in shared and other in shared:
             shared[one].append(Shared(other, why, what))
             shared[other].append(Shared(one, why, what))
     return tuple(replace(uplink, fate=tuple(shared[uplink.name])) for uplink in uplinks)

@@ -16,6 +16,7 @@ from failover.config import Config, Metered
 from failover.core.blame import Blame
 from failover.core.budget import Budget
 from failover.core.candidate import Candidate
+from failover.core.deaths import Deaths
 from failover.core.fate import bound
 from failover.core.lane import Lane
 from failover.core.names import ASK_AGAIN, AT_ONCE, LOOK_AGAIN, MUTE_STREAK
@@ -23,6 +24,7 @@ from failover.core.policy import Will
 from failover.core.uplinks import Tie, Uplink, resolve
 from failover.core.verdicts import LOST
 from failover.facts import PROTOCOL, TABLE_ACTIVE, TABLE_MAIN, TABLE_SETTLED, Counts, Facts, RouteKind
+from failover.memory import Outage
 from failover.model import (
     FAMILIES,
     RECEIVING,
@@ -50,13 +52,14 @@ SIBLING_REST: Final = 1.0
 class Fleet:
     """The lanes, by family and in order of preference."""
 
-    def __init__(self, config: Config, random: Callable[[], float]) -> None:
+    def __init__(self, config: Config, random: Callable[[], float], outages: Iterable[Outage] = ()) -> None:
+        """`outages`: what is remembered of them."""
         self.config = config
         self.uplinks: tuple[Uplink, ...] = ()
         self.by_family: dict[Family, list[Lane]] = {family: [] for family in FAMILIES}
         self.renamed: dict[str, str] = {}
         """Old name -> new name of uplinks on the same interface, at the last `follow`."""
-        self.blame = Blame()
+        self.blame, self.deaths = Blame(), Deaths(outages)
         self.budgets: dict[str, Budget] = {}
         """By uplink."""
         self._metered: dict[str, Metered | None] = {}
@@ -84,9 +87,12 @@ class Fleet:
         kept = (u for u in self.uplinks if self.config.uplinks or u.name == u.interface)  # no ghosts of given names
         slots = {uplink.name: uplink.slot for uplink in kept}
         before = {uplink.name: uplink.place for uplink in self.uplinks}
-        self.uplinks = bound(resolve(facts, self.config, slots, besides, ties), self.config, ties)
+        self.uplinks = resolve(facts, self.config, slots, besides, ties)
         names = {uplink.place: uplink.name for uplink in self.uplinks}
         self.renamed = {name: names[at] for name, at in before.items() if at in names and name not in names.values()}
+        self.deaths.rename(self.renamed)
+        self.deaths.close(now)
+        self.uplinks = bound(self.uplinks, self.config, ties, self.deaths.observed())
         self._allot(now, ties)
         for family in FAMILIES:
             known = {self.renamed.get(lane.uplink.name, lane.uplink.name): lane for lane in self.by_family[family]}
@@ -192,6 +198,8 @@ class Fleet:
                 self._ask_sibling(now, lane)
             if lane.turned(now, self.config):
                 turned.append(lane)
+        if turned:
+            self.deaths.seen(now, {u.name: [lane.verdict for lane in self._lanes_of(u.name)] for u in self.uplinks})
         for lane in turned:
             for rival in self._rivals(lane) if lane.verdict is Verdict.PORTAL else ():
                 rival.schedule.others_within(now, 0.0)

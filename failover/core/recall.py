@@ -13,11 +13,12 @@ from typing import Final
 from failover.config import Config
 from failover.core.budget import MONTH, Budget
 from failover.core.damping import HALF_LIFE, LONGEST
+from failover.core.deaths import KEPT_MAX
 from failover.core.lane import Lane
 from failover.core.policy import Will
 from failover.core.verdicts import WAYLESS
 from failover.facts import SLOTS_MAX
-from failover.memory import Allowance, Debt, Memory, ModemPast
+from failover.memory import Allowance, Debt, Memory, ModemPast, Outage
 from failover.model import Family
 
 RELAPSES_MAX: Final = 64.0
@@ -69,6 +70,11 @@ class Recall:
         """What was done to modems."""
         return self._memory.modems
 
+    @property
+    def outages(self) -> tuple[Outage, ...]:
+        """Who went down with whom."""
+        return self._memory.outages
+
     def take(
         self,
         now: float,
@@ -76,6 +82,7 @@ class Recall:
         lanes: Iterable[Lane],
         budgets: Mapping[str, Budget],
         modems: tuple[ModemPast, ...] = (),
+        outages: tuple[Outage, ...] = (),
     ) -> Memory:
         """What to remember now."""
         if self._since is None:
@@ -90,6 +97,7 @@ class Recall:
                 Allowance(name, left) for name, budget in budgets.items() if (left := budget.left(now)) is not None
             ),
             modems=modems,
+            outages=outages,
         )
 
     def _left(self, now: float) -> tuple[Debt, ...]:
@@ -125,6 +133,7 @@ def _aged(memory: Memory) -> Memory:
         debts=tuple(debts),
         allowances=memory.allowances[:SLOTS_MAX],
         modems=tuple(_aged_modem(one, age) for one in memory.modems[:SLOTS_MAX]),
+        outages=tuple(replace(one, ago=one.ago + age) for one in memory.outages[-KEPT_MAX:]),
         age=0.0,
     )
 

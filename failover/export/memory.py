@@ -14,14 +14,14 @@ from typing import Any, Final
 
 from failover.export.entries import UNIX_MAX
 from failover.files import tail
-from failover.memory import Allowance, Debt, Memory, ModemPast
+from failover.memory import Allowance, Debt, Memory, ModemPast, Outage
 from failover.model import Family, clean
 
 NAME: Final = "memory.json"
 VERSION: Final = 1
 BYTES_MAX: Final = 1 << 18
 ITEMS_MAX: Final = 1024
-"""Uplinks drained; debts; allowances; modems, and what was done to one."""
+"""Uplinks drained; debts; allowances; modems, and what was done to one; outages."""
 BYTES_LEFT_MAX: Final = 1e15
 SECONDS_MAX: Final = 10 * 366 * 86400.0
 RELAPSES_MAX: Final = 1e6
@@ -108,6 +108,7 @@ def _memory(tree: Any, age: float) -> Memory:
         debts=tuple(_debt(debt) for debt in _items(tree["debts"])),
         allowances=tuple(_allowance(one) for one in _items(tree.get("allowances", []))),  # an older agent wrote none
         modems=tuple(_modem(one) for one in _items(tree.get("modems", []))),
+        outages=tuple(_outage(one) for one in _items(tree.get("outages", []))),
         age=age,
     )
 
@@ -124,6 +125,10 @@ def _debt(tree: Any) -> Debt:
 
 def _allowance(tree: Any) -> Allowance:
     return Allowance(uplink=_name(tree["uplink"]), left=_number(tree["left"], BYTES_LEFT_MAX))
+
+
+def _outage(tree: Any) -> Outage:
+    return Outage(tuple(_name(name) for name in _items(tree["uplinks"])), _number(tree["ago"], SECONDS_MAX))
 
 
 def _modem(tree: Any) -> ModemPast:

@@ -69,7 +69,8 @@ class Seer(Engine):
 
     def _seen(self, now: float, family: Family) -> object:
         lanes = self._fleet.by_family[family]
-        return [(lane.uplink.name, lane.verdict, lane.health.proven(now, PROOF_AGE)) for lane in lanes]
+        proven = [lane.health.proven(now, PROOF_AGE) for lane in lanes]
+        return proven, [(lane.uplink.name, lane.verdict, lane.uplink.fate) for lane in lanes]
 
     def _prophecy(self, now: float, family: Family) -> list[float]:
         told = [explanation for explanation in self.explain(now) if explanation.family is family]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failover.config import Config, Uplink
+from failover.config import Config, Reconfigured, Uplink
 from failover.config.modems import Modem as Choice
 from failover.core.candidate import Candidate
 from failover.core.fate import OUTLIVED, bound
@@ -22,8 +23,10 @@ from failover.modem import Registration, Sim
 from failover.seam import ModemsTold
 
 from .box import PINGS, Box, dead, told
-from .garage import Garage, Unit, imei, of_modem
+from .garage import Garage, Unit, deeds, imei, of_modem
+from .seer import Seer
 from .test_policy import candidate
+from .test_walk import LINKS, Walk
 from .worlds import V4, V6, uplink, way
 
 NOW = 1000.0
@@ -314,3 +317,50 @@ def test_a_sim_that_is_not_used_is_known_by_its_own_operator() -> None:
         box.tell(ModemsTold((replace(unit.modem, slots=told_slots),)))
         box.run(box.now + 1.0)
         assert [str(one.why) for one in box.engine.snapshot().uplinks[0].fate] == expected
+
+
+def test_a_dead_router_of_the_same_network_makes_it_a_storm_too() -> None:
+    """It tells no code; its label is enough. Nothing is reset that cannot be mended here."""
+    unit = Unit(imei(1), "wwan0", sims={1: ("44051", "KDDI")})
+    for carrier, mended in (("UQ mobile", False), ("docomo", True)):
+        box = Garage(unit, uplinks=(of_modem("au", 1),), others=("eth0", "eth1"))
+        named = tuple(replace(u, carrier=carrier) if u.name == "eth0" else u for u in box.engine.config.uplinks)
+        box.tell(Reconfigured(replace(box.engine.config, uplinks=named)))
+        box.weather |= dict.fromkeys(("au", "eth0"), dead(100.0))
+        box.run(400.0)
+        assert bool(deeds(box, 100.0)) is mended, carrier
+
+
+KIN = tuple(
+    Config(targets=PINGS, uplinks=tuple(Uplink(n, n, carrier=c) for n, c in zip(order, carriers, strict=True)))
+    for order in ("abc", "cab")
+    for carriers in (("au", "povo", "docomo"), ("au", "docomo", "povo"), ("au", "povo", "UQ"))
+)
+
+
+class Drive(Walk):
+    """A random walk of uplinks that share fates: now one is silent, now another; the engine is a Seer."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, Seer)
+        self.deeds = [*5 * [self.fall_silent], *9 * [self.answer], self.restart]
+        self.reconfigure()
+        self.box.run(100.0)
+
+    def reconfigure(self) -> None:
+        self.box.tell(Reconfigured(self.dice.choice(KIN)))
+
+    def fall_silent(self) -> None:
+        self.answer()
+        self.moods[self.dice.choice(LINKS)] = lambda _: None
+
+    def answer(self) -> None:
+        self.moods = dict.fromkeys(LINKS, self.fair)
+
+
+@pytest.mark.parametrize("seed", [2, 9, 11])
+def test_whatever_happens_all_that_time_brings_was_foretold(seed: int) -> None:
+    drive = Drive(seed)
+    drive.go(150)
+    said = " ".join(notice.text for _, notice in drive.box.notices)
+    assert re.search("shares the network au with|has outlived the trouble of", said)

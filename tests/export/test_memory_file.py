@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from failover import files
 from failover.export.memory import BYTES_MAX, NAME, Stamp, decode, encode, load
-from failover.memory import Allowance, Debt, Memory, ModemPast
+from failover.memory import Allowance, Debt, Memory, ModemPast, Outage
 from failover.model import Family, clean
 
 from .disks import NEEDS_ROOT, among_own_mounts, mount_memory
@@ -33,6 +33,7 @@ FULL = Memory(
     debts=(Debt("au", Family.IPV4, 118.2, True, 1.5), Debt("docomo", Family.IPV6, 9.9, False, 0.0)),
     allowances=(Allowance("au", 1_999_944.5),),
     modems=(ModemPast("356938035640011", "wwan0", 2, (30.0, 4000.0), (12.5,), 1.84), ModemPast("/sys/" + "d" * 251)),
+    outages=(Outage(("au", "povo"), 4000.5), Outage(("docomo",), 0.0)),
 )
 NAMES = st.text(min_size=1, max_size=40).filter(lambda text: clean(text) == text)
 SECONDS = st.floats(0, 1e8)
@@ -47,6 +48,7 @@ MEMORIES = st.builds(
         st.builds(Debt, NAMES, st.sampled_from(Family), SECONDS, st.booleans(), st.floats(0, 100)), max_size=5
     ).map(tuple),
     allowances=st.lists(st.builds(Allowance, NAMES, st.floats(0, 1e12)), max_size=5).map(tuple),
+    outages=st.lists(st.builds(Outage, st.lists(NAMES, max_size=5).map(tuple), SECONDS), max_size=5).map(tuple),
     modems=st.lists(
         st.builds(ModemPast, NAMES, st.just("") | NAMES, st.integers(0, 8), TIMES, TIMES, SECONDS), max_size=5
     ).map(tuple),
@@ -157,9 +159,12 @@ HOSTILE: list[tuple[tuple[str | int, ...], list[Any]]] = [
     (("memory", "modems", 0, "resets"), [None, {}, 5, "x", [0.0] * 1025, *([span] for span in SPANS)]),
     (("memory", "modems", 0, "switches"), [None, {}, 5, "x", [None], *([span] for span in SPANS)]),
     (("memory", "modems", 0, "switch_seconds"), SPANS),
+    (("memory", "outages"), [None, {}, "x", [5], [None], [[]], [{}] * 1025]),
+    (("memory", "outages", 0, "uplinks"), [None, 5, "au", {}, [None], ["a"] * 1025, *([name] for name in NO_NAMES)]),
+    (("memory", "outages", 0, "ago"), [None, *SPANS]),
 ]
 
-LATER = [("memory", "allowances"), ("memory", "modems")]
+LATER = [("memory", "allowances"), ("memory", "modems"), ("memory", "outages")]
 """What older agents did not write."""
 
 
@@ -181,10 +186,11 @@ def test_no_value_is_believed_unseen(tmp_path: Path, where: tuple[str | int, ...
     assert complaint.isprintable()
 
 
-def test_a_file_of_an_agent_that_kept_no_budgets_and_knew_no_modems_is_read() -> None:
+def test_a_file_of_an_agent_that_kept_no_budgets_or_outages_and_knew_no_modems_is_read() -> None:
     document = tree()
-    del document["memory"]["allowances"], document["memory"]["modems"]
-    assert decode(json.dumps(document).encode(), NOW) == replace(FULL, allowances=(), modems=())
+    for key in ("allowances", "modems", "outages"):
+        del document["memory"][key]
+    assert decode(json.dumps(document).encode(), NOW) == replace(FULL, allowances=(), modems=(), outages=())
 
 
 @pytest.mark.parametrize("where", [where for where, _ in HOSTILE if where not in LATER])
