@@ -166,8 +166,9 @@ def _where(past: ModemPast | None, slot: int) -> str:
 
 def _tie(now: float, uplink: Uplink, choice: Choice, sight: Sight, shop: Workshop) -> Tie:
     chosen = shop.chosen(now)
-    if chosen not in ("", uplink.name) and shop.changes(sight):
-        return Tie(bar=Bar.COLD, fault=f"its modem changes to {chosen}")
+    if shop.changes(now, uplink.name, sight):
+        open_flows = sight.listed and sight.modem is not None and sight.modem.bearer is not None
+        return Tie(bar=Bar.COLD, fault=f"its modem changes to {chosen}", settings=None if open_flows else ())
     dials = shop.dialler.serves(now, choice, sight.modem)
     return tie(uplink, choice, sight, warming=chosen == uplink.name, dials=dials)
 

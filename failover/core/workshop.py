@@ -145,7 +145,8 @@ class Workshop:
                 why = here.tie.fault or "nothing passes" if here and need else "the operator's or the config's choice"
                 yield from self._select(now, posts, modem, change, need, why)
                 return
-        if here is None or here.choice.connect is Dialer.NONE:
+        at_it = here is not None and self.changes(now, here.uplink.name, here.sight)
+        if here is None or here.choice.connect is Dialer.NONE or at_it:
             return
         right = modem if here.tie.bar is not Bar.CLOSED else None
         deed = self.dialler.due(now, here.choice, right, urgent=self.warming is not None)
@@ -171,9 +172,10 @@ class Workshop:
         yield self._order(now, here, modem, _DEEDS[rung])
         yield _said(here, f"{here.uplink.name}: {rung}: {why}", step=rung.value, reason=why)
 
-    def changes(self, sight: Sight) -> bool:
-        """Whether the modem that is seen there is about to change its SIM, or at it."""
-        return self.warming is not None and sight.modem is not None and sight.modem.handle == self._left
+    def changes(self, now: float, name: str, sight: Sight) -> bool:
+        """Whether the modem of this uplink is about to change to another one's SIM, or at it."""
+        away = self.chosen(now) not in ("", name)
+        return away and sight.modem is not None and sight.modem.handle == self._left
 
     def _leave(self, now: float, posts: Sequence[Post], modem: Modem, slot: int) -> None:
         to = next(post for post in posts if post.choice.slot == slot)

@@ -12,8 +12,9 @@ from failover.config.modems import Dialer
 from failover.core.bearers import METRIC, served
 from failover.core.dialler import GRACE
 from failover.core.uplinks import Uplink
+from failover.core.workshop import LEAVE
 from failover.facts import PROTOCOL, TABLE_MAIN, Address, Facts, Link, Route
-from failover.model import ProbeKind, Verdict
+from failover.model import ProbeKind, Use, Verdict
 from failover.modem import Deed, IpMethod, IpSettings
 from failover.seam import ModemsTold
 
@@ -301,3 +302,18 @@ def test_the_other_sim_is_dialled_at_once_however_often_the_first_one_failed() -
     at, _ = next((at, order) for at, order in reversed(box.deeds) if order.deed is Deed.SELECT_SLOT)
     dialled_at = next(when for when, order in box.deeds if when > at and order.deed is Deed.CONNECT)
     assert dialled_at - at < SECONDS[Deed.SELECT_SLOT] + 0.1
+
+
+def test_while_the_traffic_leaves_a_sim_its_open_flows_have_their_address() -> None:
+    unit = Unit(imei(1), "wwan0", sims={1: NETWORKS[1], 2: NETWORKS[2]}, foreign="", served=True, connected=False)
+    seats = (of_modem("docomo", slot=1, connect=Dialer.SELF), of_modem("au", slot=2, connect=Dialer.SELF))
+    box = Garage(unit, uplinks=seats, others=("lan0",))
+    box.run(100.0)
+    assert (box.active(), len(held(box)[0])) == ("docomo", 1)
+    box.ask(Use("au"))
+    box.run(100.0 + LEAVE - 0.01)
+    assert (box.active(), len(held(box)[0])) == ("lan0", 1)
+    box.run(100.0 + LEAVE + 1.0)
+    assert held(box) == NOTHING
+    box.run(120.0)
+    assert (box.active(), len(held(box)[0])) == ("au", 1)
