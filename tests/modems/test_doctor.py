@@ -204,6 +204,34 @@ def test_polkit_allows_with_our_rules_what_is_needed_and_no_other_unit(rig: Rig,
         assert refusals(rig, [modems.UNITS], {modems.UNITS: about}) == [modems.UNITS]
 
 
+EXAMINES = """
+import json, subprocess, sys
+from pathlib import Path
+from failover.config import Config, Uplink
+from failover.config.modems import Modem
+from failover.doctor import modems
+from failover.doctor.case import Case
+uid, empty = int(sys.argv[1]), Path(sys.argv[2])
+with subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=uid, group=uid, extra_groups=[]) as child:
+    status = {"agent": {"pid": child.pid}}
+    config = Config(uplinks=(Uplink("au", modem=Modem("356938035640011")),))
+    case = Case(empty, empty, config, "", (), (), False, status, None)
+    print(json.dumps([remark.text for remark in modems.permissions(case, empty)]))
+"""
+"""The check, of an agent that runs as that user on a box without any rule in its files."""
+
+
+def test_root_asks_polkit_about_the_agent_that_runs(rig: Rig, shipped: None, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    assert refusals(rig, [], ACTIONS) == []
+    for name, said in (("failover", 0), ("messagebus", 1), ("root", 1)):
+        argv = [sys.executable, "-c", EXAMINES, str(USERS[name]), str(tmp_path)]
+        with rig.inside.popen(argv, stdout=subprocess.PIPE, cwd=CHECKOUT, text=True) as child:
+            remarks = json.loads(child.communicate(timeout=PATIENCE)[0])
+        assert len(remarks) == said
+        assert name != "messagebus" or f"polkit does not let user messagebus {modems.CONTROL}" in remarks[0]
+
+
 def test_the_actions_are_those_of_the_deeds() -> None:
     assert (modems.CONTROL, modems.NETWORK, modems.UNITS) == (deeds.CONTROL, deeds.NM_CONTROL, deeds.MANAGE_UNITS)
 
