@@ -157,6 +157,8 @@ def next_due(now: float, current: Decision, candidates: Sequence[Candidate], wil
 
 def shadowed(situation: Situation, candidate: Candidate) -> Candidate | None:
     """The uplink in trouble whose fate this one shares and has not outlived yet; of several, that which ends last."""
+    if not candidate.fate:
+        return None  # as a rule
     near = (c for c in situation.listed if c.name in candidate.fate and c.shade > situation.now)
     return max(near, key=lambda c: c.shade, default=None)
 

@@ -24,7 +24,7 @@ def shared(ground: Ground) -> Remarks:
     status = ground.case.status
     uplinks = bound(ground.uplinks, ground.case.config, {})
     told = [{"name": uplink.name, "shared_fate": section(uplink.fate)} for uplink in uplinks]
-    for group in groups(status["uplinks"] if status else told):
+    for group in groups(status.get("uplinks", ()) if status else told):
         if group.why == Sharing.MODEM:
             yield note(f"{group.sentence()}: one SIM at a time, and none without it")
         else:
