@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
@@ -31,8 +30,7 @@ Seen = dict[str, Any]
 class Van:
     """`modems` MBIM modems with two slots each. `start` an agent; `way` says by which modem a new flow would leave."""
 
-    def __init__(self, rig: Rig, home: Path, modems: int, *, slots: Sequence[int] = (1, 2)) -> None:
-        """`slots`: of the modems, one or both."""
+    def __init__(self, rig: Rig, home: Path, modems: int) -> None:
         self.rig, self.home = rig, home
         self.modems = [rig.mbim(number) for number in range(1, modems + 1)]
         for number in range(modems):
@@ -40,10 +38,10 @@ class Van:
         rig.start()
         rig.box.start_network_manager()
 
-    def agent(self, config: str, *, home: Path | None = None) -> Any:
-        """An agent with this config, as a context."""
+    def agent(self, config: str, *, apart: bool = False) -> Any:
+        """An agent with this config, as a context. `apart`: it sees the network, and nothing of the managers."""
         (path := self.home / "failover.yaml").write_text(config + "dns: none\n")
-        return running(self.rig.inside, home or self.home, "--config", str(path))
+        return running(self.rig.van if apart else self.rig.inside, self.home, "--config", str(path))
 
     def source(self) -> str:
         """The address that a new flow would have; empty: it could not leave."""
@@ -109,10 +107,6 @@ def all_up(agent: Agent, *names: str) -> Agent:
     """These uplinks are proven by IPv4."""
     agent.until(lambda status: {verdict(status, name) for name in names} == {"up"})
     return agent
-
-
-def typical(seconds: Sequence[float]) -> float:
-    return round(median(seconds), 4)
 
 
 def wait_for(agent: Agent, words: Sequence[str], seconds: float = 180.0) -> None:

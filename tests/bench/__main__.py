@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from failover.config import PROFILES
-from tests.bench import calm, cost, crowd, detection, expense, flows, names, people, road, scraping, virtual
+from tests.bench import calm, cellular, cost, crowd, detection, expense, flows, names, people, road, scraping, virtual
 from tests.bench.peers import bench as peers
 from tests.bench.report import Figure, draw
 
@@ -48,9 +48,10 @@ PLAYS: Final[Mapping[str, Play]] = {
     "cost": lambda arguments: [*cost.figures(arguments.runs), *crowd.figures(min(6, arguments.runs))],
     "detection": _detection,
     "flows": _flows,
+    "modems": lambda arguments: cellular.play(arguments.runs, arguments.seconds),
     "peers": lambda arguments: peers.bench(arguments.runs, arguments.seconds),
 }
-WHEN_ASKED: Final = ("detection", "flows", "peers")
+WHEN_ASKED: Final = ("detection", "flows", "modems", "peers")
 """What takes long is played only when named."""
 
 
