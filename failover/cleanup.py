@@ -19,8 +19,8 @@ from failover.model import KernelError
 
 
 def clean_up(ledgers: Iterable[Path]) -> Iterator[OperationResult | KernelError]:
-    """Remove every route, rule and table of ours, put back the sysctls noted in these files, and MPTCP's endpoints and
-    limits noted beside them; what each operation came to, and what kept any from being done."""
+    """Remove every route, rule, address and table of ours, put back the sysctls noted in these files, and MPTCP's
+    endpoints and limits noted beside them; what each operation came to, and what kept any from being done."""
     noted = tuple(dict.fromkeys(ledgers))
     restored = (partial(_restore_endpoints, path.with_name(NOTES)) for path in noted)
     steps: Sequence[Callable[[], Iterable[OperationResult]]] = (

@@ -11,9 +11,11 @@ from failover.config import Reconfigured
 from failover.config.modems import Dialer
 from failover.core.bearers import METRIC, served
 from failover.core.dialler import GRACE
+from failover.core.diff import diff
+from failover.core.plan import Desired
 from failover.core.uplinks import Uplink
 from failover.core.workshop import LEAVE
-from failover.facts import PROTOCOL, TABLE_MAIN, Address, Facts, Link, Route
+from failover.facts import PROTOCOL, TABLE_MAIN, Address, Facts, Link, Operation, Route, Verb
 from failover.model import ProbeKind, Use, Verdict
 from failover.modem import Deed, IpMethod, IpSettings
 from failover.seam import ModemsTold
@@ -114,6 +116,15 @@ def test_where_nobody_tells_what_is_ours_there_stays_and_nothing_else() -> None:
     nowhere = replace(untold, index=None)
     assert served([nowhere], facts).addresses == (OURS, elsewhere[0])
     assert served([nowhere, replace(uplink("b", 6))], facts).addresses == (OURS,)
+
+
+def test_an_address_with_another_prefix_goes_before_it_comes_again() -> None:
+    facts = Facts(links=(replace(DOWN, up=True),), addresses=(replace(OURS, prefix_length=24),))
+    wanted = replace(served([given(FOUR)], facts), routes=())
+    assert diff(facts, Desired(bearers=wanted)) == (
+        Operation(Verb.DELETE, facts.addresses[0]),
+        Operation(Verb.ADD, OURS),
+    )
 
 
 # --- over time -------------------------------------------------------------------------------------------------------
