@@ -31,6 +31,8 @@ LEAVE: Final = 0.05
 """Seconds in which the traffic leaves a SIM that is given up of our own will."""
 SOON: Final = 0.001
 """Seconds until it is told to."""
+UNABLE: Final = 3600.0
+"""Seconds for which a step that there is not for a modem is left out: a unit may be written, a manager replaced."""
 BOOT: Final = 60.0
 """Seconds that a modem has for its first connection before it is repaired."""
 _DEEDS: Final = {
@@ -42,6 +44,8 @@ _DEEDS: Final = {
 }
 _GENERATIONS: Final = {"gsm": 2, "gprs": 2, "edge": 2, "umts": 3, "hsdpa": 3, "hsupa": 3, "hspa": 3, "hspa-plus": 3}
 """Access technologies below LTE (MMModemAccessTechnology)."""
+LTE: Final = 4
+"""Generation; a modem that moves from 5G to LTE is not stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,8 @@ class Workshop:
         """Handle of the modem that was told to change its SIM."""
         self._busy: ActOnModem | None = None
         self._busy_until = -inf
-        self._unable: set[Rung] = set()
+        self._unable: dict[Rung, float] = {}
+        """What it cannot do, and until when that is believed."""
         self._best = 0
         """The newest generation that it was seen on."""
         self._since: float | None = None
@@ -157,17 +162,22 @@ class Workshop:
         if self.ladder.spent:
             self.obstacle = _spent(len(self.ladder.resets(now)), world.repair)
         if rung is not None:
-            yield from self._climb(now, rung, here, modem, posts, need)
+            spare = self._spare(now, seats, modem, world.repair)
+            yield from self._climb(now, rung, here, modem, posts, need, spare)
 
     def _climb(
-        self, now: float, rung: Rung, here: Post, modem: Modem | None, posts: Sequence[Post], need: Need | None
+        self,
+        now: float,
+        rung: Rung,
+        here: Post,
+        modem: Modem | None,
+        posts: Sequence[Post],
+        need: Need | None,
+        spare: int | None,
     ) -> Iterator[ActOnModem | Notice]:
         why = "it sits on an older technology" if need and need.stuck else _why(here)
-        if rung is Rung.SLOT and modem is not None:
-            seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
-            slot = self.slots.spare(now, seats, modem.slot, len(seats) + 48)
-            if slot is not None:
-                yield from self._select(now, posts, modem, slot, need, why)
+        if rung is Rung.SLOT and modem is not None and spare is not None:
+            yield from self._select(now, posts, modem, spare, need, why)
             return
         yield self._order(now, here, modem, _DEEDS[rung])
         yield _said(here, f"{here.uplink.name}: {rung}: {why}", step=rung.value, reason=why)
@@ -212,7 +222,7 @@ class Workshop:
             self._busy = None
         rung = next((rung for rung, deed in _DEEDS.items() if deed is order.deed), None)
         if event.unknown and rung is not None:
-            self._unable.add(rung)
+            self._unable[rung] = now + UNABLE
             self.ladder.forgive(rung)
         if post is None:
             return []
@@ -243,7 +253,7 @@ class Workshop:
         self.slots.passed(now, here.choice.slot, chosen)
         self._since = None
         slow = any(lane.verdict is Verdict.DEGRADED for lane in here.lanes)
-        if slow and 0 < newest < self._best:
+        if slow and 0 < newest < min(self._best, LTE):
             self._stuck = now if self._stuck is None else self._stuck
             return
         self._stuck = None
@@ -275,9 +285,12 @@ class Workshop:
                 able |= {Rung.REGISTER}
             if modem.state >= ModemState.REGISTERED:
                 able |= {Rung.RECONNECT}
-            if self.slots.spare(now, seats, modem.slot, repair.switches_per_hour) is not None:
+            if self._spare(now, seats, modem, repair) is not None:
                 able |= {Rung.SLOT}
-        return able - self._unable
+        return {rung for rung in able if now >= self._unable.get(rung, -inf)}
+
+    def _spare(self, now: float, seats: Sequence[Seat], modem: Modem | None, repair: Repair) -> int | None:
+        return self.slots.spare(now, seats, modem.slot, repair.switches_per_hour) if modem else None
 
     def past(self, now: float, sight: Sight | None) -> ModemPast:
         """What is to be remembered of it; `sight`: of the SIM in use."""

@@ -212,6 +212,17 @@ def test_silence_everywhere_is_a_tunnel_for_a_minute() -> None:
     assert (deed, 260.0 <= at <= 268.0) == ("select-slot", True)
 
 
+def test_a_step_that_a_modem_cannot_take_is_tried_again_after_an_hour() -> None:
+    """A unit for its power may have been written, or the manager replaced."""
+    box, one, _ = pair()
+    one.able -= {Deed.RESET}
+    box.weather["docomo"] = dead(100.0)
+    box.run(100.0 + 2 * 3600)
+    times = [at for at, deed in deeds(box, 100.0) if deed == "reset"]
+    assert len(times) == 2
+    assert times[1] - times[0] >= 3600.0
+
+
 def test_it_changes_twice_an_hour_at_most() -> None:
     box, _ = dual()
     box.weather["docomo"] = box.weather["au"] = dead(100.0)
