@@ -159,7 +159,7 @@ class Evictions:
         self._shared = frozenset(a for family in Family for a in shared_addresses(uplinks, family))
         everybodys = frozenset(address.address for address in facts.addresses)
         went = ((key, case) for key, case in self._cases.items() if key not in paths)
-        self._departed += [_Found(*key, case.slot, case.held, _What.ALL) for key, case in went]
+        self._departed += [_Found(*key, case.slot, (*case.gone, *case.held), _What.ALL) for key, case in went]
         used = {address for _, path in paths.values() for address in path.addresses}
         left = (one._replace(addresses=tuple(a for a in one.addresses if a not in used)) for one in self._departed)
         self._departed = [gone for gone in left if gone.addresses][-GONE_MAX:]

@@ -25,6 +25,9 @@ STUCK: Final = 300.0
 REST: Final = 600.0
 REST_MAX: Final = 21600.0
 """Seconds between two rounds: the first pause, which doubles, and the longest."""
+AGAIN: Final = 60.0
+"""Seconds from a step after which packets passed to the next one, at first; it doubles up to REST where they do not go
+on: bars that flicker are not to be reconnected each time."""
 JITTER: Final = 0.25
 """Share of a wait that the dice add at most, so that a fleet of vans does not act in step."""
 HELPED: Final = 90.0
@@ -82,6 +85,8 @@ class Ladder:
         self._place = 0
         """Place of the step to come, in the config's order."""
         self._rounds = 0
+        self._reliefs = 0
+        """How often packets passed after a step, and not for long."""
         self._rest_until = -inf
         self._passing_since: float | None = None
         self._jitter = self._dice()
@@ -113,12 +118,15 @@ class Ladder:
     def passed(self, now: float) -> Rung | None:
         """Packets pass: the round is over. Returns the step that helped, when that becomes known."""
         helped = self.last if self.last is not None and now <= self._taken_at + HELPED else None
+        if self.last is not None:
+            again = self._taken_at + min(REST, AGAIN * 2**self._reliefs) * self._dice()
+            self._rest_until, self._reliefs = max(self._rest_until, again), min(self._reliefs + 1, 16)
         self.last, self._place = None, 0
         self.rest()
         if self._passing_since is None:
             self._passing_since = now
         elif now >= self._passing_since + REST:
-            self._rounds = 0
+            self._rounds = self._reliefs = 0
         return helped
 
     def forgive(self, step: Rung) -> None:

@@ -123,10 +123,16 @@ class Modems:
         mine = {post.uplink.name for post in posts}
         rest = [lane for rivals in lanes.values() for lane in rivals if lane.uplink.name not in mine]
         carrying = {lane.uplink.name for lane in rest if lane.verdict in RECEIVING}
-        lost = {lane.uplink.name for lane in rest if lane.verdict not in WAYLESS} - carrying
+        ill = {lane.uplink.name for lane in rest if lane.verdict not in WAYLESS or self._fell(lane.uplink.name)}
+        lost = ill - carrying
         here = {self._networks.get(post.uplink.name) for post in posts if post.tie.bar is not Bar.COLD} - {"", None}
         storm = any(self._networks.get(name) in here for name in lost)
         return World(config.repair, bool(carrying), storm, will.use, will.drained)
+
+    def _fell(self, name: str) -> bool:
+        """Its modem is there, and is not connected any more."""
+        sight = self._sights.get(name)
+        return bool(sight and sight.listed and sight.dialed and sight.modem and not sight.modem.bearer)
 
     def _trouble(self, post: Post) -> str:
         if post.tie.bar is Bar.CLOSED:

@@ -54,7 +54,8 @@ class Slots:
         self._vain: dict[int, int] = {}
         """How often in a row a return there was in vain."""
         self._returning: int | None = None
-        """The slot that was returned to, until it is known whether that was in vain."""
+        """The slot in use, where it was returned to."""
+        self._changed_at = -inf
 
     def change(self, now: float, seats: Sequence[Seat], slot: int, need: Need | None, most: int) -> int | None:
         """The slot to choose now, if another one than `slot`. `seats`: in order of preference; `need`: what is wrong
@@ -75,23 +76,20 @@ class Slots:
 
     def chosen(self, now: float, before: int, slot: int, need: Need | None, seats: Sequence[Seat]) -> None:
         """`slot` was chosen in the place of `before`."""
-        self._switches.append(now)
         if need is not None:
+            vain = self._returning == before and now < self._changed_at + RETURN
+            self._vain[before] = self._vain.get(before, 0) + 1 if vain else 0
             self._left[before] = now
-            if self._returning == before:
-                self._vain[before] = self._vain.get(before, 0) + 1
         order = [seat.slot for seat in seats]
         better = slot in order and before in order and order.index(slot) < order.index(before)
         self._returning = slot if better and need is None else None
+        self._changed_at = now
+        self._switches.append(now)
 
-    def passed(self, now: float, slot: int, since: float | None) -> None:
-        """Packets pass by this slot; `since`: when it was chosen, if they have not passed since."""
+    def passed(self, now: float, since: float | None) -> None:
+        """Packets pass by the slot in use; `since`: when it was chosen, if they have not passed since."""
         if since is not None:
             self.cost = min(COST_MAX, now - since)
-        left = self._left.get(slot)
-        if left is not None and now - left >= RETURN:
-            self._vain.pop(slot, None)
-            self._returning = None
 
     def spare(self, now: float, seats: Sequence[Seat], slot: int, most: int) -> int | None:
         """The slot to try when all else that repairs this one has failed; None: there is none, or not now."""
@@ -112,14 +110,14 @@ class Slots:
         return self._longest_left(others).slot
 
     def _return(self, now: float, seats: Sequence[Seat], slot: int, most: int) -> int | None:
-        """Back to a preferred one whose time has come."""
+        """Back to a preferred one whose time has come, if it may be left again at once: the one in use works."""
         for seat in seats:
             if seat.slot == slot:
                 return None
             if seat.barred:
                 continue
             wait = min(RETURN_MAX, RETURN * 2 ** self._vain.get(seat.slot, 0))
-            due = max(self._left.get(seat.slot, self._began) + wait, self._free(now, most))
+            due = max(self._left.get(seat.slot, self._began) + wait, self._free(now, min(most, max(1, most - 1))))
             if now >= due:
                 return seat.slot
             self.deadline = min(self.deadline, due)

@@ -15,7 +15,7 @@ from failover.config import Uplink
 from failover.config.modems import Dialer, Repair, Rung
 from failover.config.modems import Modem as Choice
 from failover.core.dialler import Dialler, dial
-from failover.core.ladder import Ladder, Need
+from failover.core.ladder import STUCK, Ladder, Need
 from failover.core.lane import Lane
 from failover.core.slots import WARMING, Seat, Slots
 from failover.core.ties import Sight, name_of
@@ -99,6 +99,8 @@ class Workshop:
         self._since: float | None = None
         """Since when nothing passes."""
         self._stuck: float | None = None
+        """Since when it sits on an older technology than it could, and is slow there, at least now and then."""
+        self._slow_at = -inf
         self._complaint = ""
         self._fled = False
         """Its SIM was changed last because nothing passed by the one before."""
@@ -114,8 +116,8 @@ class Workshop:
         self.ladder.rest()
         self.obstacle = ""
         self.deadline = self.slots.deadline = self.dialler.deadline = inf
-        if not self.chosen(now):
-            self.warming = None
+        if self.warming and not self.chosen(now):
+            self.warming, self._since = None, now  # it has had its time
         modem = next((post.sight.modem for post in posts if post.sight.listed), None)
         here = next((post for post in posts if modem is None or post.choice.slot == modem.slot), None)
         said = [*self._look(now, here)] if here else []
@@ -158,7 +160,10 @@ class Workshop:
         if deed is not None and modem is not None:
             yield self._order(now, here, modem, deed)
             return
-        rung = self.ladder.climb(now, need, world.repair, self._able(now, modem, seats, world.repair))
+        able = self._able(now, modem, seats, world.repair)
+        if need and need.stuck:
+            able -= {Rung.RECONNECT}  # it helps nobody, and how slow it was would be forgotten with the path
+        rung = self.ladder.climb(now, need, world.repair, able)
         if self.ladder.spent:
             self.obstacle = _spent(len(self.ladder.resets(now)), world.repair)
         if rung is not None:
@@ -250,10 +255,11 @@ class Workshop:
             return
         chosen = self.warming[1] if self.warming and self.warming[0] == here.uplink.name else None
         self.warming = None if chosen is not None else self.warming
-        self.slots.passed(now, here.choice.slot, chosen)
+        self.slots.passed(now, chosen)
         self._since = None
-        slow = any(lane.verdict is Verdict.DEGRADED for lane in here.lanes)
-        if slow and 0 < newest < min(self._best, LTE):
+        if any(lane.verdict is Verdict.DEGRADED for lane in here.lanes):
+            self._slow_at = now
+        if 0 < newest < min(self._best, LTE) and now < self._slow_at + STUCK:
             self._stuck = now if self._stuck is None else self._stuck
             return
         self._stuck = None
@@ -267,7 +273,7 @@ class Workshop:
     def _need(self, now: float, here: Post, world: World) -> Need | None:
         if self.warming or here.tie.bar in (Bar.CLOSED, Bar.COLD):
             return None
-        if self._stuck is not None and _passes(here):
+        if self._stuck is not None and self._slow_at == now:
             return Need(self._stuck, True, world.others, world.storm, stuck=True)
         verdicts = {lane.verdict for lane in here.lanes} - {Verdict.ABSENT, Verdict.COLD}
         if _passes(here) or Verdict.PORTAL in verdicts or Verdict.UNKNOWN in verdicts:

@@ -55,7 +55,8 @@ class Garage:
         """Address -> the uplink that had it last."""
         for uplink, fit in fits.items():
             self._gate(uplink, shut=not self._uses(fit, uplink))
-            self._note(fit.modem)
+        for interface in {self.interface(uplink) for uplink, _ in lanes} if fits else ():
+            self._note(interface)
 
     # --- which is which ----------------------------------------------------------------------------------------------
 
@@ -80,7 +81,7 @@ class Garage:
 
     def owners(self, order: DestroySockets) -> set[str]:
         """The uplinks whose open flows have its addresses."""
-        known = {self._owners.get(address, order.uplink) for address in order.addresses}
+        known = {self._owners[address] for address in order.addresses if address in self._owners}
         return known if self._fits else {order.uplink}
 
     def by_interface(self, counts: Counted) -> Counted:

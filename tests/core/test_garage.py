@@ -190,6 +190,16 @@ def test_without_another_link_the_other_sim_is_used_when_the_outage_costs_more_t
     assert box.engine.snapshot().uplinks[1].modem.switch_seconds == pytest.approx(back - at, abs=0.2)  # type: ignore[union-attr]
 
 
+def test_flows_of_the_sim_that_was_left_are_broken_once_there_is_a_way() -> None:
+    box, unit = dual()
+    (address,) = (a.address for a in box.facts.addresses if a.address.startswith("10."))
+    box.drop(unit)
+    unit.refuses = {Deed.RECONNECT: "no service"}
+    box.run(130.0)
+    assert box.active() == "au"
+    assert address in {gone for at, order in box.broken for gone in order.addresses if at > 100.0}
+
+
 def test_a_warm_link_comes_before_a_cold_one() -> None:
     box, unit = dual("sat")
     box.drop(unit)
@@ -232,7 +242,7 @@ def test_it_changes_twice_an_hour_at_most() -> None:
     assert all(later - earlier >= 3599.9 for earlier, later in zip(times, times[2:], strict=False))
 
 
-def test_it_returns_to_the_preferred_sim_after_half_an_hour_and_later_when_that_was_in_vain() -> None:
+def test_it_returns_to_the_preferred_sim_when_that_can_be_undone_and_later_when_it_was_in_vain() -> None:
     box, unit = dual()
     box.weather["docomo"] = dead(100.0, 100.0 + 2 * 3600)
     box.drop(unit)
@@ -241,7 +251,7 @@ def test_it_returns_to_the_preferred_sim_after_half_an_hour_and_later_when_that_
     times = [at for at, deed in deeds(box) if deed == "select-slot"]
     gaps = [round((later - earlier) / 60) for earlier, later in itertools.pairwise(times)]
     assert box.active() == "docomo"
-    assert gaps[0] == 30
+    assert gaps[0] == 60
     assert max(gaps) >= 59
 
 

@@ -132,3 +132,16 @@ def test_whatever_happens_resets_are_bounded(
         now = end
     assert all(later - earlier >= apart for earlier, later in itertools.pairwise(resets))
     assert all(len([one for one in resets if at - DAY < one <= at]) <= most for at in resets)
+
+
+def test_bars_that_flicker_are_not_reconnected_each_time() -> None:
+    """Five seconds of packets and fifteen without, for an hour."""
+    ladder, taken = Ladder(level), list[float]()
+    for cycle in range(180):
+        began = 1000.0 + 20 * cycle
+        if ladder.climb(began + 12.0, Need(since=began), PLAIN, {Rung.RECONNECT}):
+            taken.append(began + 12.0)
+        ladder.passed(began + 15.0)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(taken)]
+    assert pauses[:4] == [60.0, 120.0, 240.0, 480.0]
+    assert all(pause >= REST for pause in pauses[4:])

@@ -49,11 +49,11 @@ def test_the_operators_word_needs_no_reason() -> None:
 
 def test_what_a_change_cost_is_learned_and_bounded() -> None:
     slots = Slots(0.0)
-    slots.passed(109.0, 2, 100.0)
+    slots.passed(109.0, 100.0)
     assert slots.cost == 9.0
-    slots.passed(5000.0, 2, 100.0)
+    slots.passed(5000.0, 100.0)
     assert slots.cost == COST_MAX
-    slots.passed(5001.0, 2, None)
+    slots.passed(5001.0, None)
     assert slots.cost == COST_MAX
 
 
@@ -69,7 +69,7 @@ def test_it_returns_in_time_and_ever_later_while_that_is_in_vain() -> None:
         slots.chosen(now, 2, 1, None, BOTH)
         now += 5.0
     assert gaps == [RETURN, 2 * RETURN, 4 * RETURN, 8 * RETURN]
-    slots.passed(now + RETURN, 1, None)
+    slots.passed(now + RETURN, None)
     slots.chosen(now + 2 * RETURN, 1, 2, ALONE, BOTH)
     assert slots.change(now + 3 * RETURN, BOTH, 2, None, 60) == 1, "what lasted is forgiven"
 
@@ -93,3 +93,12 @@ def test_never_more_often_in_an_hour(spells: list[tuple[bool, float]], most: int
         now = end
     assert all(later - earlier >= HOUR - 1e-6 for earlier, later in zip(times, times[most:], strict=False) if most)
     assert most or not times
+
+
+def test_a_return_leaves_room_to_undo_it_at_once() -> None:
+    """Of two changes in an hour, the flight is one; a return in vain after half an hour would last the other half."""
+    slots = Slots(0.0)
+    slots.chosen(100.0, 1, 2, ALONE, BOTH)
+    assert slots.change(100.0 + RETURN, BOTH, 2, None, 2) is None
+    assert slots.deadline == 100.0 + 3600.0
+    assert slots.change(slots.deadline, BOTH, 2, None, 2) == 1
