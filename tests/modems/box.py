@@ -104,10 +104,14 @@ class Box(Enclosure):
 
     def start_modem_manager(self, plugged: Iterable[Port]) -> None:
         """It is on the bus afterwards; the modems come a while later."""
-        events = "".join(f"action=add,name={port.name},subsystem={port.subsystem}\n" for port in plugged)
-        (self.root / EVENTS).write_text(events)
+        self.foretell(plugged)
         self.modem_manager = self._start("ModemManager", *MANAGER)
         self.manager.await_owner(MODEM_MANAGER)
+
+    def foretell(self, plugged: Iterable[Port]) -> None:
+        """What ModemManager finds when it is started."""
+        events = "".join(f"action=add,name={port.name},subsystem={port.subsystem}\n" for port in plugged)
+        (self.root / EVENTS).write_text(events)
 
     def kill_modem_manager(self) -> None:
         """By SIGKILL: nothing is put in order."""

@@ -143,7 +143,7 @@ class Manager:
             given = {key: Variant("s", value) for key, value in event.items()}
             self.call(ROOT, MODEM_MANAGER, "ReportKernelEvent", "a{sv}", given)
         except CallError as error:
-            if not error.name.endswith(("ServiceUnknown", "NoReply", "NameHasNoOwner")):
+            if not error.name.endswith(("ServiceUnknown", "NoReply", "NameHasNoOwner", "NoSuchUnit")):
                 raise
 
     # --- waiting -----------------------------------------------------------------------------------------------------

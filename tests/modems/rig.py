@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -46,8 +46,15 @@ ASK = 0.2
 class Rig:
     """Everything. Modems are numbered from 1 on: number n is at USB place 1-n, its interface is wwan(n-1)."""
 
-    def __init__(self, van: Namespace, folder: Path, internet: Namespace | None = None) -> None:
-        """`folder` is empty. `internet`: with the lab's addresses in it; its own, with servers, if none is given."""
+    def __init__(
+        self,
+        van: Namespace,
+        folder: Path,
+        internet: Namespace | None = None,
+        box: Callable[[Namespace, Path], Box] = Box,
+    ) -> None:
+        """`folder` is empty. `internet`: with the lab's addresses in it; its own, with servers, if none is given. `box`
+        makes another place for ModemManager."""
         self.van = van
         self._stack = ExitStack()
         with ExitStack() as made:
@@ -57,7 +64,7 @@ class Rig:
             self.internet = own.namespace if own else internet
             self.hand = Stagehand()
             made.callback(self.hand.close)
-            self.box = Box(van, folder)
+            self.box = box(van, folder)
             made.callback(self.box.close)
             if own:
                 own.ready()
@@ -173,10 +180,15 @@ def imei(number: int) -> str:
 
 
 @contextmanager
-def rigged(van: Namespace, internet: Namespace | None = None, start: bool = True) -> Iterator[Rig]:
+def rigged(
+    van: Namespace,
+    internet: Namespace | None = None,
+    start: bool = True,
+    box: Callable[[Namespace, Path], Box] = Box,
+) -> Iterator[Rig]:
     """A rig, with ModemManager running if so asked."""
     with tempfile.TemporaryDirectory() as folder:
-        rig = Rig(van, Path(folder), internet)
+        rig = Rig(van, Path(folder), internet, box)
         try:
             if start:
                 rig.start()

@@ -1,8 +1,9 @@
 #!/bin/sh
 # The way from fresh namespaces to systemd as their first process; machine.py starts it.
 #   boot.sh FOLDER CGROUP CHECKOUT LIBRARIES
-# FOLDER is empty. The root is built there on a tmpfs, of the host's /usr, read-only, and nothing else of the host; all
-# mounts go with the mount namespace. What systemd would do to the kernel that it shares with the host is masked.
+# FOLDER is empty. The root is built there on a tmpfs, of the host's /usr, read-only, and nothing else of the host but its
+# terminals, so that simulated modems can be outside; all mounts go with the mount namespace. What systemd would do to the
+# kernel that it shares with the host is masked.
 set -e
 folder=$1 cgroup=$2 checkout=$3 libraries=$4
 
@@ -34,12 +35,11 @@ mount -o remount,bind,rw proc/sys/net
 mount -t sysfs -o ro sysfs sys
 mount -t tmpfs -o mode=755 dev dev
 mkdir dev/pts dev/shm
-for name in null zero full random urandom tty; do
+for name in null zero full random urandom tty ptmx; do
   touch "dev/$name"
   mount --bind "/dev/$name" "dev/$name"
 done
-mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts
-ln -s pts/ptmx dev/ptmx
+mount --bind /dev/pts dev/pts
 ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o mode=755 run run
 mount -t tmpfs -o mode=1777 tmp tmp

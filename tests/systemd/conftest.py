@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import pytest
 
@@ -91,12 +92,19 @@ def service(machine: Machine) -> Iterator[Machine]:
         machine.run("failover", "auto")
         until(lambda: machine.status()["active"] == {"ipv4": "wwan0", "ipv6": "wwan0"})
     yield machine
-    config, settings = machine.root / CONFIG, machine.root / SETTINGS
-    if config.exists() or settings.parent.exists():
-        config.unlink(missing_ok=True)
-        shutil.rmtree(settings.parent, ignore_errors=True)
-        machine.systemctl("daemon-reload")
+    if forget(machine):
         machine.systemctl("restart", "failover")
+
+
+def forget(machine: Machine) -> bool:
+    """Take config and settings away; whether there were any."""
+    config, settings = machine.root / CONFIG, machine.root / SETTINGS
+    if not config.exists() and not settings.parent.exists():
+        return False
+    config.unlink(missing_ok=True)
+    shutil.rmtree(settings.parent, ignore_errors=True)
+    machine.systemctl("daemon-reload")
+    return True
 
 
 def borrow(machine: Machine) -> None:
@@ -122,6 +130,16 @@ def edit(machine: Machine, settings: str) -> None:
     with place.open("a") as file:
         file.write(f"[Service]\n{settings}\n")
     machine.systemctl("daemon-reload")
+
+
+def beside(machine: Machine, script: str) -> dict[str, Any]:
+    """What a script comes to that is started in the service's place, beside the agent, and prints JSON to stderr."""
+    (machine.root / "opt/failover/inside.py").write_text(script)
+    edit(machine, "ExecStartPost=\nExecStartPost=/opt/failover/bin/python3 /opt/failover/inside.py")
+    machine.systemctl("restart", "failover")
+    said = [line["MESSAGE"] for line in machine.journal("--priority=err")]
+    found: dict[str, Any] = json.loads(said[-1])
+    return found
 
 
 LEAST = 0.25

@@ -45,10 +45,11 @@ T = TypeVar("T")
 
 
 class Machine:
-    """A booted systemd. `root` is its file system, as seen from here."""
+    """A booted systemd. `root` is its file system and `init` its first process, as seen from here."""
 
     def __init__(self, network: Namespace, folder: Path) -> None:
         """Boot it; `folder` is empty, and stays so."""
+        self.network = network
         self._cgroup = f"failover-{os.getpid()}"
         self._folder = folder
         self._end: int | None = None
@@ -69,10 +70,9 @@ class Machine:
                 argv, env={**os.environ, "NOTIFY_SOCKET": name}, stdout=self._log, stderr=self._log
             )
             self._await_boot(notified)
-        (init,) = psutil.Process(self._process.pid).children()
-        self._pid = init.pid
-        self._end = os.pidfd_open(init.pid)
-        self.root = Path(f"/proc/{init.pid}/root")
+        (self.init,) = psutil.Process(self._process.pid).children()
+        self._end = os.pidfd_open(self.init.pid)
+        self.root = Path(f"/proc/{self.init.pid}/root")
 
     def _await_boot(self, notified: socket.socket) -> None:
         """systemd says READY=1 to whoever runs its container."""
@@ -108,7 +108,8 @@ class Machine:
                 process.kill()
 
     def _inside(self, argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-        enter = ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--"]
+        first = f"--target={self.init.pid}"
+        enter = ["nsenter", first, "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--"]
         return [*enter, "env", "-i", *(f"{name}={value}" for name, value in environment.items()), *argv]
 
     def type(self, script: str) -> str:
@@ -126,7 +127,7 @@ class Machine:
     def pid(self) -> int:
         """The service's main process, as this side counts."""
         inside = int(self.shown("MainPID"))
-        for process in psutil.Process(self._pid).children(recursive=True):
+        for process in self.init.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
                 for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
                     if line.startswith("NSpid:") and int(line.split()[-1]) == inside:

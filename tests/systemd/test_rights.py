@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from failover.lab.namespaces import Namespace
 from failover.lab.rtnl import RTPROT_DHCP, Route
 from failover.lab.wire import End, cable
 from failover.lab.world import World
-from tests.systemd.conftest import block, edit, routing
+from tests.systemd.conftest import beside, block, edit, routing
 from tests.systemd.machine import CHECKOUT, PATIENCE, Machine
 
 NOBODY = 65534
@@ -29,6 +28,7 @@ from failover.kernel.clock import wall_clock_trusted
 from failover.kernel.counters import Counters
 from failover.model import KernelError
 from failover.names import children
+from failover.radio import RUNNING
 from failover.seam import CountFlows
 
 def outcome(step, *arguments):
@@ -79,6 +79,8 @@ print(json.dumps({
     "clock": wall_clock_trusted(),
     "flows counted": flows_counted(),
     "system bus": asyncio.run(bus()),
+    "who runs": any(path.with_name("failover.service").exists() for path in RUNNING),
+    "USB devices": outcome(os.listdir, "/sys/devices"),
     "child": asyncio.run(child()),
 }), file=sys.stderr)
 """
@@ -104,17 +106,8 @@ def test_the_process_is_nobody_with_two_capabilities(service: Machine) -> None:
     assert service.shown("OOMScoreAdjust") == "-900"
 
 
-def seen_inside(service: Machine) -> dict[str, object]:
-    """What the script comes to, started beside the agent."""
-    (service.root / "opt/failover/inside.py").write_text(INSIDE)
-    edit(service, "ExecStartPost=/opt/failover/bin/python3 /opt/failover/inside.py")
-    service.systemctl("restart", "failover")
-    found: dict[str, object] = json.loads(service.journal("--priority=err")[-1]["MESSAGE"])
-    return found
-
-
 def test_what_the_sandbox_leaves(service: Machine) -> None:
-    assert seen_inside(service) == {
+    assert beside(service, INSIDE) == {
         "packet socket": "EAFNOSUPPORT",
         "raw socket": "done",
         "own state": "done",
@@ -130,6 +123,8 @@ def test_what_the_sandbox_leaves(service: Machine) -> None:
         "clock": False,
         "flows counted": True,
         "system bus": "the system bus is lost: No such file or directory",  # and not: not allowed
+        "who runs": True,
+        "USB devices": "done",
         "child": "heard",
     }
 
@@ -146,14 +141,14 @@ def test_systemd_timesyncd_is_believed(service: Machine) -> None:
     word.parent.mkdir(parents=True)
     word.touch()
     try:
-        assert seen_inside(service)["clock"] is True
+        assert beside(service, INSIDE)["clock"] is True
     finally:
         word.unlink()
 
 
 def test_the_kernel_is_asked_for_the_clock_where_that_is_allowed(service: Machine) -> None:
     edit(service, block("What it is kept from", "ini"))
-    found = seen_inside(service)
+    found = beside(service, INSIDE)
     assert found["asking for the clock"] == "done"
     assert found["clock"] == wall_clock_trusted()
 
