@@ -75,9 +75,10 @@ async def _ended_by_signal(work: Any) -> dict[str, Any]:
 
 
 async def _manage(uplink: Wanted | None, named: str | None, iccid: str) -> dict[str, Any]:
-    from failover.modems.esim import card_of, enable, inhibited, profiles, slot_of
+    from failover.modems.esim import card_of, enable, inhibited, profiles, program, slot_of
     from failover.modems.line import Line
 
+    program()
     told = await asking()
     if why := lack(told):
         raise FailoverError(*why)

@@ -118,6 +118,14 @@ async def inhibited(line: Line, device: str) -> AsyncIterator[None]:
             await line.call(SERVICE, ROOT, f"{SERVICE}.InhibitDevice", "sb", [device, False])
 
 
+def program() -> str:
+    """Where lpac is; to be asked before anything is taken from the manager for it. EsimError, where it is not."""
+    path = shutil.which(PROGRAM)
+    if path is None:
+        raise EsimError("lpac is not installed", INSTALL)
+    return path
+
+
 async def profiles(card: Card, seconds: float = SECONDS) -> tuple[Profile, ...]:
     """All that are on it. EsimError."""
     data = await _lpac(card, seconds, "profile", "list")
@@ -160,9 +168,7 @@ def _text(told_of: Mapping[str, Any], name: str) -> str:
 
 async def _lpac(card: Card, seconds: float, *words: str) -> object:
     """Its answer's data. It is killed, with what it started, when it takes longer or says more. EsimError."""
-    path = shutil.which(PROGRAM)
-    if path is None:
-        raise EsimError("lpac is not installed", INSTALL)
+    path = program()
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **card.environment}
     try:
         child = subprocess.Popen(

@@ -173,6 +173,15 @@ def test_what_cannot_be_done_is_said_with_the_mend(rig: Rig, mbim: MbimModem, at
     assert lpac.asked == []
 
 
+def test_without_lpac_the_modem_is_left_alone(rig: Rig, mbim: MbimModem, lpac: Lpac) -> None:
+    path = rig.manager.listed(mbim.imei)
+    (lpac.folder / "lpac").unlink()
+    status, out, err = run(rig, lpac, "list")
+    assert (status, out) == (1, "")
+    assert err.startswith("failover: lpac is not installed (put it in PATH: ")
+    assert rig.manager.listed(mbim.imei) == path
+
+
 def test_a_serial_port_is_a_way_as_well(rig: Rig, at: AtModem) -> None:
     rig.manager.listed(at.imei)
 
