@@ -55,6 +55,20 @@ def test_people_are_told_each_thing_once() -> None:
     ]
 
 
+def test_two_modems_are_not_one() -> None:
+    """Each pair says `a modem`, by the same words."""
+    shown = van(au="b modem", b="au modem", softbank="d modem", d="softbank modem")
+    told = list(remarks(status.document(shown, NOW)))
+    assert told == ["shared fate: au and b share the modem X", "shared fate: softbank and d share the modem X"]
+
+
+def test_a_ring_of_pairs_is_one_group() -> None:
+    """Observed outages need not be known of each pair."""
+    shown = van(a="b outages", b="a outages,c outages", c="b outages,d outages", d="c outages", e="f outages", f="")
+    told = list(remarks(status.document(shown, NOW)))
+    assert told == ["shared fate: a, b, c and d share the outages X", "shared fate: e and f share the outages X"]
+
+
 def test_nothing_is_told_of_nothing() -> None:
     document: Any = status.document(snapshot(), NOW)
     assert list(remarks(document)) == []
