@@ -229,7 +229,8 @@ WORDS: Final[tuple[Word, ...]] = (
         "use",
         "asking:tell",
         COMMANDS["use"].help,
-        "Obeyed unless the uplink is lost, or has still to prove itself after a conviction.",
+        "Obeyed unless the uplink is lost, or has still to prove itself after a conviction. One whose SIM is cold is"
+        " waited for: its modem changes to that SIM, and is offline for seconds meanwhile, whatever it carries.",
         ("--socket",),
         _socket_arguments("use"),
         ("failover use docomo --for 2h",),
