@@ -14,7 +14,7 @@ from typing import Final
 from failover.config import Uplink
 from failover.config.modems import Dialer, Repair, Rung
 from failover.config.modems import Modem as Choice
-from failover.core.dialler import Dialler, dial
+from failover.core.dialler import RETRY, RETRY_MAX, Dialler, dial
 from failover.core.ladder import STUCK, Ladder, Need
 from failover.core.lane import Lane
 from failover.core.slots import WARMING, Seat, Slots
@@ -33,6 +33,8 @@ SOON: Final = 0.001
 """Seconds until it is told to."""
 UNABLE: Final = 3600.0
 """Seconds for which a step that there is not for a modem is left out: a unit may be written, a manager replaced."""
+GOING: Final = 20.0
+"""Seconds that a modem may stay, and look as before, once it was told to change its SIM; a simulated one takes 0.1."""
 BOOT: Final = 60.0
 """Seconds that a modem has for its first connection before it is repaired."""
 _DEEDS: Final = {
@@ -90,6 +92,9 @@ class Workshop:
         """The slot that is to be chosen, and since when the traffic leaves."""
         self._left = ""
         """Handle of the modem that was told to change its SIM."""
+        self._still_until = -inf
+        """Until when that modem, as long as it has this handle, is not told again."""
+        self._refusals = 0
         self._busy: ActOnModem | None = None
         self._busy_until = -inf
         self._unable: dict[Rung, float] = {}
@@ -119,6 +124,8 @@ class Workshop:
         if self.warming and not self.chosen(now):
             self.warming, self._since = None, now  # it has had its time
         modem = next((post.sight.modem for post in posts if post.sight.listed), None)
+        if modem is None:
+            self._still_until = -inf  # what comes back is another one, whatever its handle
         here = next((post for post in posts if modem is None or post.choice.slot == modem.slot), None)
         said = [*self._look(now, here)] if here else []
         if self._busy is not None and now < self._busy_until:
@@ -130,7 +137,8 @@ class Workshop:
         warm = self.warming[1] + WARMING if self.warming else inf
         since = self._leaving[1] if self._leaving else inf
         left = since + (LEAVE if now > since else SOON)
-        self.deadline = min(warm, left, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
+        still = self._still_until if now < self._still_until else inf
+        self.deadline = min(warm, left, still, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
         return done
 
     def _act(
@@ -143,7 +151,7 @@ class Workshop:
                 yield from self._select(now, posts, modem, slot, None, "the operator's or the config's choice")
             return
         self._leaving = None
-        if modem is not None and len(seats) > 1:
+        if modem is not None and len(seats) > 1 and not self._still(now, modem):
             change = self.slots.change(now, seats, modem.slot, need, world.repair.switches_per_hour)
             if change is not None and need is None and world.others:
                 self._leave(now, posts, modem, change)
@@ -192,6 +200,10 @@ class Workshop:
         away = self.chosen(now) not in ("", name)
         return away and sight.modem is not None and sight.modem.handle == self._left
 
+    def _still(self, now: float, modem: Modem) -> bool:
+        """It was told to change its SIM, and is about to or could not: in between it looks as it did before."""
+        return modem.handle == self._left and now < self._still_until
+
     def _leave(self, now: float, posts: Sequence[Post], modem: Modem, slot: int) -> None:
         to = next(post for post in posts if post.choice.slot == slot)
         self._leaving, self._left, self.warming = (slot, now), modem.handle, (to.uplink.name, now)
@@ -200,7 +212,7 @@ class Workshop:
         self, now: float, posts: Sequence[Post], modem: Modem, slot: int, need: Need | None, why: str
     ) -> Iterator[ActOnModem | Notice]:
         to = next(post for post in posts if post.choice.slot == slot)
-        self._leaving, self._left = None, modem.handle
+        self._leaving, self._left, self._still_until = None, modem.handle, now + WARMING
         seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
         self.slots.chosen(now, modem.slot, slot, need, seats)
         self.warming, self._since, self._stuck = (to.uplink.name, now), None, None
@@ -232,8 +244,8 @@ class Workshop:
         if post is None:
             return []
         self.dialler.acted(now, order.deed, post.choice, failed=bool(event.error))
-        if order.deed is Deed.SELECT_SLOT and event.error:
-            self.warming = None
+        if order.deed is Deed.SELECT_SLOT:
+            self._changed(now, event)
         if not event.error:
             self._complaint = ""
             return []
@@ -243,6 +255,15 @@ class Workshop:
             return []
         self._complaint = text
         return [_said(post, text, step=str(order.deed), error=event.error)]
+
+    def _changed(self, now: float, event: ModemActed) -> None:
+        """What came of an order to change the SIM: who could not is told again ever more slowly."""
+        if not event.error:
+            self._still_until, self._refusals = now + GOING, 0
+            return
+        self.warming = None
+        wait = UNABLE if event.unknown else min(RETRY_MAX, RETRY * 2.0 ** min(self._refusals, 16))
+        self._still_until, self._refusals = now + wait, self._refusals + 1
 
     # --- how it is ---------------------------------------------------------------------------------------------------
 
@@ -296,7 +317,9 @@ class Workshop:
         return {rung for rung in able if now >= self._unable.get(rung, -inf)}
 
     def _spare(self, now: float, seats: Sequence[Seat], modem: Modem | None, repair: Repair) -> int | None:
-        return self.slots.spare(now, seats, modem.slot, repair.switches_per_hour) if modem else None
+        if modem is None or self._still(now, modem):
+            return None
+        return self.slots.spare(now, seats, modem.slot, repair.switches_per_hour)
 
     def past(self, now: float, sight: Sight | None) -> ModemPast:
         """What is to be remembered of it; `sight`: of the SIM in use."""

@@ -1,7 +1,7 @@
 """A box whose uplinks are modems: each does what it is told, in its own time, and vanishes and returns as real ones do.
 
-What ModemManager 1.20 does with simulated modems: a reset takes 0.45 s until the modem is gone and 4.8 s until it is
-back, disabled, under another name; a change of slots 1.84 s.
+What ModemManager 1.20 does with simulated modems: a reset is answered at once, takes 0.45 s until the modem is gone and
+4.8 s until it is back, disabled, under another name; a change of slots 1.84 s.
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ class Garage(Box):
             case Deed.REGISTER:
                 self.at(after, lambda: self._finish(unit, order, connect=unit.connected))
             case Deed.RESET | Deed.POWER_CYCLE | Deed.SELECT_SLOT:
-                self.at(self.now + 0.45, lambda: self._leave(unit, order))
+                if order.deed is not Deed.POWER_CYCLE:
+                    self.at(self.now + 0.05, lambda: self.tell(ModemActed(order)))
+                self.at(self.now + 0.45, lambda: self._leave(unit))
                 self.at(after, lambda: self._come(unit, order))
 
     def _unlock(self, unit: Unit, order: ActOnModem) -> None:
@@ -225,12 +227,10 @@ class Garage(Box):
         failed = "" if unit.connected or not connect else "no service"
         self.tell(ModemActed(order, failed))
 
-    def _leave(self, unit: Unit, order: ActOnModem) -> None:
+    def _leave(self, unit: Unit) -> None:
         unit.there = False
         self._disconnected(unit)
         self.tell_modems()
-        if order.deed is not Deed.POWER_CYCLE:
-            self.tell(ModemActed(order))
 
     def _come(self, unit: Unit, order: ActOnModem) -> None:
         unit.there, unit.born = True, unit.born + 1

@@ -12,7 +12,7 @@ import pytest
 from failover.config.modems import Roaming
 from failover.model import Auto, Drain, NoticeKind, Undrain, Use, Verdict
 from failover.modem import Deed, ModemState, Registration
-from failover.seam import ModemsTold
+from failover.seam import ActOnModem, ModemActed, ModemsTold
 
 from .box import dead, told
 from .garage import NETWORKS, Garage, Unit, deeds, imei, of_modem
@@ -267,6 +267,22 @@ def test_the_operators_word_changes_the_sim_at_once() -> None:
     box.ask(Undrain("au"))
     box.run(200.0)
     assert unit.slot == 1
+
+
+@pytest.mark.parametrize(("unknown", "most"), [(False, 20), (True, 1)])
+def test_a_change_of_sim_that_is_refused_is_asked_for_ever_more_slowly(unknown: bool, most: int) -> None:
+    box, _ = dual()
+
+    def refuse(order: ActOnModem) -> None:
+        box.at(box.now + 0.001, lambda: box.tell(ModemActed(order, "not allowed", unknown=unknown)))
+
+    box.on_deed = refuse
+    box.ask(Use("au"))
+    box.run(1000.0)
+    asked = [at for at, deed in deeds(box, 100.0) if deed == "select-slot"]
+    waits = [round(later - sooner) for sooner, later in itertools.pairwise(asked)]
+    assert 1 <= len(asked) <= most
+    assert (waits, box.active()) == (sorted(waits), "docomo")
 
 
 def test_the_traffic_has_left_before_a_sim_is_given_up_of_our_own_will() -> None:
