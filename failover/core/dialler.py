@@ -22,6 +22,8 @@ GRACE: Final = 10.0
 REMINDED: Final = 1.0
 """Seconds for which whoever dials may leave alone a modem that could be connected. NetworkManager begins within 0.2 s,
 but not at all for some minutes after a connection has failed four times (`autoconnect-retries`)."""
+SEEN: Final = 5.0
+"""Seconds in which a modem tells that it is unlocked."""
 RETRY: Final = 2.0
 RETRY_MAX: Final = 60.0
 """Seconds between two attempts, at first and at most."""
@@ -45,6 +47,8 @@ class Dialler:
         self._mine = False
         """Nobody else took it: what is to be dialled anew is dialled at once."""
         self._wrong_pins: set[str] = set()
+        self._seen_by = -inf
+        """When it will have told what came of a PIN."""
         self._failures = 0
         self._after = -inf
 
@@ -61,14 +65,14 @@ class Dialler:
             return None
         if self._listed_at is None:
             self._listed_at = now
+        if modem.state is ModemState.LOCKED and choice.connect is not Dialer.NONE:
+            return self._unlock(now, choice, modem)
         if not self._dials(now, choice, modem):
             return self._remind(now) if urgent and modem.foreign else None
         if modem.bearer is not None:
             self.trouble = _unservable(modem)
             self._failures = 0
             return None
-        if modem.state is ModemState.LOCKED:
-            return self._unlock(choice, modem)
         if modem.state in (ModemState.FAILED, ModemState.CONNECTING, ModemState.DISCONNECTING):
             return None
         if now < self._after:
@@ -78,8 +82,9 @@ class Dialler:
 
     def acted(self, now: float, deed: Deed, choice: Choice, *, failed: bool) -> None:
         """What came of it."""
-        if deed is Deed.UNLOCK and failed:
-            self._wrong_pins.add(choice.pin)
+        if deed is Deed.UNLOCK:
+            self._seen_by = now + SEEN
+            self._wrong_pins.update([choice.pin] if failed else [])
         elif deed in (Deed.CONNECT, Deed.RECONNECT):
             self._failures = self._failures + 1 if failed else 0
             wait = min(RETRY_MAX, RETRY * 2.0 ** min(self._failures - 1, 16)) if failed else 0.0
@@ -122,8 +127,11 @@ class Dialler:
         self.deadline = due
         return None
 
-    def _unlock(self, choice: Choice, modem: Modem) -> Deed | None:
+    def _unlock(self, now: float, choice: Choice, modem: Modem) -> Deed | None:
+        """Whoever else dials may have its PIN, and is waited for."""
         tries = modem.pin_tries
+        ours = choice.connect is Dialer.SELF
+        due = max(self._seen_by, now if ours or self._listed_at is None else self._listed_at + GRACE)
         if modem.lock != "sim-pin":
             self.trouble = f"its SIM asks for {modem.lock}: unlock it by hand, as with mmcli"
         elif not choice.pin:
@@ -134,8 +142,10 @@ class Dialler:
             self.trouble = "the PIN is not tried, as its modem does not tell how many tries are left: unlock it by hand"
         elif tries < TRIES and not (self._wrong_pins and tries > 1):
             self.trouble = f"the PIN is not tried, as {tries} of {TRIES} tries are left: unlock it once by hand"
-        else:
+        elif now >= due:
             return Deed.UNLOCK
+        else:
+            self.deadline = due
         return None
 
 

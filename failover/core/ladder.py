@@ -130,7 +130,9 @@ class Ladder:
         return helped
 
     def forgive(self, step: Rung) -> None:
-        """This step, which was taken just now, is none for this modem."""
+        """This step, which was taken just now, is none for this modem: it has helped nobody."""
+        if self.last is step:
+            self.last = None
         if step in BREAKING and self._resets and self._resets[-1] == self._taken_at:
             self._resets.pop()
 

@@ -16,7 +16,7 @@ from failover.config.modems import Modem as Choice
 from failover.core.fate import networks
 from failover.core.lane import Lane
 from failover.core.policy import Will
-from failover.core.ties import Sight, choices, find, looked, tie
+from failover.core.ties import Sight, choices, find, looked, name_of, tie
 from failover.core.uplinks import Bar, Tie
 from failover.core.verdicts import WAYLESS
 from failover.core.workshop import Post, Workshop, World
@@ -46,8 +46,8 @@ class Modems:
         """By uplink."""
         self._networks: dict[str, str] = {}
         """By uplink: what it rides on, as far as that is known."""
-        self._keys: dict[str, str] = {}
-        """By uplink: what the config knows its modem by."""
+        self._places: dict[str, tuple[str, int]] = {}
+        """By uplink: what the config knows its modem by, and the slot."""
         self._shops: dict[str, Workshop] = {}
         """By what the config knows a modem by."""
         self._told = ModemsTold(managed=False)
@@ -63,14 +63,16 @@ class Modems:
     def follow(self, now: float, config: Config) -> None:
         """This config holds: the ties are made anew."""
         known, shops = self._sights, self._shops
-        self._sights, self._shops, self._keys, self.ties = {}, {}, {}, {}
+        places, self._places = self._places, {}
+        self._sights, self._shops, self.ties = {}, {}, {}
         for uplink, choice in choices(config.uplinks):
             past = self._past.get(choice.key)
             shop = shops.get(choice.key) or Workshop(now, choice.key, self._random, past)
             shops[choice.key] = self._shops[choice.key] = shop
-            sight = known.get(uplink.name) or Sight(interface=_where(past, choice.slot))
+            same = places.get(uplink.name) == (choice.key, choice.slot)
+            sight = known[uplink.name] if same else Sight(interface=_where(past, choice.slot))
             sight = looked(sight, find(choice, self._told.modems), choice, managed=self._told.managed)
-            self._sights[uplink.name], self._keys[uplink.name] = sight, choice.key
+            self._sights[uplink.name], self._places[uplink.name] = sight, (choice.key, choice.slot)
             self.ties[uplink.name] = _tie(now, uplink, choice, sight, shop)
         self._networks = networks(config, self.ties)
 
@@ -81,7 +83,7 @@ class Modems:
         for key, shop in self._shops.items():
             mine = [post for post in posts if post.choice.key == key]
             done += shop.due(now, mine, self._world(mine, lanes, will, config))
-        troubles = [(post.uplink.name, self._trouble(post)) for post in posts]
+        troubles = [(post.uplink.name, self._trouble(now, post)) for post in posts]
         self.warnings = tuple(f"{name}: {trouble}" for name, trouble in troubles if trouble)
         return done
 
@@ -103,7 +105,8 @@ class Modems:
 
     def past(self, now: float) -> tuple[ModemPast, ...]:
         """What is to be remembered of each; of those that the config names no more, what was remembered before."""
-        seen = {self._keys[name]: sight for name, sight in self._sights.items() if self.ties[name].bar is not Bar.COLD}
+        warm = {name: sight for name, sight in self._sights.items() if self.ties[name].bar is not Bar.COLD}
+        seen = {self._places[name][0]: sight for name, sight in warm.items()}
         known = {key: shop.past(now, seen.get(key)) for key, shop in self._shops.items()}
         return (*known.values(), *(one for key, one in self._past.items() if key not in known))
 
@@ -134,10 +137,15 @@ class Modems:
         sight = self._sights.get(name)
         return bool(sight and sight.listed and sight.dialed and sight.modem and not sight.modem.bearer)
 
-    def _trouble(self, post: Post) -> str:
+    def _trouble(self, now: float, post: Post) -> str:
+        shop = self._shops[post.choice.key]
+        if post.tie.bar is Bar.COLD:
+            return shop.shut(now, post.choice)
         if post.tie.bar is Bar.CLOSED:
             return post.tie.fault
-        return self._shops[post.choice.key].dialler.trouble if post.tie.bar is not Bar.COLD else ""
+        if post.sight.modem is None and self._told.managed and shop.overdue(now):
+            return f"there is no modem with {name_of(post.choice)}: `failover modems` lists those that are there"
+        return shop.dialler.trouble
 
     def _view(self, name: str, choice: Choice) -> ModemView:
         sight, shop, fate = self._sights[name], self._shops[choice.key], self.ties[name]

@@ -31,6 +31,8 @@ LEAVE: Final = 0.05
 """Seconds in which the traffic leaves a SIM that is given up of our own will."""
 SOON: Final = 0.001
 """Seconds until it is told to."""
+SHUT: Final = 3600.0
+"""Seconds for which a SIM that may not be used, as was seen when it was chosen, is not chosen again."""
 UNABLE: Final = 3600.0
 """Seconds for which a step that there is not for a modem is left out: a unit may be written, a manager replaced."""
 GOING: Final = 20.0
@@ -97,6 +99,8 @@ class Workshop:
         self._refusals = 0
         self._busy: ActOnModem | None = None
         self._busy_until = -inf
+        self._shut: dict[int, tuple[Choice, str, float]] = {}
+        """Slot -> why its SIM may not be used, by which config, and when that was seen."""
         self._unable: dict[Rung, float] = {}
         """What it cannot do, and until when that is believed."""
         self._best = 0
@@ -114,6 +118,15 @@ class Workshop:
         """The uplink whose SIM was chosen last, while it has time to get connected; empty: none."""
         return self.warming[0] if self.warming and now < self.warming[1] + WARMING else ""
 
+    def shut(self, now: float, choice: Choice) -> str:
+        """Why that SIM may not be used, as it was seen last; empty: it may, as far as we know."""
+        known, fault, seen = self._shut.get(choice.slot, (choice, "", now))
+        return fault if known == choice and now < seen + SHUT else ""
+
+    def overdue(self, now: float) -> bool:
+        """Whether nothing passes though it has had its time."""
+        return self._since is not None and now >= self._since
+
     # --- what is done ------------------------------------------------------------------------------------------------
 
     def due(self, now: float, posts: Sequence[Post], world: World) -> list[ActOnModem | Notice]:
@@ -128,6 +141,10 @@ class Workshop:
             self._still_until = -inf  # what comes back is another one, whatever its handle
         here = next((post for post in posts if modem is None or post.choice.slot == modem.slot), None)
         said = [*self._look(now, here)] if here else []
+        if here and here.sight.listed and here.tie.bar is Bar.CLOSED:
+            self._shut[here.choice.slot] = here.choice, here.tie.fault, now
+        elif here and here.sight.listed and here.tie.bar is not Bar.COLD:
+            self._shut.pop(here.choice.slot, None)
         if self._busy is not None and now < self._busy_until:
             self.deadline = self._busy_until
             return list(said)
@@ -138,13 +155,15 @@ class Workshop:
         since = self._leaving[1] if self._leaving else inf
         left = since + (LEAVE if now > since else SOON)
         still = self._still_until if now < self._still_until else inf
-        self.deadline = min(warm, left, still, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
+        soon = self._since if self._since is not None and self._since > now else inf
+        mine = min(warm, left, still, soon)
+        self.deadline = min(mine, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
         return done
 
     def _act(
         self, now: float, posts: Sequence[Post], here: Post | None, modem: Modem | None, need: Need | None, world: World
     ) -> Iterator[ActOnModem | Notice]:
-        seats = [_seat(post, world) for post in posts]
+        seats = [self._seat(now, post, world) for post in posts]
         if modem is not None and self._leaving is not None and self._leaving[0] in {seat.slot for seat in seats}:
             slot, since = self._leaving
             if now >= since + LEAVE:
@@ -168,7 +187,7 @@ class Workshop:
         if deed is not None and modem is not None:
             yield self._order(now, here, modem, deed)
             return
-        able = self._able(now, modem, seats, world.repair)
+        able = self._able(now, here.sight, seats, world.repair)
         if need and need.stuck:
             able -= {Rung.RECONNECT}  # it helps nobody, and how slow it was would be forgotten with the path
         rung = self.ladder.climb(now, need, world.repair, able)
@@ -303,9 +322,16 @@ class Workshop:
             self._since = now if here.sight.dialed or verdicts else now + BOOT
         return Need(self._since, verdicts != {Verdict.DOUBTFUL}, world.others, world.storm)
 
-    def _able(self, now: float, modem: Modem | None, seats: Sequence[Seat], repair: Repair) -> set[Rung]:
-        """The steps that there are for this modem, as it is."""
-        able = {Rung.POWER}
+    def _seat(self, now: float, post: Post, world: World) -> Seat:
+        name = post.uplink.name
+        barred = name in world.drained or bool(self.shut(now, post.choice))
+        return Seat(name, post.choice.slot, barred, wanted=name == world.use)
+
+    def _able(self, now: float, sight: Sight, seats: Sequence[Seat], repair: Repair) -> set[Rung]:
+        """The steps that there are for this modem, as it is. One that was never here is not to be found by its power,
+        nor one of which nobody tells."""
+        modem = sight.modem if sight.listed else None
+        able = {Rung.POWER} if sight.listed or sight.missing else set()
         if modem is not None and not modem.lock:
             able |= {Rung.RESET}
             if modem.state >= ModemState.ENABLED:
@@ -327,12 +353,6 @@ class Workshop:
         at = sight.interface if sight else ""
         done = self.ladder.resets(now), self.slots.switches(now), self.slots.cost
         return ModemPast(self.key, at, modem.slot if modem else 0, *done)
-
-
-def _seat(post: Post, world: World) -> Seat:
-    name = post.uplink.name
-    barred = name in world.drained or (post.sight.listed and post.tie.bar is Bar.CLOSED)
-    return Seat(name, post.choice.slot, barred, wanted=name == world.use)
 
 
 def _obstacle(need: Need | None, choice: Choice, world: World) -> str:

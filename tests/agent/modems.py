@@ -17,6 +17,7 @@ from failover.model import Family
 from tests.agent.running import PATIENCE, Agent, running
 from tests.allowed import or_skip
 from tests.modems.box import require
+from tests.modems.carriers import Sim
 from tests.modems.mbim import MbimModem
 from tests.modems.rig import Rig, imei, rigged
 
@@ -30,9 +31,10 @@ Seen = dict[str, Any]
 class Van:
     """`modems` MBIM modems with two slots each. `start` an agent; `way` says by which modem a new flow would leave."""
 
-    def __init__(self, rig: Rig, home: Path, modems: int) -> None:
+    def __init__(self, rig: Rig, home: Path, modems: int, sims: Sequence[Sim | None] | None = None) -> None:
+        """`sims`: of each, if not the usual ones."""
         self.rig, self.home = rig, home
-        self.modems = [rig.mbim(number) for number in range(1, modems + 1)]
+        self.modems = [rig.mbim(number, sims) for number in range(1, modems + 1)]
         for number in range(modems):
             rig.box.profile(f"cdc-wdm{number}", f"cdc-wdm{number}", metric=700 + number)
         rig.start()
@@ -77,11 +79,11 @@ class Van:
 
 
 @contextmanager
-def van_of(modems: int, home: Path) -> Iterator[Van]:
+def van_of(modems: int, home: Path, sims: Sequence[Sim | None] | None = None) -> Iterator[Van]:
     require("NetworkManager")
     home.chmod(0o755)
     with Namespace("van") as network, rigged(network, start=False) as rig:
-        yield Van(rig, home, modems)
+        yield Van(rig, home, modems, sims)
 
 
 def uplink(name: str, number: int, slot: int = 1, **more: str) -> str:

@@ -87,6 +87,20 @@ def test_a_pin_is_tried_once_and_with_all_tries_left() -> None:
     assert due(Dialler(lambda: 0.0), 0.0, replace(LOCKED, pin_tries=2)) is None, "after a restart nobody knows which"
 
 
+def test_a_pin_is_sent_once_whatever_the_modem_tells_yet_and_whoever_dials() -> None:
+    dialler = Dialler(lambda: 0.0)
+    assert due(dialler, 0.0, LOCKED) is Deed.UNLOCK
+    dialler.acted(0.5, Deed.UNLOCK, SELF, failed=False)
+    assert due(dialler, 0.5, LOCKED) is None, "it has not told yet"
+    assert due(dialler, 0.6, MODEM) is Deed.CONNECT
+    for choice in (AUTO, replace(SELF, connect=Dialer.NETWORKMANAGER)):
+        other, foreign = Dialler(lambda: 0.0), replace(LOCKED, foreign="NetworkManager")
+        assert due(other, 0.0, foreign, choice) is None, "NetworkManager may have it"
+        assert other.deadline == GRACE
+        assert due(other, GRACE, foreign, choice) is Deed.UNLOCK
+    assert due(Dialler(lambda: 0.0), 99.0, LOCKED, replace(SELF, connect=Dialer.NONE)) is None
+
+
 @pytest.mark.parametrize(
     ("modem", "choice", "trouble"),
     [

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from failover.config import Reconfigured
 from failover.config.modems import Roaming
 from failover.model import Auto, Drain, NoticeKind, Undrain, Use, Verdict
 from failover.modem import Deed, ModemState, Registration
@@ -220,6 +221,33 @@ def test_silence_everywhere_is_a_tunnel_for_a_minute() -> None:
     box.run(300.0)
     ((at, deed),) = deeds(box)
     assert (deed, 260.0 <= at <= 268.0) == ("select-slot", True)
+
+
+def test_a_reserve_that_is_the_wrong_sim_is_tried_once_and_not_forgotten() -> None:
+    unit = Unit(imei(1), "wwan0", sims=dict(TWO))
+    uplinks = (of_modem("docomo", slot=1), of_modem("au", slot=2, iccid="8981100000000009999"))
+    box = Garage(unit, uplinks=uplinks)
+    box.run(100.0)
+    box.ask(Use("au"))
+    box.run(1800.0)
+    assert [deed for _, deed in deeds(box)] == ["select-slot"] * 2
+    assert (unit.slot, box.active()) == (1, "docomo")
+    assert box.engine.snapshot().warnings == ("au: slot 2 holds SIM …0002, and the config says …9999",)
+    mended = (of_modem("docomo", slot=1), of_modem("au", slot=2))
+    box.tell(Reconfigured(replace(box.engine.config, uplinks=mended)))
+    box.run(1900.0)
+    assert (unit.slot, box.active(), box.engine.snapshot().warnings) == (2, "au", ())
+
+
+def test_a_modem_that_never_was_is_named_and_not_power_cycled() -> None:
+    box, _, _ = pair()
+    one, other = box.engine.config.uplinks
+    typo = replace(one, modem=replace(one.modem, imei=imei(9)))  # type: ignore[type-var]
+    box.tell(Reconfigured(replace(box.engine.config, uplinks=(typo, other))))
+    box.run(3000.0)
+    assert (deeds(box, 100.0), box.active(), box.verdict("docomo")) == ([], "au", Verdict.ABSENT)
+    (warning,) = box.engine.snapshot().warnings
+    assert warning == "docomo: there is no modem with IMEI …0009: `failover modems` lists those that are there"
 
 
 def test_a_step_that_a_modem_cannot_take_is_tried_again_after_an_hour() -> None:

@@ -11,6 +11,7 @@ from failover.model import Family
 from tests.agent.modems import DUAL, TWO, Van, all_up, uplink, van_of, verdict, wait_for
 from tests.agent.running import command
 from tests.allowed import or_skip
+from tests.modems.carriers import AU, sim_of
 from tests.modems.modem import Command, Registration, Technology
 
 V4 = Family.IPV4
@@ -107,3 +108,26 @@ def test_a_message_is_read_kept_and_told_of(pair: Van) -> None:
         (message,) = json.loads(out)
         assert (code, message["uplink"], message["matters"][0]) == (0, "au", "suspension")
         assert message["text"].count("ご利用を停止します") == 3
+
+
+def test_a_reserve_that_is_the_wrong_sim_is_tried_once(single: Van) -> None:
+    (modem,) = single.modems
+    with single.agent("uplinks:\n" + uplink("au", 1) + uplink("docomo", 1, 2, iccid="'8981100000000000011'")) as agent:
+        all_up(agent.ready(), "au")
+        assert command(single.rig.inside, "use", "docomo", "--socket", str(agent.socket))[0] == 0
+        agent.said("changes from slot 1 to slot 2")
+        agent.said("changes from slot 2 to slot 1")
+        all_up(agent, "au")
+        assert agent.hear(3.0)
+        assert (modem.slot, modem.counts.switches) == (1, 2)
+        assert any("and the config says …0011" in warning for warning in agent.status()["warnings"])
+
+
+def test_a_pin_in_the_config_is_sent_once_though_networkmanager_dials(tmp_path: Path) -> None:
+    sims = (sim_of(AU, 1, pin="4711"), None)
+    with or_skip(), van_of(1, tmp_path, sims) as van:
+        (modem,) = van.modems
+        with van.agent("uplinks:\n" + uplink("au", 1, pin="'4711'")) as agent:
+            all_up(agent.ready(), "au")
+            assert modem.counts.pins == ["4711"]
+            assert "4711" not in json.dumps(agent.status()) + "".join(agent.lines)
