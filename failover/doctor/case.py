@@ -15,12 +15,12 @@ from failover.config import CONFIG_PATH, Config, ConfigError, Problem
 from failover.config.source import ConfigFile
 from failover.core.plan import Desired, plan
 from failover.core.ties import Sight, choices, find, looked, tie
-from failover.core.uplinks import Tie, Uplink, resolve
+from failover.core.uplinks import Bar, Tie, Uplink, resolve
 from failover.export.client import DEFAULT_SOCKET, UNITS, call
 from failover.facts import Facts
 from failover.kernel.kernel import Kernel
 from failover.kernel.survey import tables_with_default
-from failover.model import FAMILIES, ControlError, Family, clean
+from failover.model import FAMILIES, ControlError, Family, Verdict, clean
 from failover.seam import ModemsTold
 
 PATIENCE: Final = 2.0
@@ -125,10 +125,12 @@ def modems_of(config: Config, address: str = DEFAULT_ADDRESS) -> tuple[ModemsTol
 
 
 def _ties(case: Case) -> dict[str, Tie]:
-    """What their modems are to the uplinks."""
+    """What their modems are to the uplinks; where their manager tells nothing, as the agent that runs has it."""
     told = case.modems
+    known = {} if told.managed else _agents_ties(case.status or {})
     return {
-        uplink.name: tie(
+        uplink.name: known.get(uplink.name)
+        or tie(
             uplink,
             choice,
             looked(Sight(), find(choice, told.modems), choice, managed=told.managed),
@@ -137,6 +139,16 @@ def _ties(case: Case) -> dict[str, Tie]:
         )
         for uplink, choice in choices(case.config.uplinks)
     }
+
+
+def _agents_ties(status: Mapping[str, Any]) -> dict[str, Tie]:
+    """By the uplinks' names: their interfaces, and which of them wait for another SIM."""
+    ties = {}
+    for one in status.get("uplinks", ()):
+        cold = [told["text"] for told in one.get("families", {}).values() if told["verdict"] == Verdict.COLD]
+        if cold or one.get("interface"):
+            ties[one["name"]] = Tie(bar=Bar.COLD, fault=cold[0]) if cold else Tie(one["interface"])
+    return ties
 
 
 def _read_by(status: Mapping[str, Any] | None) -> Path | None:

@@ -6,22 +6,22 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from failover.bus import DEFAULT_ADDRESS
-from failover.config.modems import Dialer, Modem, Repair, Rung
+from failover.config.modems import Dialer, Modem, Repair, Roaming, Rung
 from failover.core.ties import choices, find, name_of, wrong_sim
 from failover.doctor import polkit, user
 from failover.doctor.case import Case
 from failover.doctor.finding import Remarks, failure, note, ok, warning
 from failover.doctor.machine import AS_ROOT
 from failover.modem import Modem as Told
-from failover.modem import ModemState
-from failover.modems.troubles import troubles
+from failover.modem import ModemState, Registration
+from failover.modems.troubles import Trouble, troubles
 
 NONE: Final = "no uplink is a modem"
 LIST: Final = "`failover modems` lists what is there"
@@ -52,23 +52,64 @@ def there(case: Case) -> Remarks:
         yield failure("ModemManager does not run, and the config names modems", mend)
         return
     for uplink, choice in chosen:
-        yield from _one(uplink.name, choice, find(choice, told.modems))
+        own = [*_one(case, uplink.name, choice, find(choice, told.modems))]
+        yield from own
+        yield from _agents(case, uplink.name, {remark.text for remark in own})
 
 
-def _one(name: str, choice: Modem, modem: Told | None) -> Remarks:
+def _one(case: Case, name: str, choice: Modem, modem: Told | None) -> Remarks:
     if modem is None:
         yield failure(f"{name}: there is no modem with {name_of(choice)}", f"is it in `lsusb`? {LIST}")
         return
     rests = modem.slot != choice.slot <= len(modem.slots)
-    wrong = wrong_sim(choice, _as_in_use(modem, choice.slot) if rests else modem)
+    there = _as_in_use(modem, choice.slot) if rests else modem
+    wrong = wrong_sim(choice, there)
     if wrong:
-        yield failure(f"{name}: {wrong}", f"swap the SIMs, or mend `slot` and `iccid` in the config: {LIST}")
+        yield failure(f"{name}: {wrong}", f"{_mend_of_sim(choice, there)}: {LIST}")
     elif not rests:
-        given = modem.lock == "sim-pin" and choice.pin
-        yield from (warning(f"{name}: {text}", mend) for text, mend in troubles(modem) if not given)
+        yield from (warning(f"{name}: {text}", mend) for text, mend in _unconnected(case, choice, modem))
     if modem.voice_centric and not rests:
         text = f"{name}: its modem is voice-centric: where it gets no voice it leaves a network that has data"
         yield warning(text, "`mmcli -m any --3gpp-set-eps-ue-mode-operation=csps-2`, or ps-2, sets it data-centric")
+
+
+def _mend_of_sim(choice: Modem, modem: Told) -> str:
+    if modem.slot != choice.slot:
+        return "name one that it has as `slot` in the config"
+    if modem.failure == "sim-missing":
+        return "put one in, or mend `slot` in the config"
+    return "swap the SIMs, or mend `slot` and `iccid` in the config"
+
+
+def _unconnected(case: Case, choice: Modem, modem: Told) -> Iterator[Trouble]:
+    """What keeps the modem, which has the right SIM, from a connection that may be used."""
+    found = [one for one in troubles(modem) if not (modem.lock == "sim-pin" and choice.pin)]
+    if choice.roaming is Roaming.DENY and modem.registration is Registration.ROAMING:
+        where = modem.operator_name or modem.operator_code
+        found.append((f"it roams in {where}, and roaming is denied", "`roaming: last` in the config lets it be used"))
+    yield from found
+    error = next((bearer.error for bearer in modem.bearers if bearer.error), "")
+    if found or modem.bearer or modem.lock or not (error or case.runs):
+        return  # without an agent, nobody has tried as yet
+    yield f"its modem is not connected{f': {error}' if error else ''}", _mend_of_dialling(choice, modem, error)
+
+
+def _mend_of_dialling(choice: Modem, modem: Told, error: str) -> str:
+    if modem.foreign and choice.connect is not Dialer.SELF:
+        return f"{modem.foreign} dials it: has that a connection for it, with this SIM's APN? `nmcli connection`"
+    if choice.connect in (Dialer.NONE, Dialer.NETWORKMANAGER):
+        return f"nobody dials it, with `connect: {choice.connect}` in the config: `auto` or `self` lets the agent do so"
+    if "APN" in error or not choice.dial.apn:
+        return "give this SIM's `apn:` in the config: not every modem knows the one that its network wants"
+    return "is that the APN of this SIM, with the user and password that go with it? `failover events` has what came"
+
+
+def _agents(case: Case, name: str, said: Collection[str]) -> Remarks:
+    """What the agent that runs says of it besides: it has tried the PIN."""
+    told = case.status.get("warnings", ()) if case.status else ()
+    for text in told if isinstance(told, list) else ():
+        if str(text).startswith(f"{name}: ") and text not in said:
+            yield warning(str(text), "mend it in the config, then `failover reload`")
 
 
 def _as_in_use(modem: Told, slot: int) -> Told:

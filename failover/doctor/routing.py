@@ -35,7 +35,8 @@ def uplinks(ground: Ground) -> Remarks:
     for uplink in ground.uplinks:
         if uplink.name not in (*usable, *cold):
             found = dict.fromkeys(path.fault for path in uplink.paths.values())
-            yield warning(f"{uplink.name} ({uplink.interface}): {', '.join(found)}", _mend_of(next(iter(found))))
+            at = f" ({uplink.interface})" if uplink.interface else ""
+            yield warning(f"{uplink.name}{at}: {', '.join(found)}", _mend_of(next(iter(found)), uplink.modem))
     listed = ", ".join(usable)
     if not usable:
         yield failure("not one uplink has a way out", "connect one; `ip route show default` says what there is")
@@ -47,7 +48,9 @@ def uplinks(ground: Ground) -> Remarks:
         yield ok(f"{listed} have a way out")
 
 
-def _mend_of(fault: str) -> str:
+def _mend_of(fault: str, modem: bool) -> str:
+    if modem and fault != "no default route":
+        return "that is its modem's: what `modems` says above, and its mend"
     mends = {
         "no interface": "is the device plugged in, and named so in the config? `ip link` lists them",
         "interface is down": "`ip link set DEVICE up`, or let the network manager connect it",
@@ -55,7 +58,7 @@ def _mend_of(fault: str) -> str:
         "no default route": "let its network manager add one, each uplink with a metric of its own",
         "no carrier": "look at the cable, the modem or the access point",
     }
-    return mends.get(fault, "that is its modem's: `failover status` and `failover modems` say more")
+    return mends[fault]
 
 
 def targets(ground: Ground) -> Remarks:

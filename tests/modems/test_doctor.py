@@ -14,14 +14,15 @@ import pytest
 from dbus_fast import Variant
 
 from failover.config import Config, Uplink
-from failover.config.modems import Dialer, Modem, Repair, Rung
+from failover.config.modems import Dialer, Modem, Repair, Roaming, Rung
 from failover.doctor import modems, polkit, user
 from failover.doctor.case import Case, modems_of
 from failover.doctor.finding import Level, Remark
+from failover.lab.namespaces import Namespace
 from failover.modem import Dial
 from failover.modems import deeds
 from failover.modems.power import unit
-from tests.agent.running import command
+from tests.agent.running import command, running
 from tests.enclosure import CHECKOUT, PATIENCE
 from tests.modems.box import USERS
 from tests.modems.fake import Fake
@@ -87,8 +88,12 @@ def test_a_sim_that_rests_is_no_trouble_and_an_empty_slot_is(rig: Rig, fake: Fak
     fake.add(f"{ROOT}/SIM/1", {SIM: {"SimIdentifier": Variant("s", ICCID)}})
     assert found(rig, Modem(IMEI, slot=2), Modem(IMEI, slot=2, iccid=ICCID)) == []
     assert only(rig, Modem(IMEI, slot=2, iccid=OTHER)).text.startswith("u0: slot 2 holds SIM …0022")
-    assert only(rig, Modem(IMEI, slot=3)).text == "u0: there is no SIM in slot 3"
-    assert only(rig, Modem(IMEI, slot=4)).text == "u0: its modem has no slot 4"
+    for slot, said, mend in (
+        (3, "there is no SIM in slot 3", "put one in, or mend `slot`"),
+        (4, "its modem has no slot 4", "name one that it has"),
+    ):
+        remark = only(rig, Modem(IMEI, slot=slot))
+        assert (remark.text, remark.mend.startswith(mend)) == (f"u0: {said}", True)
 
 
 def test_what_keeps_a_modem_from_connecting(rig: Rig, fake: Fake) -> None:
@@ -98,6 +103,87 @@ def test_what_keeps_a_modem_from_connecting(rig: Rig, fake: Fake) -> None:
     fake.change(PATH, MODEM, State=Variant("i", 8), UnlockRequired=Variant("u", 1))
     fake.change(PATH, THREE_GPP, RegistrationState=Variant("u", 3))
     assert only(rig, Modem(IMEI)).text == "u0: the network refuses its SIM"
+
+
+def test_roaming_that_is_denied(rig: Rig, fake: Fake) -> None:
+    fake.change(PATH, THREE_GPP, RegistrationState=Variant("u", 5), OperatorName=Variant("s", "Telekom"))
+    remark = only(rig, Modem(IMEI, roaming=Roaming.DENY))
+    assert remark.text == "u0: it roams in Telekom, and roaming is denied"
+    assert "`roaming: last`" in remark.mend
+    assert found(rig, Modem(IMEI)) == []
+
+
+def with_agent(rig: Rig, choice: Modem, *warnings: str) -> list[tuple[str, str]]:
+    """What is said beside an agent that has these warnings."""
+    subject = replace(case(choice), status={"agent": {}, "uplinks": [], "warnings": [*warnings]})
+    told, fault = modems_of(subject.config, rig.address)
+    return [(one.text, one.mend) for one in modems.there(replace(subject, modems=told, modems_fault=fault))]
+
+
+def test_what_the_agent_says_of_a_pin_is_said(rig: Rig, fake: Fake) -> None:
+    fake.change(PATH, MODEM, State=Variant("i", 2), UnlockRequired=Variant("u", 2))
+    wrong = "u0: the PIN in the config is wrong, and is not tried again: mend it"
+    told = with_agent(rig, Modem(IMEI, pin="1234"), wrong, "u1: is another's")
+    assert told == [(wrong, "mend it in the config, then `failover reload`")]
+    denied = "u0: it roams in Telekom, and roaming is denied"
+    fake.change(PATH, MODEM, State=Variant("i", 8), UnlockRequired=Variant("u", 1))
+    fake.change(PATH, THREE_GPP, RegistrationState=Variant("u", 5), OperatorName=Variant("s", "Telekom"))
+    assert [text for text, _ in with_agent(rig, Modem(IMEI, roaming=Roaming.DENY), denied)] == [denied], "once"
+
+
+def test_a_modem_that_nobody_connects(rig: Rig, fake: Fake) -> None:
+    """Beside an agent; without one, nobody has tried."""
+    fake.change(PATH, MODEM, State=Variant("i", 8), Bearers=Variant("ao", []))
+    assert found(rig, Modem(IMEI)) == []
+    ((text, mend),) = with_agent(rig, Modem(IMEI))
+    assert text == "u0: its modem is not connected"
+    assert mend.startswith("give this SIM's `apn:` in the config")
+    ((_, mend),) = with_agent(rig, Modem(IMEI, connect=Dialer.NONE))
+    assert mend.startswith("nobody dials it, with `connect: none`")
+    ((_, mend),) = with_agent(rig, Modem(IMEI, dial=Dial(apn="internet")))
+    assert mend.startswith("is that the APN of this SIM")
+
+
+def test_without_an_apn_the_mend_is_to_give_it(rig: Rig, mbim: MbimModem, tmp_path: Path) -> None:
+    """The agent dials it, and ModemManager refuses."""
+    rig.manager.listed(mbim.imei)
+    (config := tmp_path / "failover.yaml").write_text(
+        f"dns: none\nuplinks: [{{name: au, modem: {{imei: '{mbim.imei}', connect: self}}}}]\n"
+    )
+    with running(rig.inside, tmp_path, "--config", str(config)) as agent:
+        agent.said("au: connect failed")
+        said = told_by(rig, agent.socket, tmp_path)
+    ((level, text, mend),) = said["modems"]
+    assert (level, text.startswith("au: its modem is not connected: Invalid bearer properties")) == ("warning", True)
+    assert mend.startswith("give this SIM's `apn:` in the config")
+    assert said["uplinks"][0][2] == "that is its modem's: what `modems` says above, and its mend"
+
+
+def test_whoever_may_not_ask_the_manager_goes_by_the_agents_word(rig: Rig, mbim: MbimModem, tmp_path: Path) -> None:
+    """The agent has connected it itself."""
+    rig.dress(mbim, rig.manager.connect(rig.manager.listed(mbim.imei)))
+    uplinks = "".join(
+        f"  - {{name: u{n}, modem: {{imei: '{mbim.imei}', slot: {n}, connect: self, apn: a}}}}\n" for n in (1, 2)
+    )
+    (config := tmp_path / "failover.yaml").write_text(f"dns: none\nuplinks:\n{uplinks}")
+    with running(rig.inside, tmp_path, "--config", str(config)) as agent:
+        agent.ready().until(lambda status: status["uplinks"][0]["interface"] and status["active"]["ipv4"] == "u1")
+        said = told_by(rig, agent.socket, tmp_path, inside=rig.van)
+    assert said["modems"][0][0] == "warning"
+    assert said["uplinks"] == [("ok", "u1 has a way out; u2 by another SIM of its modem, one at a time", "")]
+    said = told_by(rig, tmp_path / "none.sock", tmp_path, "--config", str(config), inside=rig.van)
+    assert said["uplinks"][0][1] == f"u1: there is no modem with IMEI …{mbim.imei[-4:]} yet"
+
+
+def told_by(
+    rig: Rig, socket: Path, state: Path, *options: str, inside: Namespace | None = None
+) -> dict[str, list[tuple[str, str, str]]]:
+    """Level, text and mend of what doctor says, by check."""
+    where = ("--socket", str(socket), "--state", str(state), *options)
+    said: dict[str, list[tuple[str, str, str]]] = {}
+    for one in json.loads(command(inside or rig.inside, "doctor", "--json", *where)[1])["findings"]:
+        said.setdefault(one["check"], []).append((one["level"], one["text"], one["mend"]))
+    return said
 
 
 @pytest.mark.parametrize(("mode", "named"), [(1, True), (2, False), (3, True), (4, False)])
@@ -184,9 +270,12 @@ def refusals(rig: Rig, wanted: list[str], actions: dict[str, dict[str, str]]) ->
 def shipped(rig: Rig) -> Iterator[None]:
     """The rules are installed as systemd/README.md says."""
     rule = rig.box.root / "etc/polkit-1/rules.d/50-failover.rules"
+    (power := rig.box.root / "etc/systemd/system/failover-power@.service").parent.mkdir(parents=True, exist_ok=True)
+    power.touch()
     shutil.copy(CHECKOUT / "systemd/failover.rules", rule)
     yield
     rule.unlink()
+    power.unlink()
 
 
 def test_polkit_refuses_without_our_rules(rig: Rig) -> None:
