@@ -31,6 +31,10 @@ ABSENT: Final = (
 )
 NONE: Final = ("ModemManager runs, and has found no modem", "is it in `lsusb`? `journalctl -u ModemManager` says more")
 
+UNDIALLED: Final = (
+    "nobody dials it; where NetworkManager is not to, the agent does, and most SIMs want `apn: ...` in `modem` for that"
+)
+
 
 def list_modems(arguments: argparse.Namespace) -> int:
     """1, when there is none."""
@@ -142,19 +146,28 @@ def named(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def lines(documents: Sequence[dict[str, Any]], screen: Screen) -> Iterator[str]:
-    """The `uplinks` of a config; what is not pasted stands in comments."""
+    """The `uplinks` of a config, the SIMs in use before those that rest: the first is preferred. What is not pasted
+    stands in comments."""
     yield "uplinks:"
     for one in documents:
         yield from screen.wrap(f"# {_about(one)}", "  # ", "  ")
         for trouble in one["troubles"]:
             yield from screen.wrap(f"# {trouble['text']} ({trouble['mend']})", "  #   ", "  ")
+        if not one["dialled_by"] and one["state"] != "connected":
+            yield from screen.wrap(f"# {UNDIALLED}", "  #   ", "  ")
         for slot in one["slots"]:
-            yield from _slot(one, slot)
+            if slot["in_use"] or not slot["present"]:
+                yield from _slot(one, slot)
+    for one in documents:
+        for slot in one["slots"]:
+            if slot["present"] and not slot["in_use"]:
+                yield from _slot(one, slot)
 
 
 def _about(one: dict[str, Any]) -> str:
     by = f" by {one['dialled_by']}" if one["dialled_by"] else ""
-    network = [f"{one['operator_name'] or one['operator_code']} ({', '.join(one['technologies']) or 'unknown'})"]
+    served = [", ".join(one["technologies"]) or "unknown", *(["roaming"] if one["registration"] == "roaming" else [])]
+    network = [f"{one['operator_name'] or one['operator_code']} ({', '.join(served)})"]
     parts = [
         f"{one['maker']} {one['model']}".strip() or "a modem",
         one["device"].rpartition("/devices/")[2],
@@ -170,12 +183,13 @@ def _slot(one: dict[str, Any], slot: dict[str, Any]) -> Iterator[str]:
     if not slot["present"]:
         yield f"  # slot {slot['slot']} is empty"
         return
+    identity = next(key for key in ("imei", "device", "serial") if one[key] or key == "serial")
     about = ["" if slot["in_use"] else "not in use now", "an eSIM" if slot["esim"] else ""]
     about += [] if slot["iccid"] else ["its ICCID is told when it is in use"]
     if said := ", ".join(filter(None, about)):
         yield f"  # slot {slot['slot']}: {said}"
-    identity = next(key for key in ("imei", "device", "serial") if one[key] or key == "serial")
     fields = [f"{identity}: {json.dumps(one[identity], ensure_ascii=False)}", f"slot: {slot['slot']}"]
     fields += [f'iccid: "{slot["iccid"]}"'] if slot["iccid"] else []
     yield f"  - name: {slot['name']}"
+    yield "    metered: true"
     yield f"    modem: {{{', '.join(fields)}}}"

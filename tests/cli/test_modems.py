@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from failover.cli.modems import document, lines, named
+from failover.cli.modems import UNDIALLED, document, lines, named
 from failover.cli.screen import Screen
 from failover.modem import Modem, ModemState, Registration, Sim
 from tests.cli.test_events import STRANGER
@@ -43,6 +43,7 @@ def test_a_modem_with_one_sim_and_an_empty_slot() -> None:
         "uplinks:",
         "  # Acme LTE modem, pci0000:00/usb1/1-1, wwan0, connected, KDDI (lte)",
         "  - name: au",
+        "    metered: true",
         '    modem: {imei: "356938035640011", slot: 1, iccid: "8981200000000000018"}',
         "  # slot 2 is empty",
     ]
@@ -53,12 +54,15 @@ def test_a_second_sim_and_an_esim_that_is_not_told_of() -> None:
     assert shown(second)[1:] == [
         "  # Acme LTE modem, pci0000:00/usb1/1-1, wwan0, registered, KDDI (lte), dialled by NetworkManager",
         "  - name: au",
+        "    metered: true",
         '    modem: {imei: "356938035640011", slot: 1, iccid: "8981200000000000018"}',
         "  # slot 2: not in use now, an eSIM",
         "  - name: docomo",
+        "    metered: true",
         '    modem: {imei: "356938035640011", slot: 2, iccid: "8981100000000000026"}',
         "  # slot 3: not in use now, its ICCID is told when it is in use",
         "  - name: modem1-slot3",
+        "    metered: true",
         '    modem: {imei: "356938035640011", slot: 3}',
     ]
 
@@ -87,10 +91,30 @@ def test_what_is_wrong_is_said_with_its_mend() -> None:
     empty = replace(MODEM, state=ModemState.FAILED, failure="sim-missing", sim=None, slots=(), imei="", serial="S")
     assert shown(empty)[2:] == [
         "  # there is no SIM in the slot in use (put one in, or name the other slot)",
+        f"  # {UNDIALLED}",
         "  # slot 1 is empty",
     ]
     denied = replace(MODEM, registration=Registration.DENIED)
     assert "  # the network refuses its SIM (ask the carrier whether the line is suspended)" in shown(denied)
+
+
+def test_whoever_pays_abroad_is_told() -> None:
+    assert "KDDI (lte, roaming)" in shown(replace(MODEM, registration=Registration.ROAMING))[1]
+
+
+def test_a_modem_that_nobody_dials_wants_an_apn() -> None:
+    idle = replace(MODEM, state=ModemState.REGISTERED)
+    assert f"  # {UNDIALLED}" in shown(idle)
+    assert "apn: ..." in UNDIALLED
+    for other in (MODEM, replace(idle, foreign="NetworkManager")):
+        assert f"  # {UNDIALLED}" not in shown(other)
+
+
+def test_sims_in_use_come_before_those_that_rest() -> None:
+    """The first is preferred, and one that rests costs an outage."""
+    two = [replace(MODEM, slots=(AU, Sim())), replace(MODEM, slots=(Sim(), DOCOMO), slot=2, sim=DOCOMO)]
+    names = [line.split(": ")[1] for line in shown(*two) if "- name:" in line]
+    assert names == ["au", "docomo", "modem1-slot2", "modem2-slot1"]
 
 
 def test_a_modem_without_an_imei_is_known_by_its_place() -> None:
