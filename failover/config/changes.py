@@ -10,12 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from failover.config import SECONDS, Config, Uplink
-from failover.config.modems import describe_modem
+from failover.config.modems import Modem, describe_modem
 from failover.config.rules import TrafficRule
 from failover.config.values import format_duration
 from failover.facts import Gateway
 
-DETAILS: Final = ("carrier", "metered", "targets", "delegated", "dns", "modem")
+DETAILS: Final = ("carrier", "metered", "targets", "delegated", "dns")
+MODEM_DETAILS: Final = ("imei", "device", "serial", "iccid", "pin", "roaming", "connect")
+DIAL_DETAILS: Final = {"apn": "apn", "user": "user", "password": "password", "ip": "families"}
+"""Key -> field."""
 
 
 def changes(before: Config, after: Config) -> Iterator[str]:
@@ -69,8 +72,16 @@ def _uplink(before: Uplink, after: Uplink) -> Iterator[str]:
     if before.name != after.name:
         yield f"uplinks: {after.name}, was {before.name}"
     rest = [name for name in DETAILS if getattr(before, name) != getattr(after, name)]
+    rest += _modem(before.modem, after.modem) if before.modem and after.modem else []
     if rest:
         yield f"uplinks: {after.name}: other {', '.join(rest)}"
+
+
+def _modem(before: Modem, after: Modem) -> list[str]:
+    """The keys that differ, without their values: some are secret."""
+    of_modem = [name for name in MODEM_DETAILS if getattr(before, name) != getattr(after, name)]
+    of_dial = [key for key, name in DIAL_DETAILS.items() if getattr(before.dial, name) != getattr(after.dial, name)]
+    return of_modem + of_dial
 
 
 def _rules(before: tuple[TrafficRule, ...], after: tuple[TrafficRule, ...]) -> str:

@@ -54,7 +54,10 @@ DAY: Final = 86400.0
 
 Read = Callable[[Place, str], dict[str, Any]]
 """What could be read of the mapping at a place, which is a section of the file."""
-_GLUED: Final = re.compile("(pin|password).", re.IGNORECASE | re.DOTALL)
+_GLUED: Final = re.compile(
+    r"(pin|password).|(imei|iccid|serial|device|slot|apn|user|roaming|ip|connect)[\s:='\"0-9]",
+    re.IGNORECASE | re.DOTALL,
+)
 """A key that may hold the value, too."""
 
 # --- a modem ---------------------------------------------------------------------------------------------------------
@@ -87,11 +90,12 @@ def _check_shape(place: Place) -> None:
         raise WrongValueError(f"{what} where a mapping should be", 'write it as {imei: "490154203237518"}')
     for key, _ in place.value.pairs:
         if isinstance(key, Scalar) and (glued := _GLUED.match(key.text)):
-            raise WrongValueError(f"no ': ' after '{glued[1]}'", f"write '{glued[1].lower()}: ...', with the blank")
+            name = glued[1] or glued[2]
+            raise WrongValueError(f"no ': ' after '{name}'", f"write '{name.lower()}: ...', with the blank")
 
 
 def check_modems(places: Sequence[Place], modems: Sequence[Modem | None]) -> None:
-    """Notes what stands for the same slot of the same modem, of items that could all be read."""
+    """Notes what stands for the same slot of the same modem, or for the same SIM, of items that could all be read."""
     told = [(place, modem) for place, modem in zip(places, modems, strict=True) if modem is not None]
     for (first, one), (second, other) in combinations(told, 2):
         if one.slot == other.slot and _same(one, other):
@@ -99,6 +103,12 @@ def check_modems(places: Sequence[Place], modems: Sequence[Modem | None]) -> Non
             at.problem(
                 f"the same slot of the same modem as {before.path} in line {before.value.line}",
                 "an uplink is one slot: name another, or another modem",
+            )
+        elif one.iccid and one.iccid == other.iccid:
+            held, again = (find(find(place, "modem") or place, "iccid") or place for place in (first, second))
+            again.problem(
+                f"the same SIM as {held.path} in line {held.value.line}",
+                "a SIM is in one slot: `failover modems` shows which one is where",
             )
 
 
@@ -318,8 +328,8 @@ MODEM_KEYS: Final[Keys] = {
     "apn": Key(
         _written("an APN", "internet", parse_apn),
         "text",
-        "the network's choice",
-        "access point",
+        "none; most SIMs need one",
+        "access point that the agent dials; NetworkManager has it in a connection of its own",
         "at most 100 characters",
     ),
     "user": Key(

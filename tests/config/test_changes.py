@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from failover.config import DEFAULT_TARGETS, PROFILES, Config, Detection, Metered, Metrics, Names, Policy, Uplink
 from failover.config.changes import changes
-from failover.config.modems import Messages, Modem, Repair, Roaming
+from failover.config.modems import Dialer, Messages, Modem, Repair, Roaming
 from failover.config.rules import Aim, TrafficRule
 from failover.export.client import call
 from failover.facts import Gateway
@@ -129,9 +130,15 @@ def test_a_change_is_told(name: str) -> None:
 def test_what_changes_of_a_modem_is_told_without_what_it_is() -> None:
     before = replace(BASE, uplinks=(ON_MODEM,))
     assert ON_MODEM.modem is not None
-    for part in ({"pin": "9876"}, {"roaming": Roaming.DENY}, {"dial": Dial(password="x9876")}):
+    parts: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("pin", {"pin": "9876"}),
+        ("roaming", {"roaming": Roaming.DENY}),
+        ("password", {"dial": Dial(password="x9876")}),
+        ("iccid, connect, apn, ip", {"dial": Dial("a", families=(Family.IPV4,)), "iccid": "1", "connect": Dialer.NONE}),
+    )
+    for keys, part in parts:
         after = replace(BASE, uplinks=(replace(ON_MODEM, modem=replace(ON_MODEM.modem, **part)),))
-        assert list(changes(before, after)) == ["uplinks: au: other modem"]
+        assert list(changes(before, after)) == [f"uplinks: au: other {keys}"]
     moved = replace(BASE, uplinks=(replace(ON_MODEM, modem=replace(ON_MODEM.modem, slot=2)),))
     assert list(changes(before, moved)) == [
         "uplinks: au on modem …7518, slot 1 is gone; its open flows end",
