@@ -20,7 +20,7 @@ def rows(status: Document, name: str | None = None) -> Iterator[tuple[str, ...]]
             rsrp = modem["signal"]["rsrp_dbm"]
             signal = "-" if rsrp is None else f"{rsrp:.0f} dBm"
             rests = modem["slot_in_use"] not in (None, modem["slot"])
-            repair = "" if rests else "; ".join(_repair(modem["repair"], modem["slot_due_seconds"]))
+            repair = "" if rests else "; ".join(_repair(modem, _change(uplink, status["uplinks"])))
             yield uplink["name"], str(modem["slot"]), _state(modem), _network(modem), signal, repair
 
 
@@ -40,7 +40,19 @@ def _network(modem: Document) -> str:
     return ", ".join(filter(None, (operator, modem["registration"] if known else ""))) or "-"
 
 
-def _repair(repair: Document, slot_due: float | None) -> Iterator[str]:
+def _change(uplink: Document, listed: list[Document]) -> str:
+    """What its modem's next change of SIM is: away from one that is lost, or back to a preferred one; empty: none."""
+    if not uplink["usable"]:
+        return "another SIM"
+    behind = {one["name"] for one in listed[listed.index(uplink) :]} | {one["name"] for one in listed if one["drained"]}
+    sharing = (one["uplink"] for one in uplink.get("shared_fate", ()) if one["why"] == "modem")
+    preferred = next((name for name in sharing if name not in behind), "")
+    return f"returns to {preferred}" if preferred else ""
+
+
+def _repair(modem: Document, change: str) -> Iterator[str]:
+    """`change`: what the next change of its SIM is called; empty: nothing to speak of."""
+    repair, slot_due = modem["repair"], modem["slot_due_seconds"]
     after = f"after {repair['step']}: " if repair["step"] else ""
     if repair["next"]:
         yield f"{after}{repair['next']} in {span(repair['next_seconds'])}"
@@ -48,8 +60,8 @@ def _repair(repair: Document, slot_due: float | None) -> Iterator[str]:
         yield f"{after}nothing: {repair['obstacle']}"
     elif repair["step"]:
         yield f"{repair['step']} taken"
-    if slot_due is not None:
-        yield f"another SIM in {span(slot_due)}"
+    if slot_due is not None and change:
+        yield f"{change} in {span(slot_due)}"
     if repair["resets_24h"]:
         yield _resets(repair["resets_24h"])
 

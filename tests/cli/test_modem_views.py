@@ -11,8 +11,9 @@ from failover.cli.views import explain_lines, status_lines
 from failover.cli.watching import _essence
 from failover.export import explain, modem_status
 from failover.export.status import document
+from failover.model import Verdict
 from failover.modem import ModemState, Registration
-from failover.picture import ModemView
+from failover.picture import ModemView, Shared, Sharing, UplinkView
 from tests.cli.conftest import ABOUT, EXPLANATION, UNIX
 from tests.export.pictures import MODEM, NOW, VIEW, mobile, snapshot
 
@@ -43,6 +44,24 @@ def test_what_is_amiss_and_why_nothing_is_done() -> None:
         "au      1     locked (sim-pin)  KDDI 5gnr, roaming  -97 dBm  nothing: it is the only link",
         "docomo  2     not there         -                   -",
     ]
+
+
+def test_a_change_of_sim_that_is_due_is_named() -> None:
+    """docomo works, au does not."""
+    fates = (Shared(name, Sharing.MODEM, "a modem") for name in ("docomo", "au"))
+    due = replace(VIEW, slot_due=NOW + 3540)
+    both = mobile(due, replace(due, slot=1))
+    au, docomo = (replace(one, fate=(fate,)) for one, fate in zip(both.uplinks, fates, strict=True))
+
+    def told(*uplinks: UplinkView) -> list[str]:
+        lines = list(status_lines(document(replace(both, uplinks=uplinks), NOW), None, UNIX, Screen(None)))
+        return [line.rpartition("dBm")[2].strip() for line in lines[lines.index("") + 2 :]]
+
+    down = {one: replace(view, verdict=Verdict.DOWN) for one, view in au.families.items()}
+    assert told(replace(au, families=down), docomo) == ["another SIM in 59 min", "returns to au in 59 min"]
+    assert told(docomo, replace(au, families=down)) == ["", "another SIM in 59 min"], "it is the preferred one"
+    assert told(replace(au, drained=True), docomo)[1] == ""
+    assert told(docomo) == ["returns to au in 59 min"], "asked of that one alone"
 
 
 def test_a_narrow_terminal_has_the_repair_below() -> None:
