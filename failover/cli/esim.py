@@ -52,7 +52,7 @@ def manage(arguments: argparse.Namespace) -> int:
         return USAGE
     if os.geteuid() != 0:
         raise FailoverError("an eSIM is for root alone", "run as root")
-    uplink = _uplink(arguments.config, arguments.modem)
+    uplink = _uplink(arguments.config, arguments.socket, arguments.modem)
     try:
         found = asyncio.run(_ended_by_signal(_manage(uplink, arguments.modem, iccid)))
     except asyncio.CancelledError:
@@ -125,14 +125,26 @@ def _config(path: str | None) -> Config:
     return Config() if path is None and is_missing(Path(CONFIG_PATH)) else load_with_warnings(path or CONFIG_PATH)[0]
 
 
-def _uplink(path: str | None, named: str | None) -> Wanted | None:
+def _agents_config(socket: str | None) -> str | None:
+    """The file that the agent reads, which need not be the default one; None: none that is known."""
+    with suppress(ControlError):  # there need not be an agent
+        told = call(socket_path(socket), "status", {}).get("status", {}).get("config") or {}
+        path = told.get("path", "")
+        return path if os.path.isfile(path) else None
+    return None
+
+
+def _uplink(path: str | None, socket: str | None, named: str | None) -> Wanted | None:
     """The modem of the uplink of that name; None: it is no uplink's name."""
     if named is None or (named.isdecimal() and len(named) >= IMEI_LEAST):
         return None
+    path = path or _agents_config(socket)
     found = {uplink.name: uplink.modem for uplink in _config(path).uplinks}
     modems = ", ".join(name for name, modem in found.items() if modem) or "none is a modem"
     if named not in found:
-        raise FailoverError(f"no uplink is named {clean(named)}", f"uplinks with a modem: {modems}; or write an IMEI")
+        where = f"the config {clean(path or CONFIG_PATH, 200)}"
+        mend = f"uplinks with a modem there: {modems}; name another config with --config, or write an IMEI"
+        raise FailoverError(f"no uplink is named {clean(named)} in {where}", mend)
     modem = found[named]
     if modem is None:
         raise FailoverError(f"uplink {named} is not a modem's", f"uplinks with a modem: {modems}")

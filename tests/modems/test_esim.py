@@ -20,7 +20,7 @@ from failover.modem import Modem, Sim
 from failover.modems.esim import Card, EsimError, card_of, enable, inhibited, profiles, slot_of
 from failover.modems.line import Line
 from failover.modems.once import read_once
-from tests.agent.running import FAILOVER
+from tests.agent.running import FAILOVER, running
 from tests.cli.test_events import STRANGER
 from tests.enclosure import PATIENCE
 from tests.modems.at import AtModem
@@ -165,7 +165,10 @@ def test_what_cannot_be_done_is_said_with_the_mend(rig: Rig, mbim: MbimModem, at
             "failover: ModemManager tells of no eSIM in the modem's slots (`failover modems`",
         ),
         (("list", "--modem", "9999"), "failover: modem 9999 is not there (`failover modems` lists what is there)"),
-        (("list", "--modem", "au"), "failover: no uplink is named au (uplinks with a modem: none is a modem; or"),
+        (
+            ("list", "--modem", "au"),
+            "failover: no uplink is named au in the config /etc/failover/failover.yaml (uplinks with a modem",
+        ),
     ):
         status, out, err = run(rig, lpac, *words)
         assert (status, out) == (1, "")
@@ -180,6 +183,19 @@ def test_without_lpac_the_modem_is_left_alone(rig: Rig, mbim: MbimModem, lpac: L
     assert (status, out) == (1, "")
     assert err.startswith("failover: lpac is not installed (put it in PATH: ")
     assert rig.manager.listed(mbim.imei) == path
+
+
+def test_an_uplink_is_one_of_the_agents_config(rig: Rig, mbim: MbimModem, lpac: Lpac, tmp_path: Path) -> None:
+    rig.manager.listed(mbim.imei)
+    uplinks = f'uplinks: [{{name: au, modem: {{imei: "{mbim.imei}"}}}}]\n'
+    (config := tmp_path / "van.yaml").write_text(f"{uplinks}dns: none\n")
+    with running(rig.inside, tmp_path, "--config", str(config)) as agent:
+        where = ("--socket", str(agent.ready().socket))
+        status, out, err = run(rig, lpac, "list", "--modem", "au", *where)
+        assert (status, out.splitlines()[:1]) == (0, [f"eSIM in modem {mbim.imei}, slot 1"]), err
+        status, _, err = run(rig, lpac, "list", "--modem", "kddi", *where)
+    assert status == 1
+    assert err.startswith(f"failover: no uplink is named kddi in the config {config} (uplinks with a modem there: au;")
 
 
 def test_a_serial_port_is_a_way_as_well(rig: Rig, at: AtModem) -> None:
