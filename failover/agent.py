@@ -386,7 +386,7 @@ class Agent:
         self._storage.note(time.monotonic(), entry)
         self._metrics.noticed(notice)
         self._desk.publish(entry)
-        if notice.kind is NoticeKind.OPERATOR:
+        if notice.kind is NoticeKind.OPERATOR or (notice.kind is NoticeKind.MODEM and "step" in notice.fields):
             self._remember_due = 0.0
         if notice.kind is NoticeKind.READY:
             self._pulse.ready()

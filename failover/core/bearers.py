@@ -70,9 +70,18 @@ def _kept(uplinks: Iterable[Uplink], facts: Facts) -> set[int]:
 
 
 def _usable(settings: Iterable[IpSettings]) -> Iterator[IpSettings]:
-    """The first static ones of each family."""
-    static = {one.family: one for one in reversed([*settings]) if one.method is IpMethod.STATIC and one.address}
+    """The first static ones of each family that an interface can have."""
+    static = {one.family: one for one in reversed([*settings]) if one.method is IpMethod.STATIC and _sane(one)}
     return (static[family] for family in FAMILIES if family in static)
+
+
+def _sane(settings: IpSettings) -> bool:
+    """A network may tell anything; what it tells was read as an address before."""
+    if not settings.address or settings.address == settings.gateway:
+        return False
+    told = ip_address(settings.address)
+    odd = told.is_loopback or told.is_multicast or told.is_unspecified or told.is_link_local or told.is_reserved
+    return not odd and getattr(told, "ipv4_mapped", None) is None
 
 
 def _address(link: Link, settings: IpSettings) -> Address:

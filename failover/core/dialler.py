@@ -22,6 +22,8 @@ GRACE: Final = 10.0
 REMINDED: Final = 1.0
 """Seconds for which whoever dials may leave alone a modem that could be connected. NetworkManager begins within 0.2 s,
 but not at all for some minutes after a connection has failed four times (`autoconnect-retries`)."""
+LASTS: Final = 60.0
+"""Seconds after which a connection was worth its dialling; one that ends before is a failure like others."""
 SEEN: Final = 5.0
 """Seconds in which a modem tells that it is unlocked."""
 RETRY: Final = 2.0
@@ -36,7 +38,8 @@ TRIES: Final = 3
 class Dialler:
     """`due` says what to do; `deadline` when to ask again. Times are monotonic seconds."""
 
-    def __init__(self, random: Callable[[], float]) -> None:
+    def __init__(self, random: Callable[[], float], pins: set[tuple[str, int, str]] | None = None) -> None:
+        """`pins`: (modem, slot, PIN) that were tried and are not known to be right; it adds to them."""
         self.deadline = inf
         self.trouble = ""
         """Why it cannot be connected, with the mend; empty: nothing is known."""
@@ -46,7 +49,8 @@ class Dialler:
         """Since when it could be connected, and nobody does it."""
         self._mine = False
         """Nobody else took it: what is to be dialled anew is dialled at once."""
-        self._wrong_pins: set[str] = set()
+        self._pins = set() if pins is None else pins
+        self._connected_at: float | None = None
         self._seen_by = -inf
         """When it will have told what came of a PIN."""
         self._failures = 0
@@ -71,8 +75,11 @@ class Dialler:
             return self._remind(now) if urgent and modem.foreign else None
         if modem.bearer is not None:
             self.trouble = _unservable(modem)
-            self._failures = 0
+            self._connected_at = now if self._connected_at is None else self._connected_at
+            self._lasted(now)
             return None
+        self._lasted(now)
+        self._connected_at = None
         if modem.state in (ModemState.FAILED, ModemState.CONNECTING, ModemState.DISCONNECTING):
             return None
         if now < self._after:
@@ -84,10 +91,11 @@ class Dialler:
         """What came of it."""
         if deed is Deed.UNLOCK:
             self._seen_by = now + SEEN
-            self._wrong_pins.update([choice.pin] if failed else [])
+            if not failed:
+                self._pins.discard((choice.key, choice.slot, choice.pin))
         elif deed in (Deed.CONNECT, Deed.RECONNECT):
-            self._failures = self._failures + 1 if failed else 0
-            wait = min(RETRY_MAX, RETRY * 2.0 ** min(self._failures - 1, 16)) if failed else 0.0
+            wait = min(RETRY_MAX, RETRY * 2.0 ** min(self._failures, 16)) if failed or self._failures else 0.0
+            self._failures += 1
             self._after = now + wait * (1 + JITTER * self._random())
 
     def renew(self) -> None:
@@ -102,6 +110,10 @@ class Dialler:
         return choice.connect is Dialer.SELF or (choice.connect is Dialer.AUTO and (self._mine or late))
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _lasted(self, now: float) -> None:
+        if self._connected_at is not None and now >= self._connected_at + LASTS:
+            self._failures, self._after = 0, -inf
 
     def _dials(self, now: float, choice: Choice, modem: Modem) -> bool:
         """Whether it is ours to dial."""
@@ -136,17 +148,25 @@ class Dialler:
             self.trouble = f"its SIM asks for {modem.lock}: unlock it by hand, as with mmcli"
         elif not choice.pin:
             self.trouble = "its SIM is locked: give its 'pin' in the config, or switch the PIN off"
-        elif choice.pin in self._wrong_pins:
+        elif (choice.key, choice.slot, choice.pin) in self._pins:
             self.trouble = "the PIN in the config is wrong, and is not tried again: mend it"
+        elif choice.iccid and not (modem.sim and modem.sim.iccid):
+            self.trouble = "the PIN is not tried before its modem tells which SIM that is: unlock it by hand"
         elif tries is None:
             self.trouble = "the PIN is not tried, as its modem does not tell how many tries are left: unlock it by hand"
-        elif tries < TRIES and not (self._wrong_pins and tries > 1):
+        elif tries < TRIES and not (self._tried(choice) and tries > 1):
             self.trouble = f"the PIN is not tried, as {tries} of {TRIES} tries are left: unlock it once by hand"
         elif now >= due:
+            self._pins.add((choice.key, choice.slot, choice.pin))
             return Deed.UNLOCK
         else:
             self.deadline = due
         return None
+
+
+    def _tried(self, choice: Choice) -> bool:
+        """Whether it was we who used up a try."""
+        return any((modem, slot) == (choice.key, choice.slot) for modem, slot, _ in self._pins)
 
 
 def dial(choice: Choice) -> Dial:

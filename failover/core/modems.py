@@ -16,7 +16,7 @@ from failover.config.modems import Modem as Choice
 from failover.core.fate import networks
 from failover.core.lane import Lane
 from failover.core.policy import Will
-from failover.core.ties import Sight, choices, find, looked, name_of, tie
+from failover.core.ties import Sight, choices, find, looked, name_of, tie, twins
 from failover.core.uplinks import Bar, Tie
 from failover.core.verdicts import WAYLESS
 from failover.core.workshop import Post, Workshop, World
@@ -41,7 +41,12 @@ class Modems:
         """By uplink."""
         self.warnings: tuple[str, ...] = ()
         self._random = random
-        self._past = {one.modem: one for one in past}
+        self._past: dict[str, tuple[ModemPast, float | None]] = {one.modem: (one, None) for one in past}
+        """By what the config knew a modem by, and when it was taken; None: just now."""
+        self._pins: set[tuple[str, int, str]] = set()
+        """What was tried, by modem and slot, and was not seen to be right."""
+        self._strange: dict[str, str] = {}
+        """By uplink: why its modem is not to be believed."""
         self._sights: dict[str, Sight] = {}
         """By uplink."""
         self._networks: dict[str, str] = {}
@@ -64,16 +69,26 @@ class Modems:
         """This config holds: the ties are made anew."""
         known, shops = self._sights, self._shops
         places, self._places = self._places, {}
-        self._sights, self._shops, self.ties = {}, {}, {}
+        self._sights, self._shops, self.ties, self._strange = {}, {}, {}, {}
+        taken = dict.fromkeys(("lo", *config.lan, *(one.interface for one in config.uplinks if not one.modem)), "")
         for uplink, choice in choices(config.uplinks):
-            past = self._past.get(choice.key)
-            shop = shops.get(choice.key) or Workshop(now, choice.key, self._random, past)
+            past = self._remembered(now, choice.key)
+            shop = shops.get(choice.key) or Workshop(now, choice.key, self._random, past, self._pins)
             shops[choice.key] = self._shops[choice.key] = shop
             same = places.get(uplink.name) == (choice.key, choice.slot)
             sight = known[uplink.name] if same else Sight(interface=_where(past, choice.slot))
             sight = looked(sight, find(choice, self._told.modems), choice, managed=self._told.managed)
             self._sights[uplink.name], self._places[uplink.name] = sight, (choice.key, choice.slot)
-            self.ties[uplink.name] = _tie(now, uplink, choice, sight, shop)
+            found = _tie(now, uplink, choice, sight, shop)
+            if found.interface and taken.setdefault(found.interface, choice.key) != choice.key:
+                fault = f"its modem claims {found.interface}, which is not its own"
+                found = Tie(bar=Bar.CLOSED, fault=fault, settings=())
+            if twins(choice, self._told.modems):
+                self._strange[uplink.name] = f"there are two modems with {name_of(choice)}: name its 'device'"
+            self.ties[uplink.name] = found
+        for key, shop in shops.items():
+            if key not in self._shops:  # its limits hold on when the config names it again
+                self._past[key] = shop.past(now, None), now
         self._networks = networks(config, self.ties)
 
     def due(self, now: float, lanes: Lanes, will: Will, config: Config) -> list[ActOnModem | Notice]:
@@ -108,9 +123,20 @@ class Modems:
         warm = {name: sight for name, sight in self._sights.items() if self.ties[name].bar is not Bar.COLD}
         seen = {self._places[name][0]: sight for name, sight in warm.items()}
         known = {key: shop.past(now, seen.get(key)) for key, shop in self._shops.items()}
-        return (*known.values(), *(one for key, one in self._past.items() if key not in known))
+        rest = (self._remembered(now, key) for key in self._past if key not in known)
+        return (*known.values(), *(one for one in rest if one))
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _remembered(self, now: float, key: str) -> ModemPast | None:
+        past, taken = self._past.get(key, (None, None))
+        if past is None:
+            return None
+        if taken is None:
+            self._past[key] = past, now
+        age = now - taken if taken is not None else 0.0
+        resets, switches = (tuple(ago + age for ago in spans) for spans in (past.resets, past.switches))
+        return replace(past, resets=resets, switches=switches)
 
     def _posts(self, lanes: Lanes, config: Config) -> list[Post]:
         by_name: dict[str, list[Lane]] = {}
@@ -139,6 +165,8 @@ class Modems:
 
     def _trouble(self, now: float, post: Post) -> str:
         shop = self._shops[post.choice.key]
+        if post.uplink.name in self._strange:
+            return self._strange[post.uplink.name]
         if post.tie.bar is Bar.COLD:
             return shop.shut(now, post.choice)
         if post.tie.bar is Bar.CLOSED:

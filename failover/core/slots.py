@@ -45,7 +45,7 @@ class Slots:
     def __init__(self, now: float, switches: Iterable[float] = (), cost: float | None = None) -> None:
         """`switches`: when there were some before; `cost`: seconds that one takes, as it was measured."""
         self.deadline = inf
-        self.cost = cost
+        self.cost = None if cost is None else min(COST_MAX, cost)
         """Seconds from the decision until packets pass; None: not measured."""
         self._switches = deque(sorted(switches), maxlen=64)
         self._began = now

@@ -35,8 +35,14 @@ class Sight:
 
 
 def find(choice: Choice, modems: Iterable[Modem]) -> Modem | None:
-    """The modem that the operator means."""
-    return next((modem for modem in modems if _is(choice, modem)), None)
+    """The modem that the operator means; none of two that are called alike."""
+    found = [modem for modem in modems if _is(choice, modem)]
+    return found[0] if len(found) == 1 else None
+
+
+def twins(choice: Choice, modems: Iterable[Modem]) -> bool:
+    """Whether there are several that the operator may mean."""
+    return len([modem for modem in modems if _is(choice, modem)]) > 1
 
 
 def _is(choice: Choice, modem: Modem) -> bool:

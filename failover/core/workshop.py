@@ -31,7 +31,7 @@ LEAVE: Final = 0.05
 """Seconds in which the traffic leaves a SIM that is given up of our own will."""
 SOON: Final = 0.001
 """Seconds until it is told to."""
-SHUT: Final = 3600.0
+SHUT: Final = 21600.0
 """Seconds for which a SIM that may not be used, as was seen when it was chosen, is not chosen again."""
 UNABLE: Final = 3600.0
 """Seconds for which a step that there is not for a modem is left out: a unit may be written, a manager replaced."""
@@ -79,7 +79,15 @@ class World:
 class Workshop:
     """`due` says what to do now, `acted` hears what came of it. Times are monotonic seconds."""
 
-    def __init__(self, now: float, key: str, random: Callable[[], float], past: ModemPast | None) -> None:
+    def __init__(
+        self,
+        now: float,
+        key: str,
+        random: Callable[[], float],
+        past: ModemPast | None,
+        pins: set[tuple[str, int, str]] | None = None,
+    ) -> None:
+        """`pins`: see Dialler; they outlive this one."""
         self.key = key
         self.deadline = inf
         past = past or ModemPast(key)
@@ -87,7 +95,7 @@ class Workshop:
         """Why nothing is done though it wants repair."""
         self.ladder = Ladder(random, [now - ago for ago in past.resets])
         self.slots = Slots(now, [now - ago for ago in past.switches], past.switch_seconds)
-        self.dialler = Dialler(random)
+        self.dialler = Dialler(random, pins)
         self.warming: tuple[str, float] | None = None
         """The uplink whose SIM was chosen last, and when, until packets pass there or its time is over."""
         self._leaving: tuple[int, float] | None = None
@@ -256,6 +264,8 @@ class Workshop:
         order = event.order
         if order == self._busy:
             self._busy = None
+            if order.deed is Deed.SELECT_SLOT:
+                self._changed(now, event)
         rung = next((rung for rung, deed in _DEEDS.items() if deed is order.deed), None)
         if event.unknown and rung is not None:
             self._unable[rung] = now + UNABLE
@@ -263,8 +273,6 @@ class Workshop:
         if post is None:
             return []
         self.dialler.acted(now, order.deed, post.choice, failed=bool(event.error))
-        if order.deed is Deed.SELECT_SLOT:
-            self._changed(now, event)
         if not event.error:
             self._complaint = ""
             return []

@@ -44,6 +44,20 @@ def test_what_is_ours_is_dialled_at_once_and_ever_more_slowly() -> None:
     assert due(dialler, now, MODEM) is Deed.CONNECT
 
 
+def test_a_connection_that_does_not_last_is_a_failure() -> None:
+    dialler, now, dials = Dialler(lambda: 0.0), 0.0, 0
+    while now < 3600.0:
+        assert due(dialler, now, MODEM) is Deed.CONNECT
+        dialler.acted(now + 0.1, Deed.CONNECT, SELF, failed=False)
+        assert due(dialler, now + 0.1, of_bearer(IpMethod.STATIC)) is None
+        dials += 1
+        now += 0.6
+        now = max(now, dialler.deadline) if due(dialler, now, MODEM) is None else now
+    assert dials <= 70
+    assert due(dialler, now, of_bearer(IpMethod.STATIC)) is None
+    assert due(dialler, now + 61.0, MODEM) is Deed.CONNECT
+
+
 def test_others_have_ten_seconds_to_take_it() -> None:
     dialler = Dialler(lambda: 0.0)
     assert due(dialler, 100.0, MODEM, AUTO) is None
@@ -85,6 +99,16 @@ def test_a_pin_is_tried_once_and_with_all_tries_left() -> None:
     dialler.acted(900.0, Deed.UNLOCK, mended, failed=True)
     assert due(dialler, 901.0, replace(LOCKED, pin_tries=1), replace(SELF, pin="9999")) is None
     assert due(Dialler(lambda: 0.0), 0.0, replace(LOCKED, pin_tries=2)) is None, "after a restart nobody knows which"
+
+
+def test_what_was_tried_is_known_to_whoever_comes_after_and_the_other_slot_has_tries_of_its_own() -> None:
+    pins = set[tuple[str, int, str]]()
+    assert due(Dialler(lambda: 0.0, pins), 0.0, LOCKED) is Deed.UNLOCK
+    assert due(Dialler(lambda: 0.0, pins), 9.0, LOCKED) is None, "the answer was not even waited for"
+    assert due(Dialler(lambda: 0.0, pins), 9.0, replace(LOCKED, pin_tries=2), replace(SELF, slot=2)) is None
+    assert due(Dialler(lambda: 0.0, pins), 9.0, LOCKED, replace(SELF, slot=2)) is Deed.UNLOCK
+    expected = replace(SELF, iccid="8981100000000000018", slot=1)
+    assert due(Dialler(lambda: 0.0), 0.0, LOCKED, expected) is None, "whose PIN that would be is not known"
 
 
 def test_a_pin_is_sent_once_whatever_the_modem_tells_yet_and_whoever_dials() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from failover.config import Reconfigured
-from failover.config.modems import Roaming
+from failover.config.modems import Dialer, Roaming
+from failover.facts import Gateway
 from failover.model import Auto, Drain, NoticeKind, Undrain, Use, Verdict
 from failover.modem import Deed, ModemState, Registration
 from failover.seam import ActOnModem, ModemActed, ModemsTold
@@ -237,6 +239,54 @@ def test_a_reserve_that_is_the_wrong_sim_is_tried_once_and_not_forgotten() -> No
     box.tell(Reconfigured(replace(box.engine.config, uplinks=mended)))
     box.run(1900.0)
     assert (unit.slot, box.active(), box.engine.snapshot().warnings) == (2, "au", ())
+
+
+def test_two_sims_of_which_none_may_be_used_are_not_changed_for_ever() -> None:
+    unit = Unit(imei(1), "wwan0", sims=dict(TWO), wrong_iccid="8981100000000000022")
+    uplinks = (of_modem("docomo", iccid="8981100000000000033"), of_modem("au", slot=2, iccid="8981100000000000044"))
+    box = Garage(unit, uplinks=uplinks)
+    box.run(4 * 3600.0)
+    assert len(deeds(box)) <= 2
+    assert len(box.engine.snapshot().warnings) == 2
+
+
+@pytest.mark.parametrize("claimed", ["lo", "br0", "eth0", "wwan1"])
+def test_no_manager_gives_a_modem_an_interface_that_is_anothers(claimed: str) -> None:
+    """Of the machine, of the LAN, of another uplink or of another modem."""
+    one, other = Unit(imei(1), "wwan0", foreign=""), Unit(imei(2), "wwan1")
+    uplinks = (of_modem("au", 2), of_modem("docomo", 1, connect=Dialer.SELF))
+    box = Garage(one, other, uplinks=uplinks, others=("eth0",))
+    box.tell(Reconfigured(replace(box.engine.config, gateway=Gateway(lan=("br0",)))))
+    box.run(50.0)
+    one.interface = claimed
+    box.tell_modems()
+    box.run(100.0)
+    docomo = next(view for view in box.engine.snapshot().uplinks if view.name == "docomo")
+    assert (docomo.interface, docomo.families[V4].verdict) == ("", Verdict.ABSENT)
+    assert any("which is not its own" in warning for warning in box.engine.snapshot().warnings)
+
+
+def test_of_two_modems_that_are_called_alike_none_is_taken() -> None:
+    one, twin = Unit(imei(1), "wwan0", pin="4711", lock="sim-pin"), Unit(imei(1), "wwan1", pin="1", lock="sim-pin")
+    box = Garage(one, twin, uplinks=(of_modem("docomo", pin="4711", connect=Dialer.SELF),))
+    box.run(100.0)
+    assert (box.deeds, box.verdict("docomo")) == ([], Verdict.ABSENT)
+    (warning,) = box.engine.snapshot().warnings
+    assert warning == "docomo: there are two modems with IMEI …0001: name its 'device'"
+
+
+def test_resets_are_counted_though_the_config_forgets_the_modem_for_a_while() -> None:
+    box, *_ = pair(connect=Dialer.AUTO)
+    whole = box.engine.config
+    box.weather["docomo"] = dead(100.0)
+    for _ in range(12):
+        box.run(box.now + 150.0)
+        box.tell(Reconfigured(replace(whole, uplinks=whole.uplinks[1:])))
+        box.run(box.now + 1.0)
+        box.tell(Reconfigured(whole))
+    times = [at for at, deed in deeds(box, 100.0) if deed == "reset"]
+    assert times
+    assert all(later - earlier >= 600.0 for earlier, later in pairwise(times))
 
 
 def test_a_modem_that_never_was_is_named_and_not_power_cycled() -> None:
