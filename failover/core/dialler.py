@@ -25,7 +25,7 @@ but not at all for some minutes after a connection has failed four times (`autoc
 LASTS: Final = 60.0
 """Seconds after which a connection was worth its dialling; one that ends before is a failure like others."""
 SEEN: Final = 5.0
-"""Seconds in which a modem tells that it is unlocked."""
+"""Seconds in which a modem tells that it is unlocked, and whoever else dials it sends the PIN that they may have."""
 RETRY: Final = 2.0
 RETRY_MAX: Final = 60.0
 """Seconds between two attempts, at first and at most."""
@@ -143,7 +143,7 @@ class Dialler:
         """Whoever else dials may have its PIN, and is waited for."""
         tries = modem.pin_tries
         ours = choice.connect is Dialer.SELF
-        due = max(self._seen_by, now if ours or self._listed_at is None else self._listed_at + GRACE)
+        due = max(self._seen_by, now if ours or self._listed_at is None else self._listed_at + SEEN)
         if modem.lock != "sim-pin":
             self.trouble = f"its SIM asks for {modem.lock}: unlock it by hand, as with mmcli"
         elif not choice.pin:

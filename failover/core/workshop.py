@@ -29,6 +29,8 @@ PATIENCE: Final = 180.0
 """Seconds after which a deed that nobody answered is forgotten; the adapter's own bounds are shorter."""
 LEAVE: Final = 0.05
 """Seconds in which the traffic leaves a SIM that is given up of our own will."""
+NUDGE: Final = 8.0
+"""Seconds after which a SIM that was chosen, and is connected in vain, is dialled anew."""
 SOON: Final = 0.001
 """Seconds until it is told to."""
 SHUT: Final = 21600.0
@@ -105,6 +107,8 @@ class Workshop:
         self._still_until = -inf
         """Until when that modem, as long as it has this handle, is not told again."""
         self._refusals = 0
+        self._nudged = True
+        self._nudge_at = inf
         self._busy: ActOnModem | None = None
         self._busy_until = -inf
         self._shut: dict[int, tuple[Choice, str, float]] = {}
@@ -141,7 +145,7 @@ class Workshop:
         """What to do now, and what is to be said of it. `posts`: its uplinks, in order of preference."""
         self.ladder.rest()
         self.obstacle = ""
-        self.deadline = self.slots.deadline = self.dialler.deadline = inf
+        self.deadline = self.slots.deadline = self.dialler.deadline = self._nudge_at = inf
         if self.warming and not self.chosen(now):
             self.warming, self._since = None, now  # it has had its time
         modem = next((post.sight.modem for post in posts if post.sight.listed), None)
@@ -164,7 +168,7 @@ class Workshop:
         left = since + (LEAVE if now > since else SOON)
         still = self._still_until if now < self._still_until else inf
         soon = self._since if self._since is not None and self._since > now else inf
-        mine = min(warm, left, still, soon)
+        mine = min(warm, left, still, soon, self._nudge_at)
         self.deadline = min(mine, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
         return done
 
@@ -192,6 +196,7 @@ class Workshop:
             return
         right = modem if here.tie.bar is not Bar.CLOSED else None
         deed = self.dialler.due(now, here.choice, right, urgent=self.warming is not None)
+        deed = deed or self._nudge(now, here, right)
         if deed is not None and modem is not None:
             yield self._order(now, here, modem, deed)
             return
@@ -204,6 +209,20 @@ class Workshop:
         if rung is not None:
             spare = self._spare(now, seats, modem, world.repair)
             yield from self._climb(now, rung, here, modem, posts, need, spare)
+
+    def _nudge(self, now: float, here: Post, modem: Modem | None) -> Deed | None:
+        """A SIM that was just chosen is connected, and nothing passes: what was left on the interface by whoever
+        dialled the one before, and died over it, is put right by dialling anew. Once."""
+        if self._nudged or modem is None or modem.bearer is None or self.chosen(now) != here.uplink.name:
+            return None
+        if not any(lane.verdict is Verdict.DOUBTFUL for lane in here.lanes):
+            return None
+        assert self.warming is not None
+        if now < self.warming[1] + NUDGE:
+            self._nudge_at = self.warming[1] + NUDGE
+            return None
+        self._nudged = True
+        return Deed.RECONNECT
 
     def _climb(
         self,
@@ -244,7 +263,7 @@ class Workshop:
         self.slots.chosen(now, modem.slot, slot, need, seats)
         self.warming, self._since, self._stuck = (to.uplink.name, now), None, None
         self.dialler.renew()
-        self._fled = need is not None
+        self._fled, self._nudged = need is not None, False
         self._busy = ActOnModem(to.uplink.name, modem.handle, Deed.SELECT_SLOT, slot=slot)
         self._busy_until = now + PATIENCE
         yield self._busy

@@ -9,7 +9,7 @@ import pytest
 
 from failover.config.modems import Dialer, Roaming
 from failover.config.modems import Modem as Choice
-from failover.core.dialler import GRACE, REMINDED, RETRY, RETRY_MAX, Dialler, dial
+from failover.core.dialler import GRACE, REMINDED, RETRY, RETRY_MAX, SEEN, Dialler, dial
 from failover.model import Family
 from failover.modem import Bearer, Deed, IpMethod, IpSettings, Modem, ModemState
 
@@ -120,8 +120,8 @@ def test_a_pin_is_sent_once_whatever_the_modem_tells_yet_and_whoever_dials() -> 
     for choice in (AUTO, replace(SELF, connect=Dialer.NETWORKMANAGER)):
         other, foreign = Dialler(lambda: 0.0), replace(LOCKED, foreign="NetworkManager")
         assert due(other, 0.0, foreign, choice) is None, "NetworkManager may have it"
-        assert other.deadline == GRACE
-        assert due(other, GRACE, foreign, choice) is Deed.UNLOCK
+        assert other.deadline == SEEN
+        assert due(other, SEEN, foreign, choice) is Deed.UNLOCK
     assert due(Dialler(lambda: 0.0), 99.0, LOCKED, replace(SELF, connect=Dialer.NONE)) is None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from failover.model import Family
-from tests.agent.modems import DUAL, TWO, Van, all_up, uplink, van_of, verdict, wait_for
+from tests.agent.modems import DUAL, TWO, Van, all_up, by_name, uplink, van_of, verdict, wait_for
 from tests.agent.running import command
 from tests.allowed import or_skip
 from tests.modems.carriers import AU, sim_of
@@ -77,6 +77,7 @@ def test_without_modemmanager_all_goes_on_and_when_it_comes_it_is_heard(pair: Va
             assert agent.hear(6.0)
             status = agent.status()
             assert (status["active"]["ipv4"], verdict(status, "au")) == ("au", "up")
+        agent.until(lambda status: by_name(status)["au"]["modem"]["listed"])
         one.drop()
         agent.said("au ipv4 is down: bearer disconnected")
         all_up(agent, "au", "softbank")
