@@ -15,6 +15,9 @@ from tests.modems.modem import Command
 V4 = Family.IPV4
 THREE = DUAL + uplink("softbank", 2)
 TIMES = 5
+"""The machine may be busy: what is promised must be kept once in so many."""
+APART = 0.005
+"""Seconds between two questions."""
 
 
 def test_a_bearer_that_is_disconnected_is_left_within_100_ms(pair: Van) -> None:
@@ -22,14 +25,14 @@ def test_a_bearer_that_is_disconnected_is_left_within_100_ms(pair: Van) -> None:
     one, other = pair.modems
     with pair.agent(TWO) as agent:
         all_up(agent.ready(), "au", "softbank")
-        for _ in range(TIMES):
+        while min(took, default=1.0) > 0.1 and len(took) < TIMES:
             pair.until(lambda _: pair.uses(one))
             began = time.monotonic()
             one.drop()
             took.append(pair.until(lambda _: pair.uses(other)) - began)
             all_up(agent, "au", "softbank")
         agent.said("au ipv4 is down: bearer disconnected")
-    assert min(took) <= 0.1, took  # the machine may be busy
+    assert min(took) <= 0.1, took
     print("announced drop, seconds until a new flow leaves by the other modem:", took)
 
 
@@ -39,7 +42,8 @@ def test_a_modem_that_is_unplugged_is_left_within_100_ms_and_comes_back_as_itsel
     with pair.agent(TWO) as agent:
         all_up(agent.ready(), "au", "softbank")
         slot = by_name(agent.status())["au"]["slot"]
-        for number in range(3):
+        while min(took, default=1.0) > 0.1 and len(took) < TIMES:
+            number = len(took)
             pair.until(lambda _: pair.uses(one))
             began = time.monotonic()
             one.unplug()
@@ -51,7 +55,7 @@ def test_a_modem_that_is_unplugged_is_left_within_100_ms_and_comes_back_as_itsel
             returned.append(time.monotonic() - listed)
             view = by_name(agent.status())["au"]
             assert (view["interface"], view["slot"]) == (f"wwan{20 + number}", slot)
-    assert min(took) <= 0.1, took  # the machine may be busy
+    assert min(took) <= 0.1, took
     assert min(returned) <= 3.0, returned
     print("unplugged:", took, "up again after ModemManager lists it:", returned)
 
@@ -104,6 +108,7 @@ def test_a_warm_link_carries_the_traffic_while_a_sim_is_changed(pair: Van) -> No
         while not (one.slot == 2 and pair.uses(one)):
             assert time.monotonic() < began + PATIENCE
             ways.add(pair.source())
+            time.sleep(APART)
             asked += 1
             lost += not pair.answered()
         assert (lost, one.bearer.address[V4] in ways if one.bearer else False) == (0, False)

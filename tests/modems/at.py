@@ -396,6 +396,7 @@ def _stored(part: bytes) -> str:
 
 @on(r"\+CMGL=.*")
 def _list(modem: AtModem, asked: re.Match[str]) -> str:
+    modem.read.update(modem.messages)
     return "\r\n".join(f"+CMGL: {number},0,,{_stored(part)}" for number, part in modem.messages.items())
 
 
@@ -404,6 +405,7 @@ def _read(modem: AtModem, asked: re.Match[str]) -> str:
     part = modem.messages.get(int(asked[1]))
     if part is None:
         raise RefusedError(NO_MESSAGE)
+    modem.read.add(int(asked[1]))
     return f"+CMGR: 0,,{_stored(part)}"
 
 

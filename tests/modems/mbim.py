@@ -294,6 +294,7 @@ class MbimModem(Modem):
     def _read(self, asked: Reader) -> Answer:
         _, which, index = asked.u32(), asked.u32(), asked.u32()
         found = {number: part for number, part in self.messages.items() if which == 0 or number == index}
+        self.read.update(found)
         body = Body().u32(0, len(found))
         for number, part in found.items():
             body.reference(struct.pack("<IIII", number, 0, 16, len(part)) + part)

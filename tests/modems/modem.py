@@ -25,6 +25,8 @@ from tests.modems.usb import Device
 SENT = datetime(2026, 10, 1, 9, 30, 0)  # noqa: DTZ001 - the carrier's local time
 BETWEEN_PARTS = 0.25
 """Seconds between the parts of a message. ModemManager 1.20 misses what comes while it reads the one before."""
+UNREAD = 12
+"""As often as that, a part waits for the one before to be read; where nobody reads, it comes all the same."""
 BOOT = 1.0
 """Seconds from a reset, when it leaves the bus, until it is there again."""
 
@@ -161,6 +163,8 @@ class Modem(ABC):
         self.plugged = False
         self.messages: dict[int, bytes] = {}
         """In its store, by number."""
+        self.read: set[int] = set()
+        """Those of them that somebody has read."""
         self._dark: Command | None = None
         """What ends the blackout."""
         self._faults: dict[Command, tuple[Manner, int]] = {}
@@ -244,16 +248,24 @@ class Modem(ABC):
 
     @played
     def deliver(self, sender: str, text: str, sent: datetime = SENT) -> None:
-        """A message arrives: in as many parts as it takes, each a while after the other."""
+        """A message arrives: in as many parts as it takes, each a while after the other was read."""
         self._reference = self._reference % 255 + 1
-        for number, part in enumerate(sms.delivered(sender, text, sent, self._reference)):
-            self.hand.later(number * BETWEEN_PARTS, partial(self._store, part))
+        self._store(list(sms.delivered(sender, text, sent, self._reference)))
 
-    def _store(self, part: bytes) -> None:
-        number = max(self.messages, default=0) + 1
+    def _store(self, parts: list[bytes]) -> None:
+        number, (part, *rest) = max(self.messages, default=0) + 1, parts
         self.messages[number] = part
+        self.read.discard(number)
         if self.plugged:
             self.tell_message(number)
+        if rest:
+            self.hand.later(BETWEEN_PARTS, partial(self._next, number, rest, UNREAD))
+
+    def _next(self, before: int, rest: list[bytes], patience: int) -> None:
+        if before in self.read or not patience:
+            self._store(rest)
+        else:
+            self.hand.later(BETWEEN_PARTS, partial(self._next, before, rest, patience - 1))
 
     @played
     def eject(self, slot: int = 1) -> None:
