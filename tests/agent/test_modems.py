@@ -21,7 +21,7 @@ APART = 0.005
 
 
 def test_a_bearer_that_is_disconnected_is_left_within_100_ms(pair: Van) -> None:
-    took = []
+    took: list[float] = []
     one, other = pair.modems
     with pair.agent(TWO) as agent:
         all_up(agent.ready(), "au", "softbank")
@@ -38,7 +38,7 @@ def test_a_bearer_that_is_disconnected_is_left_within_100_ms(pair: Van) -> None:
 
 def test_a_modem_that_is_unplugged_is_left_within_100_ms_and_comes_back_as_itself(pair: Van) -> None:
     one, other = pair.modems
-    took, returned = [], []
+    took, returned = list[float](), list[float]()
     with pair.agent(TWO) as agent:
         all_up(agent.ready(), "au", "softbank")
         slot = by_name(agent.status())["au"]["slot"]
