@@ -111,7 +111,7 @@ class Modems:
     @property
     def deadline(self) -> float:
         """When to look again, whatever else happens; inf: not before news."""
-        return min([shop.deadline for shop in self._shops.values()], default=inf)
+        return min([shop.deadline for shop in self._shops.values()]) if self._shops else inf
 
     def view(self, config: Config) -> dict[str, ModemView]:
         """What there is to see of each, by uplink."""
