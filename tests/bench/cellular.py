@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import psutil
 
+from failover.export.client import call
 from failover.lab.namespaces import gain_privileges
 from tests.agent.modems import DUAL, TWO, Van, all_up, uplink, van_of, verdict
 from tests.agent.running import Agent
@@ -69,6 +70,7 @@ def left(van: Van, agent: Agent, fault: Callable[[], object], dice: random.Rando
     """Seconds from the fault until a new flow has the other modem's address."""
     one, other = van.modems
     all_up(agent, "au", "softbank")
+    call(agent.socket, "use", {"name": "au", "seconds": 3600, "strict": False})  # whatever it owes
     van.until(lambda _: van.uses(one))
     agent.hear(QUIET * (1 + dice.random()))
     began = time.monotonic()
