@@ -6,7 +6,7 @@ and how its age is told are the adapter's business (`export/memory.py`), what it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from failover.model import Family
 
@@ -50,6 +50,11 @@ class ModemPast:
     """Seconds ago, of the last hour: changes of its SIM."""
     switch_seconds: float | None = None
     """That a change takes until packets pass; None: not measured."""
+
+    def older(self, seconds: float) -> ModemPast:
+        """The same, so much later."""
+        resets, switches = (tuple(ago + seconds for ago in spans) for spans in (self.resets, self.switches))
+        return replace(self, resets=resets, switches=switches)
 
 
 @dataclass(frozen=True, slots=True)

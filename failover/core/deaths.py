@@ -48,6 +48,8 @@ class Deaths:
         """Remembered, until it is known what time it is."""
         self._outages: tuple[_Outage, ...] = ()
         """Those that are over, oldest first."""
+        self._told: tuple[tuple[str, str, str], ...] | None = None
+        """What that says; None: not looked at."""
         self._alive: dict[str, float] = {}
         """By uplink that receives: since when."""
         self._dead: set[str] = set()
@@ -86,6 +88,7 @@ class Deaths:
         """Uplinks have other names now: old -> new."""
         if names:
             self._outages = tuple(_Outage(one.at, _renamed(one.dead, names)) for one in self._outages)
+            self._told = None
             self._alive = {names.get(name, name): since for name, since in self._alive.items()}
             self._dead, self._dying, self._witnesses = (
                 set(_renamed(some, names)) for some in (self._dead, self._dying, self._witnesses)
@@ -96,8 +99,13 @@ class Deaths:
         self.close(now)
         return tuple(Outage(tuple(sorted(one.dead)), max(0.0, now - one.at)) for one in self._outages)
 
-    def observed(self) -> Iterator[tuple[str, str, str]]:
+    def observed(self) -> tuple[tuple[str, str, str], ...]:
         """Two uplinks, and what they have in common, as in `Shared`."""
+        if self._told is None:
+            self._told = tuple(self._look())
+        return self._told
+
+    def _look(self) -> Iterator[tuple[str, str, str]]:
         names = sorted({name for one in self._outages for name in one.dead if len(one.dead) > 1})
         for pair in combinations(names, 2):
             ways = (self._together(*way) for way in (pair, pair[::-1]))
@@ -121,7 +129,7 @@ class Deaths:
             counts |= {name: counts.get(name, 0) + 1 for name in one.dead}
             if any(counts[name] <= KEPT for name in one.dead):
                 kept.append(one)
-        self._outages = tuple(reversed(kept[:KEPT_MAX]))
+        self._outages, self._told = tuple(reversed(kept[:KEPT_MAX])), None
 
 
 def _renamed(some: Iterable[str], names: Mapping[str, str]) -> frozenset[str]:

@@ -121,7 +121,7 @@ class Dialler:
             case Dialer.SELF:
                 return True
             case Dialer.AUTO if not modem.foreign:
-                since = self._listed_at if self._listed_at is not None else now
+                since = now if self._listed_at is None else self._listed_at
                 self._mine = self._mine or (now >= since + GRACE and modem.bearer is None)
                 if not self._mine and now < since + GRACE:
                     self.deadline = since + GRACE
@@ -162,7 +162,6 @@ class Dialler:
         else:
             self.deadline = due
         return None
-
 
     def _tried(self, choice: Choice) -> bool:
         """Whether it was we who used up a try."""

@@ -13,10 +13,11 @@ from typing import Final
 
 from failover.config import Config, Uplink
 from failover.config.modems import Modem as Choice
+from failover.config.modems import Repair
 from failover.core.fate import networks
 from failover.core.lane import Lane
 from failover.core.policy import Will
-from failover.core.ties import Sight, choices, find, looked, name_of, tie, twins
+from failover.core.ties import Sight, choices, looked, meant, name_of, tie
 from failover.core.uplinks import Bar, Tie
 from failover.core.verdicts import WAYLESS
 from failover.core.workshop import Post, Workshop, World
@@ -45,12 +46,8 @@ class Modems:
         """By what the config knew a modem by, and when it was taken; None: just now."""
         self._pins: set[tuple[str, int, str]] = set()
         """What was tried, by modem and slot, and was not seen to be right."""
-        self._strange: dict[str, str] = {}
-        """By uplink: why its modem is not to be believed."""
         self._sights: dict[str, Sight] = {}
         """By uplink."""
-        self._networks: dict[str, str] = {}
-        """By uplink: what it rides on, as far as that is known."""
         self._places: dict[str, tuple[str, int]] = {}
         """By uplink: what the config knows its modem by, and the slot."""
         self._shops: dict[str, Workshop] = {}
@@ -69,7 +66,7 @@ class Modems:
         """This config holds: the ties are made anew."""
         known, shops = self._sights, self._shops
         places, self._places = self._places, {}
-        self._sights, self._shops, self.ties, self._strange = {}, {}, {}, {}
+        self._sights, self._shops, self.ties = {}, {}, {}
         taken = dict.fromkeys(("lo", *config.lan, *(one.interface for one in config.uplinks if not one.modem)), "")
         for uplink, choice in choices(config.uplinks):
             past = self._remembered(now, choice.key)
@@ -77,27 +74,27 @@ class Modems:
             shops[choice.key] = self._shops[choice.key] = shop
             same = places.get(uplink.name) == (choice.key, choice.slot)
             sight = known[uplink.name] if same else Sight(interface=_where(past, choice.slot))
-            sight = looked(sight, find(choice, self._told.modems), choice, managed=self._told.managed)
+            sight = looked(sight, self._told, choice)
             self._sights[uplink.name], self._places[uplink.name] = sight, (choice.key, choice.slot)
             found = _tie(now, uplink, choice, sight, shop)
             if found.interface and taken.setdefault(found.interface, choice.key) != choice.key:
                 fault = f"its modem claims {found.interface}, which is not its own"
                 found = Tie(bar=Bar.CLOSED, fault=fault, settings=())
-            if twins(choice, self._told.modems):
-                self._strange[uplink.name] = f"there are two modems with {name_of(choice)}: name its 'device'"
             self.ties[uplink.name] = found
         for key, shop in shops.items():
             if key not in self._shops:  # its limits hold on when the config names it again
                 self._past[key] = shop.past(now, None), now
-        self._networks = networks(config, self.ties)
 
     def due(self, now: float, lanes: Lanes, will: Will, config: Config) -> list[ActOnModem | Notice]:
         """What is to be done now, and said."""
         done: list[ActOnModem | Notice] = []
-        posts = self._posts(lanes, config)
+        self.warnings = ()
+        if not self._shops:
+            return done
+        posts, rides = self._posts(lanes, config), networks(config, self.ties)
         for key, shop in self._shops.items():
             mine = [post for post in posts if post.choice.key == key]
-            done += shop.due(now, mine, self._world(mine, lanes, will, config))
+            done += shop.due(now, mine, self._world(mine, lanes, will, config.repair, rides))
         troubles = [(post.uplink.name, self._trouble(now, post)) for post in posts]
         self.warnings = tuple(f"{name}: {trouble}" for name, trouble in troubles if trouble)
         return done
@@ -129,14 +126,12 @@ class Modems:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _remembered(self, now: float, key: str) -> ModemPast | None:
-        past, taken = self._past.get(key, (None, None))
-        if past is None:
+        if key not in self._past:
             return None
-        if taken is None:
-            self._past[key] = past, now
-        age = now - taken if taken is not None else 0.0
-        resets, switches = (tuple(ago + age for ago in spans) for spans in (past.resets, past.switches))
-        return replace(past, resets=resets, switches=switches)
+        past, taken = self._past[key]
+        taken = now if taken is None else taken
+        self._past[key] = past, taken
+        return past.older(now - taken)
 
     def _posts(self, lanes: Lanes, config: Config) -> list[Post]:
         by_name: dict[str, list[Lane]] = {}
@@ -148,15 +143,18 @@ class Modems:
             if uplink.name in by_name and uplink.name in self.ties
         ]
 
-    def _world(self, posts: Sequence[Post], lanes: Lanes, will: Will, config: Config) -> World:
+    def _world(
+        self, posts: Sequence[Post], lanes: Lanes, will: Will, repair: Repair, rides: Mapping[str, str]
+    ) -> World:
+        """`rides`: the networks of uplinks, as far as they are known."""
         mine = {post.uplink.name for post in posts}
         rest = [lane for rivals in lanes.values() for lane in rivals if lane.uplink.name not in mine]
         carrying = {lane.uplink.name for lane in rest if lane.verdict in RECEIVING}
         ill = {lane.uplink.name for lane in rest if lane.verdict not in WAYLESS or self._fell(lane.uplink.name)}
         lost = ill - carrying
-        here = {self._networks.get(post.uplink.name) for post in posts if post.tie.bar is not Bar.COLD} - {"", None}
-        storm = any(self._networks.get(name) in here for name in lost)
-        return World(config.repair, bool(carrying), storm, will.use, will.drained)
+        here = {rides.get(post.uplink.name) for post in posts if post.tie.bar is not Bar.COLD} - {"", None}
+        storm = any(rides.get(name) in here for name in lost)
+        return World(repair, bool(carrying), storm, will.use, will.drained)
 
     def _fell(self, name: str) -> bool:
         """Its modem is there, and is not connected any more."""
@@ -165,8 +163,8 @@ class Modems:
 
     def _trouble(self, now: float, post: Post) -> str:
         shop = self._shops[post.choice.key]
-        if post.uplink.name in self._strange:
-            return self._strange[post.uplink.name]
+        if len(meant(post.choice, self._told.modems)) > 1:
+            return f"there are several modems with {name_of(post.choice)}: name its 'device'"
         if post.tie.bar is Bar.COLD:
             return shop.shut(now, post.choice)
         if post.tie.bar is Bar.CLOSED:
@@ -176,28 +174,25 @@ class Modems:
         return shop.dialler.trouble
 
     def _view(self, name: str, choice: Choice) -> ModemView:
-        sight, shop, fate = self._sights[name], self._shops[choice.key], self.ties[name]
-        if fate.bar is Bar.COLD:  # what is done to it is for the SIM in use
-            return ModemView(
-                choice.slot,
-                sight.modem,
-                listed=sight.listed,
-                resets=shop.ladder.reset_times,
-                switch_seconds=shop.slots.cost,
-            )
+        sight, shop, bound = self._sights[name], self._shops[choice.key], self.ties[name]
         ladder, change = shop.ladder, shop.slots.deadline
-        return ModemView(
+        bare = ModemView(
             choice.slot,
             sight.modem,
             listed=sight.listed,
+            resets=ladder.reset_times,
+            switch_seconds=shop.slots.cost,
+        )
+        if bound.bar is Bar.COLD:  # what is done to it is for the SIM in use
+            return bare
+        return replace(
+            bare,
             step=ladder.last.value if ladder.last else "",
             step_next=ladder.next.value if ladder.next else "",
             step_due=ladder.deadline if ladder.next else None,
             obstacle=shop.obstacle,
-            refused=fate.fault if fate.bar is Bar.CLOSED else "",
+            refused=bound.fault if bound.bar is Bar.CLOSED else "",
             slot_due=change if change < inf else None,
-            resets=ladder.reset_times,
-            switch_seconds=shop.slots.cost,
         )
 
 

@@ -132,15 +132,10 @@ def _aged(memory: Memory) -> Memory:
         drained=memory.drained[:SLOTS_MAX],
         debts=tuple(debts),
         allowances=memory.allowances[:SLOTS_MAX],
-        modems=tuple(_aged_modem(one, age) for one in memory.modems[:SLOTS_MAX]),
+        modems=tuple(one.older(age) for one in memory.modems[:SLOTS_MAX]),
         outages=tuple(replace(one, ago=one.ago + age) for one in memory.outages[-KEPT_MAX:]),
         age=0.0,
     )
-
-
-def _aged_modem(past: ModemPast, age: float) -> ModemPast:
-    resets, switches = (tuple(ago + age for ago in known) for known in (past.resets, past.switches))
-    return replace(past, resets=resets, switches=switches)
 
 
 def _span(value: float, most: float) -> float:

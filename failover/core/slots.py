@@ -34,7 +34,7 @@ class Seat:
     uplink: str
     slot: int
     barred: bool = False
-    """The operator has drained it."""
+    """It may not be used, or the operator has drained it."""
     wanted: bool = False
     """The operator uses it."""
 

@@ -14,8 +14,7 @@ from failover.config.modems import Dialer, Roaming
 from failover.config.modems import Modem as Choice
 from failover.core.uplinks import Bar, Tie
 from failover.modem import IpSettings, Modem, ModemState, Registration, masked
-
-NO_MANAGER = "nobody tells of its modem: ModemManager does not run"
+from failover.seam import ModemsTold
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +33,9 @@ class Sight:
     """Where it was last."""
 
 
-def find(choice: Choice, modems: Iterable[Modem]) -> Modem | None:
-    """The modem that the operator means; none of two that are called alike."""
-    found = [modem for modem in modems if _is(choice, modem)]
-    return found[0] if len(found) == 1 else None
-
-
-def twins(choice: Choice, modems: Iterable[Modem]) -> bool:
-    """Whether there are several that the operator may mean."""
-    return len([modem for modem in modems if _is(choice, modem)]) > 1
+def meant(choice: Choice, modems: Iterable[Modem]) -> list[Modem]:
+    """Those that the operator may mean: of several, none is taken."""
+    return [modem for modem in modems if _is(choice, modem)]
 
 
 def _is(choice: Choice, modem: Modem) -> bool:
@@ -58,15 +51,17 @@ def name_of(choice: Choice) -> str:
     return f"IMEI {masked(choice.imei)}" if choice.imei else choice.serial or choice.device
 
 
-def looked(before: Sight, modem: Modem | None, choice: Choice, *, managed: bool) -> Sight:
+def looked(before: Sight, told: ModemsTold, choice: Choice) -> Sight:
     """What is known after the manager told. Without a manager, all that is known stays, and nothing is missing."""
-    if not managed:
+    if not told.managed:
         return replace(before, listed=False, missing=False)
-    if modem is None:
+    found = meant(choice, told.modems)
+    if len(found) != 1:
         return replace(before, listed=False, missing=before.missing or before.listed)
+    (modem,) = found
     mine = modem.slot == choice.slot
     bearer = modem.bearer if mine else None
-    at = bearer.interface if bearer else ""
+    at = bearer.interface if bearer and bearer.interface in modem.interfaces else ""
     kept = before.interface if before.interface in modem.interfaces else ""
     return Sight(
         modem,

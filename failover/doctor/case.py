@@ -14,7 +14,7 @@ from failover.bus import DEFAULT_ADDRESS, BusError
 from failover.config import CONFIG_PATH, Config, ConfigError, Problem
 from failover.config.source import ConfigFile
 from failover.core.plan import Desired, plan
-from failover.core.ties import Sight, choices, find, looked, tie
+from failover.core.ties import Sight, choices, looked, tie
 from failover.core.uplinks import Bar, Tie, Uplink, resolve
 from failover.export.client import DEFAULT_SOCKET, UNITS, call
 from failover.facts import Facts
@@ -130,13 +130,7 @@ def _ties(case: Case) -> dict[str, Tie]:
     known = {} if told.managed else _agents_ties(case.status or {})
     return {
         uplink.name: known.get(uplink.name)
-        or tie(
-            uplink,
-            choice,
-            looked(Sight(), find(choice, told.modems), choice, managed=told.managed),
-            warming=False,
-            dials=False,
-        )
+        or tie(uplink, choice, looked(Sight(), told, choice), warming=False, dials=False)
         for uplink, choice in choices(case.config.uplinks)
     }
 

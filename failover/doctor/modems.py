@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Final
 
 from failover.bus import DEFAULT_ADDRESS
 from failover.config.modems import Dialer, Modem, Repair, Roaming, Rung
-from failover.core.ties import choices, find, name_of, wrong_sim
+from failover.core.ties import choices, meant, name_of, wrong_sim
 from failover.doctor import polkit, user
 from failover.doctor.case import Case
 from failover.doctor.finding import Remarks, failure, note, ok, warning
@@ -52,14 +52,18 @@ def there(case: Case) -> Remarks:
         yield failure("ModemManager does not run, and the config names modems", mend)
         return
     for uplink, choice in chosen:
-        own = [*_one(case, uplink.name, choice, find(choice, told.modems))]
+        own = [*_one(case, uplink.name, choice, meant(choice, told.modems))]
         yield from own
         yield from _agents(case, uplink.name, {remark.text for remark in own})
 
 
-def _one(case: Case, name: str, choice: Modem, modem: Told | None) -> Remarks:
-    if modem is None:
+def _one(case: Case, name: str, choice: Modem, found: Sequence[Told]) -> Remarks:
+    if not found:
         yield failure(f"{name}: there is no modem with {name_of(choice)}", f"is it in `lsusb`? {LIST}")
+        return
+    modem, *others = found
+    if others:
+        yield failure(f"{name}: there are several modems with {name_of(choice)}", f"name its 'device': {LIST}")
         return
     rests = modem.slot != choice.slot <= len(modem.slots)
     there = _as_in_use(modem, choice.slot) if rests else modem

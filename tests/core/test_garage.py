@@ -266,13 +266,22 @@ def test_no_manager_gives_a_modem_an_interface_that_is_anothers(claimed: str) ->
     assert any("which is not its own" in warning for warning in box.engine.snapshot().warnings)
 
 
+def test_a_bearer_is_believed_on_a_port_of_its_own_modem_alone() -> None:
+    one = Unit(imei(1), "wwan0", foreign="")
+    box = Garage(one, uplinks=(of_modem("docomo", 1, connect=Dialer.SELF),), others=("spare0",))
+    told = replace(one.modem, bearers=tuple(replace(bearer, interface="spare0") for bearer in one.modem.bearers))
+    box.tell(ModemsTold((told,), managed=True))
+    box.run(50.0)
+    assert box.engine.snapshot().uplinks[0].interface == "wwan0"
+
+
 def test_of_two_modems_that_are_called_alike_none_is_taken() -> None:
     one, twin = Unit(imei(1), "wwan0", pin="4711", lock="sim-pin"), Unit(imei(1), "wwan1", pin="1", lock="sim-pin")
     box = Garage(one, twin, uplinks=(of_modem("docomo", pin="4711", connect=Dialer.SELF),))
     box.run(100.0)
     assert (box.deeds, box.verdict("docomo")) == ([], Verdict.ABSENT)
     (warning,) = box.engine.snapshot().warnings
-    assert warning == "docomo: there are two modems with IMEI …0001: name its 'device'"
+    assert warning == "docomo: there are several modems with IMEI …0001: name its 'device'"
 
 
 def test_resets_are_counted_though_the_config_forgets_the_modem_for_a_while() -> None:

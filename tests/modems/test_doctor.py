@@ -25,7 +25,7 @@ from failover.modems.power import unit
 from tests.agent.running import command, running
 from tests.enclosure import CHECKOUT, PATIENCE
 from tests.modems.box import USERS
-from tests.modems.fake import Fake
+from tests.modems.fake import Fake, modem
 from tests.modems.manager import MODEM, ROOT, THREE_GPP
 from tests.modems.mbim import MbimModem
 from tests.modems.rig import Rig
@@ -71,6 +71,13 @@ def test_a_modem_that_is_there_with_its_sim_is_well(rig: Rig, fake: Fake) -> Non
 def test_a_modem_that_is_not_there(rig: Rig, fake: Fake) -> None:
     remark = only(rig, Modem("359999999999999"))
     assert (remark.level, remark.text) == (Level.FAILURE, "u0: there is no modem with IMEI …9999")
+
+
+def test_two_modems_that_are_called_alike(rig: Rig, fake: Fake) -> None:
+    fake.add(f"{ROOT}/Modem/1", modem())
+    remark = only(rig, Modem(IMEI))
+    assert (remark.text, remark.level) == ("u0: there are several modems with IMEI …0011", Level.FAILURE)
+    assert remark.mend.startswith("name its 'device'")
 
 
 def test_another_sim_than_the_config_says(rig: Rig, fake: Fake) -> None:
