@@ -33,7 +33,7 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
 class InTurn(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """One process takes all that measures time, the other one a room at a time of the patient, and a file at a time of
+    """One process takes all that measures time, the others a room at a time of the patient, and a file at a time of
     what computes, as its tests share what they have built or played."""
 
     def _split_scope(self, nodeid: str) -> str:

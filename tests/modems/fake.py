@@ -19,7 +19,7 @@ from dbus_fast.aio import MessageBus
 
 from failover.lab.control import Channel, Helper
 from tests.enclosure import CHECKOUT, PATIENCE
-from tests.modems.manager import MODEM, MODEM_MANAGER, PROPERTIES, ROOT, SIGNAL, THREE_GPP
+from tests.modems.manager import DAEMON, MODEM, MODEM_MANAGER, PROPERTIES, ROOT, SIGNAL, THREE_GPP
 
 OBJECTS = "org.freedesktop.DBus.ObjectManager"
 BATCH = 0.005
@@ -159,7 +159,8 @@ class Fake:
         return [Call(*one) for one in self._ask(do="calls")]
 
     def flood(self, path: str, seconds: float, per_second: int) -> int:
-        """The modem's signal quality changes so often. How many signals were sent, when it is over."""
+        """The modem's signal quality changes so often, or as often as the bus can take it. How many signals were sent,
+        when all of them are."""
         self.start_flood(path, seconds, per_second)
         return self.flooded()
 
@@ -296,15 +297,18 @@ class Service:
         return calls
 
     async def flood(self, path: str, seconds: float, per_second: int) -> int:
-        """In small bursts; each signal is another value. Whoever was held up does not catch up all at once: the
-        library gives up a connection whose socket is full."""
+        """In small bursts, each of which the bus has read before the next one begins, as the library gives up a
+        connection whose socket is full; each signal is another value."""
+        assert self._bus is not None
         loop = asyncio.get_running_loop()
         began, sent = loop.time(), 0
-        while (passed := loop.time() - began) < seconds:
-            for _ in range(min(BURST, int(passed * per_second) - sent)):
+        while sent < (total := int(seconds * per_second)):
+            due = min(total, int((loop.time() - began) * per_second)) - sent
+            for _ in range(min(BURST, due)):
                 value = {"SignalQuality": Variant("(ub)", [sent % 100, True])}
                 await self.emit(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", [MODEM, value, []])
                 sent += 1
+            await self._bus.call(Message(*DAEMON, "GetId"))
             await asyncio.sleep(BATCH)
         return sent
 

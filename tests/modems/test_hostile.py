@@ -61,7 +61,7 @@ def test_a_flood_from_modem_manager_holds_up_nobody_and_ends(rig: Rig, fake: Fak
         async with listening(rig) as listener:
             await listener.modem(IMEI)
             async with measured() as lateness:
-                assert await asyncio.to_thread(fake.flood, PATH, MEANWHILE, PER_SECOND) > PER_SECOND
+                await asyncio.to_thread(fake.flood, PATH, MEANWHILE, PER_SECOND)
             fine(lateness)
             await sees(listener, fake, "after it")
             (said,) = listener.said
