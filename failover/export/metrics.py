@@ -256,7 +256,6 @@ class Metrics:
                 for protocol in (one for one in PROTOCOLS if one in fields):
                     self._broken.labels(*lane, protocol).inc(int(str(fields[protocol])))
                 self._forgotten.labels(*lane).inc(int(str(fields.get("forwarded", 0))))
-
         if notice.kind is NoticeKind.MODEM:
             with self._lock:
                 self._repairs.noticed(self._known(fields["uplink"]), notice)
@@ -273,7 +272,7 @@ class Metrics:
         """A message has come; it counts for each thing that it is about."""
         with self._lock:
             for matter in matters or (OTHER,):
-                self._messages.labels(self._known(uplink or None), matter).inc()
+                self._messages.labels(self._known(uplink), matter).inc()
 
     def switch_applied(self, seconds: float) -> None:
         """Seconds from a decision to the kernel's acknowledgement of its replace."""
@@ -329,7 +328,7 @@ class Metrics:
 
     def _known(self, name: object) -> str:
         """An uplink's name as a label; empty for none."""
-        if name is None:
+        if not name:
             return ""
         name = str(name)
         if name not in self._names and len(self._names) >= NAMES_MAX:

@@ -389,10 +389,13 @@ def test_messages_by_what_they_are_about() -> None:
     metrics.received("au", ("payment",))
     metrics.received("au", ())
     metrics.received("", ())
+    metrics.received("", ("cap",))
+    metrics.noticed(Notice(NoticeKind.MODEM, "modem …0011: a message", {"uplink": "", "matters": "cap"}))
     samples = read(metrics.render(picture()))
     assert at(samples, "sms_received_total", uplink="au", matter="suspension") == 1
     assert at(samples, "sms_received_total", uplink="au", matter="payment") == 2
     assert at(samples, "sms_received_total", uplink="au", matter="other") == 1
     assert at(samples, "sms_received_total", uplink="", matter="other") == 1
+    assert at(samples, "sms_received_total", uplink="", matter="cap") == 1
     assert at(samples, "sms_received_total", uplink="au", matter="cap") == 0
     assert not [labels for name, labels in samples if "_sms_" in name and ("uplink", "docomo") in labels]
