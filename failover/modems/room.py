@@ -111,6 +111,7 @@ class Modems:
             except Exception as error:
                 self._complain("error", f"modems are not seen for a while: {error!r}")
                 await asyncio.sleep(ANEW)
+                self._complain("error", "")
 
     async def _watched(self) -> None:
         from failover.modems.watch import Watch  # loads the library, in this thread

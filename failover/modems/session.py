@@ -42,8 +42,6 @@ RATE: Final = 10
 """Seconds between two measurements of the signal by the modem; the cell changes no faster than a van drives."""
 SETUP: Final = 30.0
 """Seconds for a modem to begin with it."""
-
-
 UNSEEN: Final = 64
 """Devices that NetworkManager has just made, at most."""
 
@@ -65,12 +63,12 @@ class Session:
         self,
         line: Line,
         changed: Callable[[], None],
-        troubled: Callable[[str, BusError], None],
+        troubled: Callable[[str, BusError | None], None],
         sys: Path,
         heard: Callable[[Message], None] | None = None,
     ) -> None:
-        """`troubled`: something that was asked for was not given. `sys`: where the kernel tells of devices. `heard`:
-        where messages go; without it nothing is asked of any modem."""
+        """`troubled`: why something that was asked for was not given; None: it was. `sys`: where the kernel tells of
+        devices. `heard`: where messages go; without it nothing is asked of any modem."""
         self._line, self._changed, self._troubled, self._sys = line, changed, troubled, sys
         self._owners: dict[str, str] = {}
         self._tree = Tree()
@@ -204,6 +202,7 @@ class Session:
             self._tree.prune(interface, {path for path, of in wanted if of == interface})
         self._known = {path for path in present if path in self._known or is_read(self._tree, path)}
         self._serials = {path: known for path, known in self._serials.items() if path in present}
+        self._measured.intersection_update(present)
         if any(not self._tree.has(*reference) for reference in wanted):
             self._do("read", self._read)
         if self._messages is not None:
@@ -223,10 +222,12 @@ class Session:
             self._do(f"signal {path}", partial(self._setup, path))
 
     async def _setup(self, path: str) -> None:
+        what = "the signal is not measured"
         try:
             await self._line.call(SERVICE, path, f"{SIGNAL}.Setup", "u", [RATE], seconds=SETUP)
+            self._troubled(what, None)
         except BusError as error:
-            self._troubled("the signal is not measured", error)
+            self._troubled(what, error)
 
     def _forget(self) -> None:
         """ModemManager is gone, or another one."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from failover.bus import BusError
 from failover.modem import Message
-from failover.modems.deeds import REFUSED, Deeds, mend
+from failover.modems.deeds import CONTROL, REFUSED, Deeds, mend
 from failover.modems.line import Line
 from failover.modems.numbers import SERVICE
 from failover.modems.session import Session
@@ -35,7 +35,7 @@ FLOOD: Final = (
     "modems are seen late: somebody floods the system bus with messages to us; who does `busctl monitor` show?"
 )
 MESSAGING: Final = f"{SERVICE}.Messaging"
-CONTROL: Final = f"{SERVICE}.Device.Control"
+"""What polkit(8) calls it."""
 
 
 class Watch:
@@ -185,15 +185,19 @@ class Watch:
             self._deleting = None
 
     async def _delete_one(self, handle: str) -> None:
+        what = "an SMS is not deleted"
         try:
             if self._session is not None:
                 await self._session.delete(handle)
+                self._complain(what, "")
         except BusError as error:
-            self._refused("an SMS is not deleted", error, MESSAGING)
+            self._refused(what, error, MESSAGING)
 
-    def _troubled(self, what: str, error: BusError) -> None:
+    def _troubled(self, what: str, error: BusError | None) -> None:
         """Only what a permission would mend is worth a word: not every modem can do everything."""
-        if error.name in REFUSED:
+        if error is None:
+            self._complain(what, "")
+        elif error.name in REFUSED:
             self._refused(what, error, CONTROL)
 
     def _refused(self, what: str, error: BusError, action: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from dbus_fast import Variant
 
 from failover.modem import ModemState, Signal
-from failover.modems.watch import BURST, IN, SLOWER
+from failover.modems.watch import BURST, IN, SLOWER, Watch
 from failover.seam import ModemsTold
 from tests.modems.fake import NEVER, Fake, Refusal, Reply, modem
 from tests.modems.lateness import Lateness, measured
@@ -236,6 +236,33 @@ def test_a_permission_that_is_missing_is_named_once(rig: Rig, fake: Fake) -> Non
             (said,) = listener.said
             assert said.startswith("the signal is not measured: not you; polkit must allow")
             assert f"{MODEM_MANAGER}.Device.Control" in said
+            assert listener.room.warnings == (said,)
+            fake.answer("Setup", Reply())
+            for state in (ModemState.DISABLED, ModemState.REGISTERED):
+                fake.change(PATH, MODEM, State=Variant("i", state))
+            model = 0
+            while listener.room.warnings:  # until it was asked again
+                await sees(listener, fake, f"model {(model := model + 1)}")
+
+    asyncio.run(play())
+
+
+def test_after_an_error_that_nobody_expected_it_begins_anew(
+    rig: Rig, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Watch) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("failover.modems.room.ANEW", QUICKLY)
+    monkeypatch.setattr(Watch, "run", broken)
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.until(lambda: listener.said, "a complaint")
+            assert listener.room.warnings == (*listener.said,) != ()
+            monkeypatch.undo()
+            await listener.modem(IMEI)
+            assert listener.room.warnings == ()
 
     asyncio.run(play())
 

@@ -151,5 +151,6 @@ def test_what_cannot_be_read_or_deleted_holds_up_nothing(rig: Rig, fake: Fake) -
             (said,) = listener.said
             assert said.startswith("an SMS is not deleted: not you; polkit must allow")
             assert f"{MODEM_MANAGER}.Messaging" in said
+            assert listener.room.warnings == ()
 
     asyncio.run(play())
