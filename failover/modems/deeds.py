@@ -127,7 +127,7 @@ class Deeds:
             async with asyncio.timeout(seconds):
                 answer = await self._tried(order)
         except TimeoutError:
-            answer = ModemActed(order, f"not done after {seconds:g} s", "what does `mmcli -m any` say?")
+            answer = ModemActed(order, f"not done after {seconds:g} s", "what does `mmcli -L` say?")
         finally:
             del self._tasks[key]
             self._told(answer)
@@ -221,8 +221,8 @@ async def _register(doing: _Doing) -> bool:
     """The radio off and on. Register("") alone does nothing where the modem believes to be registered
     (mm_iface_modem_3gpp_register_in_network), and that it may be on a network that is dead."""
     await _centre(doing)
-    await doing.ask(f"{MODEM}.Enable", "b", False)
     try:
+        await doing.ask(f"{MODEM}.Enable", "b", False)
         with suppress(BusError):  # not every modem can; to be disabled already makes most leave the network
             await doing.ask(f"{MODEM}.SetPowerState", "u", PRIMARY_LOW)
     finally:

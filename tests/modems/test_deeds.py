@@ -284,15 +284,17 @@ def test_what_is_never_answered_ends_in_its_time(rig: Rig, fake: Fake, monkeypat
     assert not answer.unknown
 
 
+@pytest.mark.parametrize(("member", "between"), [("Enable", []), ("SetPowerState", [("SetPowerState", [2])])])
 def test_a_modem_that_was_switched_off_is_switched_on_again_though_the_time_is_over(
-    rig: Rig, fake: Fake, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, fake: Fake, member: str, between: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("failover.modems.deeds.SECONDS", dict.fromkeys(Deed, 0.3))
+    monkeypatch.setattr("failover.modems.deeds.SECONDS", dict.fromkeys(Deed, 1.0))
+    monkeypatch.setattr("failover.modems.deeds.POWERING_UP", 1.0)
     fake.answer("Enable", Reply())
-    fake.answer("SetPowerState", NEVER)
-    assert acted(rig, Deed.REGISTER).error == "not done after 0.3 s"
+    fake.answer(member, NEVER)
+    assert acted(rig, Deed.REGISTER).error == "not done after 1 s"
     calls = [(call.member, call.body) for call in fake.calls() if call.interface == MODEM]
-    assert calls == [("Enable", [False]), ("SetPowerState", [2]), ("Enable", [True])]
+    assert calls == [("Enable", [False]), *between, ("Enable", [True])]
 
 
 def test_with_a_handle_that_is_none_nothing_is_done(rig: Rig) -> None:
