@@ -25,33 +25,23 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def describe(item: Item) -> str:
     """What an operation is about, as `ipv4 default route, metric 1, table 15500`."""
-    from failover.facts import (  # takes 9 ms, and the command line only wants `suggest`
-        Address,
-        Endpoint,
-        Link,
-        Route,
-        RouteKind,
-        Rule,
-        SubflowLimits,
-        Sysctl,
-        Table,
-    )
+    from failover import facts  # takes 9 ms, and the command line only wants `suggest`
 
     match item:
-        case Route():
-            kind = "" if item.kind is RouteKind.UNICAST else f"{item.kind.name.lower()} "
+        case facts.Route():
+            kind = "" if item.kind is facts.RouteKind.UNICAST else f"{item.kind.name.lower()} "
             return f"{item.family} {kind}default route, metric {item.metric}, table {item.table}"
-        case Rule():
+        case facts.Rule():
             return f"{item.family} rule {item.priority}"
-        case Address():
+        case facts.Address():
             return f"address {item.address}/{item.prefix_length}"
-        case Link():
+        case facts.Link():
             return f"link {item.name}"
-        case Sysctl():
+        case facts.Sysctl():
             return f"sysctl {item.path} = {item.value}"
-        case Table():
+        case facts.Table():
             return f"nftables table {item.family} {item.name}"
-        case Endpoint():
+        case facts.Endpoint():
             return f"MPTCP endpoint {item.address}"
-        case SubflowLimits():
+        case facts.SubflowLimits():
             return f"MPTCP limits of {item.subflows} subflows and {item.add_addr_accepted} addresses of the peer's"

@@ -7,30 +7,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from failover.facts import (
-    Address,
-    Endpoint,
-    Link,
-    OperationResult,
-    Route,
-    RouteKind,
-    Rule,
-    SubflowLimits,
-    Sysctl,
-    Table,
-)
+from failover import facts
 from failover.model import FailoverError, clean
 from failover.wording import describe
 
 KINDS = {
-    Route: "route",
-    Rule: "rule",
-    Address: "address",
-    Link: "link",
-    Sysctl: "sysctl",
-    Table: "table",
-    Endpoint: "mptcp-endpoint",
-    SubflowLimits: "mptcp-limits",
+    facts.Route: "route",
+    facts.Rule: "rule",
+    facts.Address: "address",
+    facts.Link: "link",
+    facts.Sysctl: "sysctl",
+    facts.Table: "table",
+    facts.Endpoint: "mptcp-endpoint",
+    facts.SubflowLimits: "mptcp-limits",
 }
 
 
@@ -38,12 +27,12 @@ KINDS = {
 class Undone:
     """Every operation, and what kept any from being done."""
 
-    results: list[OperationResult] = field(default_factory=list)
+    results: list[facts.OperationResult] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     """What was put back of the box's resolver, a sentence each."""
     errors: list[FailoverError] = field(default_factory=list)
 
-    def extend(self, found: Iterable[OperationResult | str | FailoverError]) -> None:
+    def extend(self, found: Iterable[facts.OperationResult | str | FailoverError]) -> None:
         """Take in what came of it, as it comes."""
         for one in found:
             match one:
@@ -82,7 +71,7 @@ class Undone:
         yield f"{self.done} removed or put back" + (f", {self.failed} not" if self.failed else "")
 
 
-def _operation(result: OperationResult) -> dict[str, Any]:
+def _operation(result: facts.OperationResult) -> dict[str, Any]:
     kind = KINDS[type(result.operation.item)]
     return {
         "operation": result.operation.verb.value,
@@ -96,22 +85,22 @@ def _of_names(sentence: str) -> dict[str, Any]:
     return {"operation": "set", "object": "name-servers", "text": clean(sentence, 500), "error": None}
 
 
-def name(result: OperationResult) -> str:
+def name(result: facts.OperationResult) -> str:
     """What it was about, in full."""
     item = result.operation.item
     match item:
-        case Route(kind=RouteKind.UNICAST):
+        case facts.Route(kind=facts.RouteKind.UNICAST):
             more = _way(item)
-        case Rule():
+        case facts.Rule():
             more = " ".join(_selectors(item))
-        case Address(index=index):
+        case facts.Address(index=index):
             more = f"dev {_device(index)}"
         case _:
             more = ""
     return clean(describe(item) + (f", {more}" if more else ""), 500)
 
 
-def _way(route: Route) -> str:
+def _way(route: facts.Route) -> str:
     gateway = f"via {route.gateway} " if route.gateway else ""
     return gateway + (f"dev {_device(route.interface)}" if route.interface else "")
 
@@ -123,7 +112,7 @@ def _device(index: int) -> str:
         return f"number {index}"
 
 
-def _selectors(rule: Rule) -> Iterator[str]:
+def _selectors(rule: facts.Rule) -> Iterator[str]:
     """As `ip rule` writes them."""
     mask = "" if rule.fwmask is None else f"/{rule.fwmask:#x}"
     words = {
