@@ -74,7 +74,7 @@ def _one(case: Case, name: str, choice: Modem, found: Sequence[Told]) -> Remarks
         yield from (warning(f"{name}: {text}", mend) for text, mend in _unconnected(case, choice, modem))
     if modem.voice_centric and not rests:
         text = f"{name}: its modem is voice-centric: where it gets no voice it leaves a network that has data"
-        yield warning(text, "`mmcli -m any --3gpp-set-eps-ue-mode-operation=csps-2`, or ps-2, sets it data-centric")
+        yield warning(text, "`mmcli -m N --3gpp-set-eps-ue-mode-operation=csps-2` (or ps-2), N as in `mmcli -L`")
 
 
 def _mend_of_sim(choice: Modem, modem: Told) -> str:
