@@ -24,6 +24,7 @@ from failover.config import CONFIG_PATH, Config
 from failover.config.modem_values import parse_iccid
 from failover.config.modems import Modem as Wanted
 from failover.config.values import WrongValueError
+from failover.core.ties import meant
 from failover.export.client import call, socket_path
 from failover.model import ControlError, FailoverError, clean
 from failover.modem import Modem
@@ -100,12 +101,14 @@ async def _manage(uplink: Wanted | None, named: str | None, iccid: str) -> dict[
 
 
 async def _back(modem: Modem, slot: int, iccid: str) -> None:
-    """Until ModemManager lists it again, with that SIM if its slot is in use."""
+    """Until ModemManager, which may not answer for a while, lists it again, with that SIM if its slot is in use."""
     with suppress(TimeoutError):
         async with asyncio.timeout(BACK):
-            while not any(_is_back(one, modem, slot, iccid) for one in (await asking()).modems):
+            while True:
+                with suppress(FailoverError):
+                    if any(_is_back(one, modem, slot, iccid) for one in (await asking()).modems):
+                        return
                 await asyncio.sleep(LOOK)
-            return
     complain(f"ModemManager does not list the modem with that profile after {BACK:g} s", "see `failover modems`")
 
 
@@ -155,7 +158,7 @@ def _chosen(modems: Sequence[Modem], uplink: Wanted | None, named: str | None) -
     """The only one that is meant. FailoverError."""
     mend = "`failover modems` lists what is there"
     if uplink is not None:
-        found = [one for one in modems if _is(one, uplink)]
+        found = meant(uplink, modems)
     elif named is not None:
         found = [one for one in modems if one.imei.endswith(named)]
     else:
@@ -166,14 +169,6 @@ def _chosen(modems: Sequence[Modem], uplink: Wanted | None, named: str | None) -
     if len(found) > 1:
         raise FailoverError("more than one modem is meant", mend)
     return found[0]
-
-
-def _is(modem: Modem, wanted: Wanted) -> bool:
-    if wanted.imei:
-        return modem.imei == wanted.imei
-    if wanted.device:
-        return f"/{modem.device}".endswith(f"/{wanted.device.strip('/')}")
-    return modem.serial == wanted.serial
 
 
 # --- what is told ----------------------------------------------------------------------------------------------------
@@ -193,6 +188,6 @@ def _tell(socket: str | None, found: dict[str, Any], uplink: Wanted | None) -> N
     """The agent, for its journal; and whoever did it, if the config expects another SIM."""
     iccid = next(one["iccid"] for one in found["profiles"] if one["enabled"])
     with suppress(ControlError):  # there need not be an agent
-        call(socket_path(socket), "esim", {"modem": found["modem"] or "unknown", "iccid": iccid})
+        call(socket_path(socket), "esim", {"modem": found["modem"] or "?", "iccid": iccid})
     if uplink is not None and uplink.iccid not in ("", iccid):
         complain(f"the config expects {uplink.iccid} there, and uses no other", "change it, and `failover reload`")

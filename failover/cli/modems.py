@@ -15,6 +15,7 @@ from failover.bus import BusError
 from failover.carriers import network_of
 from failover.cli.screen import Screen, complain, print_json, print_lines
 from failover.export.control import WRITERS_GROUP, group_id
+from failover.export.modem_status import slots
 from failover.model import FailoverError, clean
 from failover.modem import Modem, Registration, Sim, masked
 from failover.modems.troubles import troubles
@@ -109,15 +110,9 @@ def document(modem: Modem, *, whole: bool) -> dict[str, Any]:
                 "operator_name": sim.operator_name if sim else "",
                 "esim": sim is not None and sim.esim,
             }
-            for place, sim in _slots(modem)
+            for place, sim in slots(modem)
         ],
     }
-
-
-def _slots(modem: Modem) -> list[tuple[int, Sim | None]]:
-    """The one in use is told of better by itself."""
-    told = list(enumerate(modem.slots, 1)) or [(modem.slot, modem.sim)]
-    return [(place, modem.sim or sim if place == modem.slot else sim) for place, sim in told]
 
 
 def _name(modem: Modem, sim: Sim, in_use: bool) -> str:

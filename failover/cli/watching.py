@@ -110,16 +110,13 @@ def _essence(status: Line) -> object:
         for family, view in one["families"].items()
     ]
     modems = [
-        (one["listed"], one["slot_in_use"], one["repair"]["step"]) for one in map(_modem, status["uplinks"]) if one
+        (modem["listed"], modem["slot_in_use"], modem["repair"]["step"])
+        for uplink in status["uplinks"]
+        if (modem := uplink.get("modem"))
     ]
     will = use and (use["name"], use["strict"])
     about = [status.get(key) for key in ("active", "settled", "warnings", "agent", "config")]
     return about, will, verdicts, modems
-
-
-def _modem(uplink: Line) -> Line | None:
-    found: Line | None = uplink.get("modem")
-    return found
 
 
 # --- a terminal ------------------------------------------------------------------------------------------------------
