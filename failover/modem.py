@@ -119,7 +119,6 @@ class Sim:
     operator_code: str = ""
     operator_name: str = ""
     esim: bool = False
-    eid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,6 @@ class Modem:
     """What must be unlocked, as `sim-pin`; empty: nothing."""
     pin_tries: int | None = None
     """Left for the SIM's PIN."""
-    low_power: bool = False
     interfaces: tuple[str, ...] = ()
     """Its network devices."""
     slots: tuple[Sim | None, ...] = ()

@@ -48,7 +48,6 @@ class EsimError(FailoverError):
 class Card:
     """Where an eSIM is."""
 
-    imei: str
     slot: int
     device: str
     """What ModemManager inhibits."""
@@ -100,7 +99,7 @@ async def card_of(line: Line, modem: Modem, slot: int) -> Card:
     for kind, way in PORTS:
         for name, found in ports:
             if found == kind and name and name == clean(name) and "/" not in name:
-                return Card(modem.imei, slot, device, way, f"/dev/{name}")
+                return Card(slot, device, way, f"/dev/{name}")
     raise EsimError("the modem has neither an MBIM, a QMI nor an AT port", "its eSIM cannot be reached by lpac")
 
 

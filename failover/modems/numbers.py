@@ -88,8 +88,6 @@ ANY: Final = 0xFFFFFFFF
 """MM_MODEM_ACCESS_TECHNOLOGY_ANY: nothing is told."""
 NET: Final = 2
 """MM_MODEM_PORT_TYPE_NET."""
-LOW_POWER: Final = (1, 2)
-"""MMModemPowerState: off, low."""
 PRIMARY_LOW, ESIM = 2, 2
 """MM_MODEM_POWER_STATE_LOW; MM_SIM_TYPE_ESIM."""
 ENABLED: Final = 6

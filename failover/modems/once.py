@@ -8,21 +8,11 @@ from typing import Final
 
 from failover.bus import DEFAULT_ADDRESS, BusError
 from failover.modems.line import Line
-from failover.modems.numbers import SERVICE
 from failover.modems.session import Session
 from failover.seam import ModemsTold
 
 SECONDS: Final = 5.0
 """At most."""
-
-
-async def is_there(address: str = DEFAULT_ADDRESS) -> bool:
-    """Whether ModemManager is on the bus; it is not started for that. BusError."""
-    line = await Line.open(address)
-    try:
-        return bool(await line.owner(SERVICE))
-    finally:
-        await line.close()
 
 
 async def read_once(address: str = DEFAULT_ADDRESS, seconds: float = SECONDS, sys: Path = Path("/sys")) -> ModemsTold:

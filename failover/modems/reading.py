@@ -14,7 +14,6 @@ from failover.modems.numbers import (
     ESIM,
     FAILURES,
     LOCKS,
-    LOW_POWER,
     LTE,
     METHODS,
     MODEM,
@@ -85,7 +84,6 @@ def _modem(tree: Tree, path: str, serial: str, dialler: str) -> Modem:
         failure=FAILURES.get(modem.get("StateFailedReason", 0), "") if state is ModemState.FAILED else "",
         lock=LOCKS.get(modem.get("UnlockRequired", 0), ""),
         pin_tries=_tries(modem.get("UnlockRetries", NONE)),
-        low_power=modem.get("PowerState") in LOW_POWER,
         interfaces=_interfaces(modem.get("Ports", [])),
         slots=tuple(_sim(tree, slot) for slot in modem.get("SimSlots", [])[:SLOTS]),
         slot=_slot(modem),
@@ -142,7 +140,6 @@ def _sim(tree: Tree, path: str) -> Sim | None:
         operator_code=digits(sim.get("OperatorIdentifier")),
         operator_name=word(sim.get("OperatorName")),
         esim=sim.get("SimType") == ESIM,
-        eid=digits(sim.get("Eid")),
     )
 
 

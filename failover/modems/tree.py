@@ -22,7 +22,6 @@ KEPT: Final[Mapping[str, Mapping[str, str]]] = {
         "Model": "s",
         "Physdev": "s",
         "Ports": "a(su)",
-        "PowerState": "u",
         "PrimarySimSlot": "u",
         "Revision": "s",
         "Sim": "o",
@@ -51,7 +50,6 @@ KEPT: Final[Mapping[str, Mapping[str, str]]] = {
         "Stats": "a{sv}",
     },
     SIM: {
-        "Eid": "s",
         "OperatorIdentifier": "s",
         "OperatorName": "s",
         "SimIdentifier": "s",

@@ -81,7 +81,7 @@ def word(text: object) -> str:
 
 
 def digits(text: object) -> str:
-    """An IMEI, ICCID, EID or PLMN; empty where it is none. An odd ICCID ends in F."""
+    """An IMEI, ICCID or PLMN; empty where it is none. An odd ICCID ends in F."""
     found = word(text)
     return found if found.isascii() and found.isalnum() else ""
 

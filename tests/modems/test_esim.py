@@ -30,7 +30,7 @@ from tests.modems.mbim import MbimModem
 from tests.modems.rig import Rig
 
 ONE, OTHER = "8981200000000000018", "8981200000000000026"
-CARD = Card("356938035640011", 2, "/sys/devices/usb1/1-1", "mbim", "/dev/cdc-wdm0")
+CARD = Card(2, "/sys/devices/usb1/1-1", "mbim", "/dev/cdc-wdm0")
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_serial_port_is_a_way_as_well(rig: Rig, at: AtModem) -> None:
             await line.close()
 
     card = asyncio.run(play())
-    assert (card.way, card.device, card.imei) == ("at", at.device.path, at.imei)
+    assert (card.way, card.device, card.slot) == ("at", at.device.path, 1)
     assert card.port.startswith("/dev/ttyUSB")
     assert card.environment["LPAC_APDU_AT_DEVICE"] == card.environment["AT_DEVICE"] == card.port
 

@@ -94,7 +94,7 @@ GOOD: dict[str, dict[str, dict[str, object]]] = {
         }
     },
 }
-SIM_1 = Sim("8981200000000000022", "44051", "au", True, "89044000000000000000000000000001")
+SIM_1 = Sim("8981200000000000022", "44051", "au", True)
 FOUR = IpSettings(Family.IPV4, IpMethod.STATIC, "10.64.1.2", 30, "10.64.1.1", ("10.65.1.53",), 1430)
 
 
@@ -153,7 +153,6 @@ VALUES: list[tuple[str, str, object, str, object]] = [
     (MODEM, "UnlockRequired", V("u", 2), "lock", "sim-pin"),
     (MODEM, "UnlockRetries", V("a{uu}", {2: 10**6}), "pin_tries", None),
     (MODEM, "UnlockRetries", V("a{uu}", {"2": 1}), "pin_tries", None),
-    (MODEM, "PowerState", V("u", 2), "low_power", True),
     (MODEM, "Ports", V("a(su)", [["../../etc", 2], ["x" * 16, 2], ["wwan\n", 2], ["", 2]]), "interfaces", ()),
     (MODEM, "Ports", V("a(su)", [["wwan0"]]), "interfaces", ()),
     (MODEM, "PrimarySimSlot", V("u", 4_000_000_000), "slot", 1),

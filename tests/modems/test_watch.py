@@ -14,7 +14,7 @@ from failover.bus import BusError
 from failover.model import FAMILIES
 from failover.modem import IpMethod, IpSettings, ModemState, Signal, Sim
 from failover.modem import Registration as Registered
-from failover.modems.once import is_there, read_once
+from failover.modems.once import read_once
 from failover.modems.room import Modems
 from failover.seam import ModemsTold
 from tests.modems.at import AtModem
@@ -179,10 +179,8 @@ def test_one_look_needs_no_watch_and_asks_nothing_of_a_modem(rig: Rig, mbim: Mbi
     assert modem.sim is not None
 
 
-def test_who_is_on_the_bus(rig: Rig, tmp_path: Path) -> None:
-    assert asyncio.run(is_there(rig.address))
+def test_one_look_without_a_manager(rig: Rig) -> None:
     rig.box.kill_modem_manager()
-    assert not asyncio.run(is_there(rig.address))
     assert asyncio.run(read_once(rig.address)) == ModemsTold(managed=False)
     rig.start()
 
