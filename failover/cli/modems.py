@@ -185,6 +185,6 @@ def _slot(one: dict[str, Any], slot: dict[str, Any]) -> Iterator[str]:
         yield f"  # slot {slot['slot']}: {said}"
     fields = [f"{identity}: {json.dumps(one[identity], ensure_ascii=False)}", f"slot: {slot['slot']}"]
     fields += [f'iccid: "{slot["iccid"]}"'] if slot["iccid"] else []
-    yield f"  - name: {slot['name']}"
+    yield f'  - name: "{slot["name"]}"'
     yield "    metered: true"
     yield f"    modem: {{{', '.join(fields)}}}"

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from failover.cli.modems import UNDIALLED, document, lines, named
 from failover.cli.screen import Screen
+from failover.config.reading import load_with_warnings
 from failover.modem import Modem, ModemState, Registration, Sim
 from tests.cli.test_events import STRANGER
 
@@ -42,7 +44,7 @@ def test_a_modem_with_one_sim_and_an_empty_slot() -> None:
     assert shown(MODEM) == [
         "uplinks:",
         "  # Acme LTE modem, pci0000:00/usb1/1-1, wwan0, connected, KDDI (lte)",
-        "  - name: au",
+        '  - name: "au"',
         "    metered: true",
         '    modem: {imei: "356938035640011", slot: 1, iccid: "8981200000000000018"}',
         "  # slot 2 is empty",
@@ -53,15 +55,15 @@ def test_a_second_sim_and_an_esim_that_is_not_told_of() -> None:
     second = replace(MODEM, slots=(AU, DOCOMO, Sim()), foreign="NetworkManager", state=ModemState.REGISTERED)
     assert shown(second)[1:] == [
         "  # Acme LTE modem, pci0000:00/usb1/1-1, wwan0, registered, KDDI (lte), dialled by NetworkManager",
-        "  - name: au",
+        '  - name: "au"',
         "    metered: true",
         '    modem: {imei: "356938035640011", slot: 1, iccid: "8981200000000000018"}',
         "  # slot 2: not in use now, an eSIM",
-        "  - name: docomo",
+        '  - name: "docomo"',
         "    metered: true",
         '    modem: {imei: "356938035640011", slot: 2, iccid: "8981100000000000026"}',
         "  # slot 3: not in use now, its ICCID is told when it is in use",
-        "  - name: modem1-slot3",
+        '  - name: "modem1-slot3"',
         "    metered: true",
         '    modem: {imei: "356938035640011", slot: 3}',
     ]
@@ -70,13 +72,19 @@ def test_a_second_sim_and_an_esim_that_is_not_told_of() -> None:
 def test_names_are_all_different_and_names_of_uplinks() -> None:
     odd = Sim("8981200000000000026", "99999", "Ünï\u202e tele/com & sons of a very long name")
     modems = [MODEM, replace(MODEM, imei="2"), replace(MODEM, sim=odd), replace(MODEM, sim=replace(odd, iccid="1"))]
-    names = [line.split(": ")[1] for line in shown(*modems) if "- name:" in line]
+    names = [line.split('"')[1] for line in shown(*modems) if "- name:" in line]
     assert names == ["au", "au-2", "n-tele-com-sons-of-a-ver", "n-tele-com-sons-of-a-ver-2"]
+
+
+def test_names_that_yaml_takes_for_something_else_are_names_all_the_same(tmp_path: Path) -> None:
+    sims = Sim("8981200000000000018", "99999", "3"), Sim("8981200000000000026", "99999", "Yes")
+    (path := tmp_path / "failover.yaml").write_text("\n".join(shown(replace(MODEM, slots=sims, sim=sims[0]))))
+    assert [uplink.name for uplink in load_with_warnings(str(path))[0].uplinks] == ["3", "yes"]
 
 
 def test_a_network_abroad_is_not_the_sims_name() -> None:
     abroad = replace(MODEM, sim=Sim("8981200000000000018"), registration=Registration.ROAMING, operator_code="26201")
-    assert "  - name: modem1-slot1" in shown(abroad)
+    assert '  - name: "modem1-slot1"' in shown(abroad)
 
 
 def test_numbers_are_for_the_admin() -> None:
@@ -113,7 +121,7 @@ def test_a_modem_that_nobody_dials_wants_an_apn() -> None:
 def test_sims_in_use_come_before_those_that_rest() -> None:
     """The first is preferred, and one that rests costs an outage."""
     two = [replace(MODEM, slots=(AU, Sim())), replace(MODEM, slots=(Sim(), DOCOMO), slot=2, sim=DOCOMO)]
-    names = [line.split(": ")[1] for line in shown(*two) if "- name:" in line]
+    names = [line.split('"')[1] for line in shown(*two) if "- name:" in line]
     assert names == ["au", "docomo", "modem1-slot2", "modem2-slot1"]
 
 
