@@ -20,7 +20,7 @@ from failover.doctor.case import Case, modems_of
 from failover.doctor.finding import Level, Remark
 from failover.lab.namespaces import Namespace
 from failover.modem import Dial
-from failover.modems import deeds
+from failover.modems import deeds, watch
 from failover.modems.power import unit
 from tests.agent.running import command, running
 from tests.enclosure import CHECKOUT, PATIENCE
@@ -329,7 +329,8 @@ def test_root_asks_polkit_about_the_agent_that_runs(rig: Rig, shipped: None, tmp
 
 
 def test_the_actions_are_those_of_the_deeds() -> None:
-    assert (modems.CONTROL, modems.NETWORK, modems.UNITS) == (deeds.CONTROL, deeds.NM_CONTROL, deeds.MANAGE_UNITS)
+    assert (modems.CONTROL, modems.MESSAGING) == (deeds.CONTROL, watch.MESSAGING)
+    assert (modems.NETWORK, modems.UNITS) == (deeds.NM_CONTROL, deeds.MANAGE_UNITS)
 
 
 ORDINARY = user.User("failover", 905, frozenset((905,)), may_all=False)
