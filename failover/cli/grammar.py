@@ -285,7 +285,7 @@ WORDS: Final[tuple[Word, ...]] = (
         "cleanup",
         "local:clean_up",
         "remove everything failover made in the kernel",
-        "Every route, rule and nftables table of ours; sysctls are put back. Nothing else is touched.",
+        "Every route, rule, address and nftables table of ours; sysctls are put back. Nothing else is touched.",
         ("--socket", "--state", "--json"),
         _cleanup,
     ),
