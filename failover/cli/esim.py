@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -67,12 +67,11 @@ def manage(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _ended_by_signal(work: Any) -> dict[str, Any]:
+async def _ended_by_signal(work: Coroutine[None, None, dict[str, Any]]) -> dict[str, Any]:
     """SIGTERM gives up what is under way, and nothing stays inhibited."""
-    task = asyncio.ensure_future(work)
+    task = asyncio.create_task(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    found: dict[str, Any] = await task
-    return found
+    return await task
 
 
 async def _manage(uplink: Wanted | None, named: str | None, iccid: str) -> dict[str, Any]:

@@ -130,9 +130,11 @@ def permissions(case: Case, root: Path = Path("/"), address: str = DEFAULT_ADDRE
     """Whether the agent's user may do to modems what it has to."""
     chosen = [choice for _, choice in choices(case.config.uplinks)]
     runs_as = user.of_agent(case) if chosen else None
-    if runs_as is None or runs_as.uid == 0:
-        why = "root may all" if runs_as else "nobody knows as whom an agent would run" if chosen else NONE
-        yield note(why) if chosen and not runs_as else ok(why)
+    if runs_as is None:
+        yield note("nobody knows as whom an agent would run") if chosen else ok(NONE)
+        return
+    if runs_as.uid == 0:
+        yield ok("root may all")
         return
     missing = _refused(case, _needed(chosen, case.config.repair, root), root, address)
     if missing is None:
