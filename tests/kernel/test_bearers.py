@@ -208,7 +208,7 @@ def test_cleanup_leaves_what_is_not_ours_and_the_link_up(
     after = inventory(box.van)
     assert not after.ours
     assert _but_sysctls(after.foreign_changes(before)) == ([], [])
-    assert WAN1 in {link.index for link in kernel.read().links if link.up}
+    assert WAN0 in {link.index for link in kernel.read().links if link.up}
 
 
 def _but_sysctls(changes: tuple[list[tuple[object, ...]], ...]) -> tuple[list[tuple[object, ...]], ...]:
