@@ -10,7 +10,6 @@ import pytest
 from failover.lab.namespaces import Namespace
 from failover.lab.world import World
 from tests.agent.modems import pair as pair
-from tests.agent.modems import single as single
 from tests.agent.running import command, facts, ours
 from tests.allowed import or_skip
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,17 @@ import pytest
 from failover.lab.namespaces import Namespace
 from failover.lab.places import APP, ECHO_PORT
 from failover.model import Family
-from tests.agent.running import PATIENCE, Agent, running
+from tests.agent.running import Agent, awaiting, running
 from tests.allowed import or_skip
 from tests.modems.box import require
 from tests.modems.carriers import Sim
 from tests.modems.mbim import MbimModem
+from tests.modems.modem import Command
 from tests.modems.rig import Rig, imei, rigged
-
-STEP = 0.0005
-"""Seconds between two looks at where a new flow would go."""
-
-Seen = dict[str, Any]
-"""`uplinks` of a status, by name."""
 
 
 class Van:
-    """`modems` MBIM modems with two slots each. `start` an agent; `way` says by which modem a new flow would leave."""
+    """`modems` MBIM modems with two slots each; `uses` says by which of them a new flow would leave."""
 
     def __init__(self, rig: Rig, home: Path, modems: int, sims: Sequence[Sim | None] | None = None) -> None:
         """`sims`: of each, if not the usual ones."""
@@ -40,8 +35,8 @@ class Van:
         rig.start()
         rig.box.start_network_manager()
 
-    def agent(self, config: str, *, apart: bool = False) -> Any:
-        """An agent with this config, as a context. `apart`: it sees the network, and nothing of the managers."""
+    def agent(self, config: str, *, apart: bool = False) -> AbstractContextManager[Agent]:
+        """An agent with this config. `apart`: it sees the network, and nothing of the managers."""
         (path := self.home / "failover.yaml").write_text(config + "dns: none\n")
         return running(self.rig.van if apart else self.rig.inside, self.home, "--config", str(path))
 
@@ -65,17 +60,25 @@ class Van:
             except OSError:
                 return False
 
-    def until(self, condition: Callable[[str], bool]) -> float:
-        """When a new flow would have such an address; monotonic seconds."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition(self.source()):
-            assert time.monotonic() < deadline, self.source()
-            time.sleep(STEP)
-        return time.monotonic()
-
     def uses(self, modem: MbimModem) -> bool:
         """Whether a new flow would leave by it, with its bearer's address."""
-        return modem.bearer is not None and self.source() == modem.bearer.address[Family.IPV4]
+        return (line := modem.bearer) is not None and self.source() == line.address[Family.IPV4]
+
+    def until_used(self, modem: MbimModem) -> float:
+        """When a new flow would leave by it; monotonic seconds."""
+        with awaiting(self.rig.van) as wait:
+            wait(lambda: self.uses(modem))
+        return time.monotonic()
+
+    def changes(self, agent: Agent) -> float:
+        """The SIM of its one modem is lost: seconds from the agent's decision for the other one to a way out."""
+        (modem,) = self.modems
+        modem.fail(Command.CONNECT)
+        modem.drop()
+        agent.said("changes from slot 1 to slot 2")
+        decided = time.monotonic()
+        modem.obey()
+        return self.until_used(modem) - decided
 
 
 @contextmanager
@@ -92,11 +95,7 @@ def uplink(name: str, number: int, slot: int = 1, **more: str) -> str:
     return f"  - {{name: {name}, modem: {{imei: '{imei(number)}', slot: {slot}{keys}}}}}\n"
 
 
-def seen(agent: Agent) -> Seen:
-    return by_name(agent.status())
-
-
-def by_name(status: dict[str, Any]) -> Seen:
+def by_name(status: dict[str, Any]) -> dict[str, Any]:
     return {one["name"]: one for one in status["uplinks"]}
 
 
@@ -109,14 +108,6 @@ def all_up(agent: Agent, *names: str) -> Agent:
     """These uplinks are proven by IPv4."""
     agent.until(lambda status: {verdict(status, name) for name in names} == {"up"})
     return agent
-
-
-def wait_for(agent: Agent, words: Sequence[str], seconds: float = 180.0) -> None:
-    """All of it is said, in whatever order."""
-    deadline = time.monotonic() + seconds
-    while not all(any(one in line for line in agent.lines) for one in words):
-        assert time.monotonic() < deadline, agent.lines
-        assert agent.hear(0.5)
 
 
 TWO = "uplinks:\n" + uplink("au", 1) + uplink("softbank", 2) + "policy: {failback_after: 1s}\n"

@@ -65,9 +65,9 @@ class Agent:
                 return False
         return True
 
-    def said(self, words: str, start: int = 0) -> str:
+    def said(self, words: str, start: int = 0, seconds: float = PATIENCE) -> str:
         """The first line from `start` on that has these words; waits for it."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + seconds
         while True:
             found = [line for line in self.lines[start:] if words in line]
             if found:
@@ -167,11 +167,18 @@ def ours(namespace: Namespace) -> tuple[frozenset[Route | Rule], frozenset[Route
 @contextlib.contextmanager
 def watching(namespace: Namespace) -> Iterator[Callable[[Callable[[Facts], bool]], float]]:
     """Gives a function that waits until the kernel's facts meet a condition and returns the seconds it took."""
+    with awaiting(namespace) as wait:
+        yield lambda condition: wait(lambda: condition(facts(namespace)))
+
+
+@contextlib.contextmanager
+def awaiting(namespace: Namespace) -> Iterator[Callable[[Callable[[], bool]], float]]:
+    """The same for what can be told without all facts: it is looked at again on each of the kernel's events."""
     with namespace.entered(), contextlib.closing(Watch(0)) as watch:
 
-        def wait(condition: Callable[[Facts], bool]) -> float:
+        def wait(condition: Callable[[], bool]) -> float:
             start = time.monotonic()
-            while not condition(facts(namespace)):
+            while not condition():
                 left = start + PATIENCE - time.monotonic()
                 assert left > 0, facts(namespace)
                 select.select([watch.fileno()], [], [], left)

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from failover.lab.namespaces import Namespace
 from failover.model import FAMILIES, Family
-from tests.agent.inventory import inventory
+from tests.agent.inventory import OUR_PROTOCOL, inventory
 from tests.agent.modems import uplink, verdict
-from tests.agent.running import Agent, command, facts, running, watching
+from tests.agent.running import Agent, command, facts, proven, running, watching
 from tests.allowed import or_skip
 from tests.modems.box import require
 from tests.modems.mbim import MbimModem
@@ -23,7 +22,6 @@ from tests.modems.modem import Command
 from tests.modems.rig import Rig, rigged
 
 V4 = Family.IPV4
-OUR_PROTOCOL = 155
 
 
 @dataclass(frozen=True)
@@ -72,11 +70,6 @@ def of_ours(name: str, number: int, slot: int = 1) -> str:
     return uplink(name, number, slot, apn="internet", connect="self")
 
 
-def verdicts(status: dict[str, Any]) -> set[str]:
-    (uplink,) = status["uplinks"]
-    return {view["verdict"] for view in uplink["families"].values()}
-
-
 def test_a_modem_is_dialled_served_and_dialled_anew_and_cleanup_leaves_nothing(scene: Scene) -> None:
     before = facts(scene.van)
     agent = scene.agent().ready().all_up()
@@ -87,7 +80,7 @@ def test_a_modem_is_dialled_served_and_dialled_anew_and_cleanup_leaves_nothing(s
 
     scene.modem.drop()
     agent.said("bearer disconnected")
-    agent.until(lambda status: scene.dials > asked and verdicts(status) == {"up"})
+    agent.until(lambda status: scene.dials > asked and proven(status))
     assert scene.held == scene.given
     assert scene.rig.passes(scene.modem)
 
@@ -132,7 +125,7 @@ def test_modem_manager_is_killed_and_comes_back(scene: Scene) -> None:
     assert scene.rig.passes(scene.modem)
     asked = scene.dials
     scene.rig.start()
-    agent.until(lambda status: scene.dials > asked and verdicts(status) == {"up"})
+    agent.until(lambda status: scene.dials > asked and proven(status))
     assert scene.held == scene.given
     assert scene.rig.passes(scene.modem)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from failover.model import Family
 from tests.agent.modems import DUAL, TWO, Van, all_up, by_name, uplink, van_of, verdict
 from tests.agent.running import PATIENCE, command
 from tests.allowed import or_skip
-from tests.modems.modem import Command
 
 V4 = Family.IPV4
 THREE = DUAL + uplink("softbank", 2)
@@ -26,10 +24,10 @@ def test_a_bearer_that_is_disconnected_is_left_within_100_ms(pair: Van) -> None:
     with pair.agent(TWO) as agent:
         all_up(agent.ready(), "au", "softbank")
         while min(took, default=1.0) > 0.1 and len(took) < TIMES:
-            pair.until(lambda _: pair.uses(one))
+            pair.until_used(one)
             began = time.monotonic()
             one.drop()
-            took.append(pair.until(lambda _: pair.uses(other)) - began)
+            took.append(pair.until_used(other) - began)
             all_up(agent, "au", "softbank")
         agent.said("au ipv4 is down: bearer disconnected")
     assert min(took) <= 0.1, took
@@ -42,12 +40,12 @@ def test_a_modem_that_is_unplugged_is_left_within_100_ms_and_comes_back_as_itsel
     with pair.agent(TWO) as agent:
         all_up(agent.ready(), "au", "softbank")
         slot = by_name(agent.status())["au"]["slot"]
-        while min(took, default=1.0) > 0.1 and len(took) < TIMES:
+        while (min(took, default=1.0) > 0.1 or min(returned) > 3.0) and len(took) < TIMES:
             number = len(took)
-            pair.until(lambda _: pair.uses(one))
+            pair.until_used(one)
             began = time.monotonic()
             one.unplug()
-            took.append(pair.until(lambda _: pair.uses(other)) - began)
+            took.append(pair.until_used(other) - began)
             one.replug(f"wwan{20 + number}")
             pair.rig.manager.listed(one.imei)
             listed = time.monotonic()
@@ -68,9 +66,9 @@ def test_connected_is_no_proof(pair: Van) -> None:
         agent.hear(3.0)
         began = time.monotonic()
         with one.silent(1):
-            took = pair.until(lambda _: pair.uses(other)) - began
+            took = pair.until_used(other) - began
             agent.until(lambda status: verdict(status, "au") == "down")
-            assert "connected" in json.dumps(by_name(agent.status())["au"].get("modem", "connected"))
+            assert by_name(agent.status())["au"]["modem"]["state"] == "connected"
         all_up(agent, "au")
     assert took <= 2.0
     print("silent drop, seconds until a new flow leaves by the other modem:", took)
@@ -80,18 +78,12 @@ def test_the_other_sim_is_connected_within_4_s_of_the_decision(tmp_path: Path) -
     took: list[float] = []
     while min(took, default=9.0) > 4.0 and len(took) < 2:  # the machine may be busy
         with or_skip(), van_of(1, tmp_path) as van, van.agent(DUAL) as agent:
-            (modem,) = van.modems
             all_up(agent.ready(), "au")
             assert verdict(agent.status(), "docomo") == "cold"
-            modem.fail(Command.CONNECT)
-            modem.drop()
-            agent.said("changes from slot 1 to slot 2")
-            decided = time.monotonic()
-            modem.obey()
-            took.append(van.until(lambda _: van.uses(modem)) - decided)  # noqa: B023
+            took.append(van.changes(agent))
             all_up(agent, "docomo")
             status = agent.status()
-            assert (status["active"]["ipv4"], verdict(status, "au"), modem.slot) == ("docomo", "cold", 2)
+            assert (status["active"]["ipv4"], verdict(status, "au"), van.modems[0].slot) == ("docomo", "cold", 2)
     assert min(took) <= 4.0, took
     print("slot switch, seconds from the decision to a way out:", took)
 
@@ -101,17 +93,17 @@ def test_a_warm_link_carries_the_traffic_while_a_sim_is_changed(pair: Van) -> No
     one, other = pair.modems
     with pair.agent(THREE) as agent:
         all_up(agent.ready(), "au", "softbank")
-        pair.until(lambda _: pair.uses(one))
+        pair.until_used(one)
         assert command(pair.rig.inside, "use", "docomo", "--socket", str(agent.socket))[0] == 0
         lost, asked, ways = 0, 0, set()
         began = time.monotonic()
         while not (one.slot == 2 and pair.uses(one)):
             assert time.monotonic() < began + PATIENCE
             ways.add(pair.source())
-            time.sleep(APART)
+            assert agent.hear(APART)
             asked += 1
             lost += not pair.answered()
-        assert (lost, one.bearer.address[V4] in ways if one.bearer else False) == (0, False)
+        assert lost == 0
         assert other.bearer is not None
         assert other.bearer.address[V4] in ways
         agent.until(lambda status: status["active"]["ipv4"] == "docomo")

@@ -22,7 +22,6 @@ from tests.agent.modems import DUAL, TWO, Van, all_up, uplink, van_of, verdict
 from tests.agent.running import Agent
 from tests.bench.report import Figure
 from tests.modems.inside import Entered
-from tests.modems.modem import Command
 
 QUIET: Final = 3.0
 """Seconds for which all is well before a fault; and up to so many more, by the dice."""
@@ -71,11 +70,11 @@ def left(van: Van, agent: Agent, fault: Callable[[], object], dice: random.Rando
     one, other = van.modems
     all_up(agent, "au", "softbank")
     call(agent.socket, "use", {"name": "au", "seconds": 3600, "strict": False})  # whatever it owes
-    van.until(lambda _: van.uses(one))
+    van.until_used(one)
     agent.hear(QUIET * (1 + dice.random()))
     began = time.monotonic()
     fault()
-    return van.until(lambda _: van.uses(other)) - began
+    return van.until_used(other) - began
 
 
 def unplugged(runs: int) -> list[Figure]:
@@ -102,14 +101,8 @@ def changes(runs: int) -> Figure:
     took = []
     for _ in range(runs):
         with vans(1) as (van,), van.agent(DUAL) as agent:
-            (modem,) = van.modems
             all_up(agent.ready(), "au")
-            modem.fail(Command.CONNECT)
-            modem.drop()
-            agent.said("changes from slot 1 to slot 2")
-            decided = time.monotonic()
-            modem.obey()
-            took.append(van.until(lambda _: van.uses(modem)) - decided)  # noqa: B023
+            took.append(van.changes(agent))
     return Figure("slot switch", "s", took, {"median": 4.0})
 
 
@@ -146,4 +139,3 @@ def cpu(one: psutil.Process) -> float:
 
 def of(values: Sequence[float]) -> str:
     return f"{values[0]:.3g} against {values[1]:.3g} without"
-

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from failover.model import Family
-from tests.agent.modems import DUAL, TWO, Van, all_up, by_name, uplink, van_of, verdict, wait_for
+from tests.agent.modems import DUAL, TWO, Van, all_up, by_name, uplink, van_of, verdict
 from tests.agent.running import command
 from tests.allowed import or_skip
 from tests.modems.carriers import AU, sim_of
@@ -71,7 +71,7 @@ def test_without_modemmanager_all_goes_on_and_when_it_comes_it_is_heard(pair: Va
     box = pair.rig.box
     with pair.agent(TWO) as agent:
         all_up(agent.ready(), "au", "softbank")
-        pair.until(lambda _: pair.uses(one))
+        pair.until_used(one)
         assert box.modem_manager is not None
         with box.hanging(box.modem_manager):
             assert agent.hear(6.0)
@@ -92,8 +92,8 @@ def test_each_step_of_the_ladder_ends_the_fault_that_it_is_for(tmp_path: Path) -
         all_up(agent.ready(), "m1", "m2", "m3", "m4")
         for modem, cure in zip(van.modems, steps, strict=False):
             modem.black_out(cure)
-        helped = [f"m{number}: packets pass again after {step}" for number, step in enumerate(steps.values(), 1)]
-        wait_for(agent, helped)
+        for number, step in enumerate(steps.values(), 1):
+            agent.said(f"m{number}: packets pass again after {step}", seconds=180.0)
         assert agent.status()["active"]["ipv4"] == "m4"
         assert [modem.counts.resets for modem in van.modems] == [0, 0, 1, 0]
         assert van.modems[0].counts.registrations == 0
