@@ -10,6 +10,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Self
 
 from failover.config import Config
 from failover.core.engine import Engine, Event
@@ -149,7 +150,7 @@ class Box:
 
     # --- what a test does --------------------------------------------------------------------------------------------
 
-    def run(self, until: float) -> Box:
+    def run(self, until: float) -> Self:
         while min(self._queue[0][0] if self._queue else until, self.engine.deadline()) < until:
             if self._queue and self._queue[0][0] <= self.engine.deadline():
                 self.now, _, event = heapq.heappop(self._queue)

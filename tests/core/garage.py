@@ -6,23 +6,14 @@ What ModemManager 1.20 does with simulated modems: a reset is answered at once, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from failover.config import Config, Uplink
-from failover.config.modems import Dialer, Repair
 from failover.config.modems import Modem as Choice
+from failover.config.modems import Repair
 from failover.facts import Address
-from failover.modem import (
-    Bearer,
-    Deed,
-    IpMethod,
-    IpSettings,
-    Modem,
-    ModemState,
-    Registration,
-    Sim,
-)
+from failover.modem import Bearer, Deed, IpMethod, IpSettings, Modem, ModemState, Registration, Sim
 from failover.seam import ActOnModem, ModemActed, ModemsTold
 
 from .box import PINGS, Box
@@ -39,7 +30,7 @@ class Unit:
 
     imei: str
     interface: str
-    sims: dict[int, tuple[str, str]] = field(default_factory=lambda: {1: NETWORKS[1]})
+    sims: Mapping[int, tuple[str, str]] = field(default_factory=lambda: {1: NETWORKS[1]})
     """Slot -> MCC with MNC, and name."""
     slot: int = 1
     there: bool = True
@@ -51,7 +42,6 @@ class Unit:
     tries: int | None = 3
     state: ModemState | None = None
     foreign: str = "NetworkManager"
-    rsrp: float = -90.0
     born: int = 0
     failure: str = ""
     wrong_iccid: str = ""
@@ -59,8 +49,6 @@ class Unit:
     """Its manager gives its interface nothing: the agent is to."""
     settings: tuple[IpSettings, ...] = (IpSettings(V4, IpMethod.STATIC, "10.0.2.2", 30, "10.0.2.1"),)
     able: frozenset[Deed] = frozenset(Deed) - {Deed.POWER_CYCLE}
-    cures: frozenset[Deed] = frozenset()
-    """What ends its `ill`ness."""
     refuses: dict[Deed, str] = field(default_factory=dict)
 
     def iccid(self, slot: int) -> str:
@@ -96,9 +84,8 @@ def imei(number: int) -> str:
 
 
 def of_modem(name: str, number: int = 1, slot: int = 1, **fields: object) -> Uplink:
-    """An uplink that is a modem, dialled by NetworkManager unless told."""
-    choice = Choice(imei=imei(number), slot=slot, **{"connect": Dialer.AUTO, **fields})  # type: ignore[arg-type]
-    return Uplink(name, modem=choice)
+    """An uplink that is a modem."""
+    return Uplink(name, modem=Choice(imei=imei(number), slot=slot, **fields))  # type: ignore[arg-type]
 
 
 class Garage(Box):
@@ -110,15 +97,14 @@ class Garage(Box):
         uplinks: Sequence[Uplink],
         others: Sequence[str] = (),
         repair: Repair | None = None,
-        **more: object,
+        seed: int = 1,
     ) -> None:
         self.units = {unit.interface: unit for unit in units}
         self.managed = True
-        config = Config(uplinks=(*uplinks, *(Uplink(name, name) for name in others)), targets=PINGS)
-        config = replace(config, repair=repair) if repair else config
-        super().__init__(*self.units, *others, config=config, **more)  # type: ignore[arg-type]
+        seats = (*uplinks, *(Uplink(name, name) for name in others))
+        config = Config(uplinks=seats, targets=PINGS, repair=repair or Repair())
+        super().__init__(*self.units, *others, config=config, seed=seed)
         self.on_deed = self._do
-        self.on_cure: Callable[[Unit, Deed], None] = lambda *_: None
         for unit in units:
             if not unit.connected:
                 self._bare(unit)
@@ -221,7 +207,6 @@ class Garage(Box):
         self.tell_modems()
 
     def _finish(self, unit: Unit, order: ActOnModem, *, connect: bool = True) -> None:
-        self.on_cure(unit, order.deed)
         if connect and unit.registration.serves:
             self.connect(unit)
         failed = "" if unit.connected or not connect else "no service"
@@ -235,12 +220,18 @@ class Garage(Box):
     def _come(self, unit: Unit, order: ActOnModem) -> None:
         unit.there, unit.born = True, unit.born + 1
         unit.slot = order.slot or unit.slot
-        self.on_cure(unit, order.deed)
         self.tell_modems()
         if order.deed is Deed.POWER_CYCLE:
             self.tell(ModemActed(order))
         if unit.foreign and unit.registration.serves:
             self.at(self.now + CONNECTING, lambda: self.connect(unit))
+
+
+def dual(*others: str) -> tuple[Garage, Unit]:
+    """One modem with two SIMs, well for 100 s."""
+    unit = Unit(imei(1), "wwan0", sims=NETWORKS)
+    uplinks = (of_modem("docomo", slot=1), of_modem("au", slot=2))
+    return Garage(unit, uplinks=uplinks, others=others).run(100.0), unit
 
 
 def deeds(box: Box, since: float = 0.0) -> list[tuple[float, str]]:

@@ -305,7 +305,7 @@ def test_the_servers_in_the_config_come_before_those_of_the_bearer() -> None:
 
 
 def test_the_other_sim_is_dialled_at_once_however_often_the_first_one_failed() -> None:
-    unit = Unit(imei(1), "wwan0", sims={1: NETWORKS[1], 2: NETWORKS[2]}, foreign="", served=True, connected=False)
+    unit = Unit(imei(1), "wwan0", sims=NETWORKS, foreign="", served=True, connected=False)
     unit.refuses[Deed.CONNECT] = "no service"
     seats = (of_modem("docomo", slot=1, connect=Dialer.SELF), of_modem("au", slot=2, connect=Dialer.SELF))
     box = Garage(unit, uplinks=seats)
@@ -316,7 +316,7 @@ def test_the_other_sim_is_dialled_at_once_however_often_the_first_one_failed() -
 
 
 def test_while_the_traffic_leaves_a_sim_its_open_flows_have_their_address() -> None:
-    unit = Unit(imei(1), "wwan0", sims={1: NETWORKS[1], 2: NETWORKS[2]}, foreign="", served=True, connected=False)
+    unit = Unit(imei(1), "wwan0", sims=NETWORKS, foreign="", served=True, connected=False)
     seats = (of_modem("docomo", slot=1, connect=Dialer.SELF), of_modem("au", slot=2, connect=Dialer.SELF))
     box = Garage(unit, uplinks=seats, others=("lan0",))
     box.run(100.0)

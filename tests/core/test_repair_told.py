@@ -8,9 +8,7 @@ from failover.modem import Deed
 from failover.picture import ModemView
 
 from .box import dead
-from .garage import NETWORKS, Garage, Unit, deeds, imei, of_modem
-
-TWO = {1: NETWORKS[1], 2: NETWORKS[2]}
+from .garage import NETWORKS, Garage, Unit, deeds, dual, imei, of_modem
 
 
 def view(box: Garage, name: str = "docomo") -> ModemView:
@@ -84,13 +82,6 @@ def test_a_sim_that_must_not_be_used_is_told() -> None:
     box.set(box.units["wwan0"], failure="sim-missing")
     box.run(100.1)
     assert view(box).refused == "there is no SIM in slot 1"
-
-
-def dual() -> tuple[Garage, Unit]:
-    unit = Unit(imei(1), "wwan0", sims=dict(TWO))
-    box = Garage(unit, uplinks=(of_modem("docomo", slot=1), of_modem("au", slot=2)))
-    box.run(100.0)
-    return box, unit
 
 
 def test_another_sim_is_what_helped_and_no_step_before_it() -> None:

@@ -11,19 +11,7 @@ from hypothesis import strategies as st
 from failover.core.plan import ours
 from failover.core.steering import FRA_GOTO
 from failover.core.uplinks import Path, Uplink
-from failover.facts import (
-    TABLE_MAIN,
-    Address,
-    Facts,
-    Link,
-    Operation,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-    Sysctl,
-    Verb,
-)
+from failover.facts import TABLE_MAIN, Address, Facts, Link, Operation, Route, RouteKind, Rule, RuleAction, Sysctl, Verb
 from failover.model import FAMILIES, Decision, Family
 from failover.modem import IpMethod, IpSettings
 

@@ -188,7 +188,7 @@ def test_a_route_can_be_added_while_the_carrier_is_away_but_not_while_the_link_i
 @pytest.mark.parametrize("given", ["10.64.1.2/30", "2001:db8:64::2/64"])
 def test_what_a_bearer_was_given_comes_and_goes(twins: Twins, given: str) -> None:
     family, (address, length) = Family.of(given), given.split("/")
-    ours = Address(2, family, address, int(length), protocol=PROTOCOL)
+    own = Address(2, family, address, int(length), protocol=PROTOCOL)
     route = Route(family, TABLE_MAIN, METRIC, interface=2, gateway=address[:-1] + "1", onlink=True)
 
     def change(verb: Verb, *items: Address | Route | Link) -> None:
@@ -198,11 +198,11 @@ def test_what_a_bearer_was_given_comes_and_goes(twins: Twins, given: str) -> Non
 
     twins.do("set_up", "wan0", False)
     change(Verb.SET, Link(2, "wan0", up=True, carrier=True))
-    change(Verb.ADD, ours, route)
-    change(Verb.ADD, ours, route)
-    change(Verb.DELETE, route, ours)
-    change(Verb.DELETE, route, ours)
-    change(Verb.ADD, ours, route)
+    for _ in range(2):
+        change(Verb.ADD, own, route)
+    for _ in range(2):
+        change(Verb.DELETE, route, own)
+    change(Verb.ADD, own, route)
     twins.both(clean_up)
     assert clean_up(twins.real) == []
 
@@ -407,7 +407,7 @@ def test_an_advertised_default_is_renewed_without_a_second_one_and_withdrawn(twi
     for lifetime in (300.0, 900.0):
         twins.do("advertise", advertised(2, lifetime))
         for kernel in (twins.virtual, twins.real):
-            wait_until(lambda kernel=kernel, want=lifetime: lifetimes(kernel.facts(), 9) == [want], "told")  # type: ignore[misc]
+            await_lifetime(kernel, lifetime)
     twins.do("advertise", advertised(3, 600.0))
     twins.reconcile()
     for kernel in (twins.virtual, twins.real):

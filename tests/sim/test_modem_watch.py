@@ -21,11 +21,14 @@ from failover.sim.stage import play_script
 DARK = Phase(until=7000, changes={"loss": (1.0, 1.0)})
 
 
-def breach(brain: type[Engine], van: Van = Van.MODEMS, *phases: Phase, length: float = 8000.0) -> str:
+def script(van: Van, *phases: Phase) -> Script:
+    return Script("t", (Actor("au", phases=phases), Actor("docomo")), 8000.0, van=van, requests_every=60.0)
+
+
+def breach(brain: type[Engine], van: Van = Van.MODEMS) -> str:
     """What ends the run."""
-    script = Script("t", (Actor("au", phases=phases), Actor("docomo")), length, van=van, requests_every=60.0)
     with pytest.raises(InvariantError) as caught:
-        play_script(script, Config(), None, 1, brain)
+        play_script(script(van), Config(), None, 1, brain)
     return str(caught.value)
 
 
@@ -88,6 +91,4 @@ def test_two_sims_of_one_modem_are_not_warm_at_once() -> None:
 
 @pytest.mark.parametrize("van", Van)
 def test_a_sound_agent_breaks_nothing_in_any_van(van: Van) -> None:
-    script = Script("t", (Actor("au", phases=(DARK,)), Actor("docomo")), 8000.0, van=van, requests_every=60.0)
-    assert play_script(script, Config(), None, 1).last is not None
-
+    assert play_script(script(van, DARK), Config(), None, 1).last is not None
