@@ -54,7 +54,7 @@ class Garage:
         self._owners: dict[str, str] = {}
         """Address -> the uplink that had it last."""
         for uplink, fit in fits.items():
-            self._gate(uplink, shut=not self._uses(fit, uplink))
+            self._gate(uplink, shut=self.uplink(fit.modem) != uplink)
         for interface in {self.interface(uplink) for uplink, _ in lanes} if fits else ():
             self._note(interface)
 
@@ -102,10 +102,10 @@ class Garage:
             self.box.told(ModemsTold(tuple(modem.told() for modem in self._modems.values() if modem.there)))
 
     def breathe(self, uplink: str, air: Air) -> None:
-        self._modems[self._fits[uplink].modem].breathe(uplink, air)
+        self._modems[self.interface(uplink)].breathe(uplink, air)
 
     def act(self, order: ActOnModem) -> None:
-        modem = self._modems[self._fits[order.uplink].modem]
+        modem = self._modems[self.interface(order.uplink)]
         self.box.later(CALL, lambda: modem.act(order))
 
     # --- what the modems do (modems.Yard) ----------------------------------------------------------------------------
@@ -137,9 +137,6 @@ class Garage:
         self.box.write(f"{uplink}: cured")
 
     # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _uses(self, fit: Fit, uplink: str) -> bool:
-        return self._modems[fit.modem].uplink == uplink
 
     def _lanes_of(self, uplink: str) -> list[ScriptedLane]:
         return [lane for (name, _), lane in self._lanes.items() if name == uplink and isinstance(lane, ScriptedLane)]

@@ -53,8 +53,7 @@ class Ground:
     # --- what happens to the van -------------------------------------------------------------------------------------
 
     def carrier(self, interface: str, up: bool) -> None:
-        if interface in self._indexes:
-            self.kernel.set_carrier(interface, up)
+        self.kernel.set_carrier(interface, up)
 
     def plug(self, interface: str, there: bool) -> None:
         """The device comes, under another index, or goes."""
@@ -118,7 +117,7 @@ class Ground:
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
-    def has_way(self, family: Family, besides: Collection[str] = ()) -> bool:
+    def has_way(self, family: Family, besides: Collection[str]) -> bool:
         """Some link with a carrier and an address has a default route of this family."""
         self._refresh()
         return any(carried is family and name not in besides for name, carried in self._carrying)

@@ -89,7 +89,6 @@ class Watch:
         if isinstance(command, Use):
             self._debts = {place: debt for place, debt in self._debts.items() if place[0] != command.name}
 
-
     def born(self) -> None:
         """A fresh agent adopts what it finds, and remembers no debt and no deed."""
         self._adopting = True
@@ -126,7 +125,7 @@ class Watch:
         """The kernel is about to be changed."""
         self._foreign = self._ground.foreign()
 
-    def changed(self, now: float, operation: Operation, given_up: Collection[str] = ()) -> None:
+    def changed(self, now: float, operation: Operation, given_up: Collection[str]) -> None:
         """One operation was carried out. `given_up`: interfaces of modems that change their SIM."""
         self.saw(now, operation)
         if not _owned(operation.item):
@@ -146,13 +145,13 @@ class Watch:
 
     def at_rest(self, now: float, snapshot: Snapshot) -> None:
         """Nothing is under way: the kernel does what was decided, and would go on by itself if the agent died."""
+        given_up = self._modems.given_up(snapshot)
         interfaces = {view.name: view.interface for view in snapshot.uplinks}
         for family, decision in snapshot.decisions.items():
             new, settled = self._ground.new_way(family), self._ground.settled_way(family)
             for what, wanted, actual in (("active", decision.active, new), ("settled", decision.settled, settled)):
                 if wanted is not None and self._ground.carries(interfaces[wanted], family):
                     self._same(now, f"{family} {what}", interfaces[wanted], actual)
-            given_up = self._modems.given_up(snapshot)
             self._check_fallbacks(now, family, [interfaces[name] for name in decision.order], given_up)
             for table in self._ground.floorless(family):
                 self._fail(now, f"at rest, and {family} rules ask table {table}, which has no floor")

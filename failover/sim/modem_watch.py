@@ -77,9 +77,9 @@ class ModemWatch:
         """New flows go there, and something comes back."""
         if self._picture is None:
             return False
-        verdicts = next((view.families for view in self._picture.uplinks if view.name == uplink), {})
-        chosen = {family for family, decision in self._picture.decisions.items() if decision.active == uplink}
-        return any(verdicts[family].verdict in RECEIVING for family in chosen if family in verdicts)
+        views = {view.name: view.families for view in self._picture.uplinks}
+        chosen = (family for family, decision in self._picture.decisions.items() if decision.active == uplink)
+        return any(views[uplink][family].verdict in RECEIVING for family in chosen)
 
 
 def _paced(now: float, done: list[float], within: float, most: int) -> str:

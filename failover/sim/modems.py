@@ -91,7 +91,10 @@ class Yard(Protocol):
 
 @dataclass(slots=True)
 class VirtualModem:
-    """One modem. `sims`: slot -> uplink; `networks`: by uplink, MCC with MNC."""
+    """One modem. `sims`: slot -> uplink; `networks`: by uplink, MCC with MNC.
+
+    It has been there for a while, and is connected in its first slot.
+    """
 
     fit: Fit
     number: int
@@ -99,10 +102,10 @@ class VirtualModem:
     networks: Mapping[str, str]
     yard: Yard
     dice: Random
-    slot: int = 1
+    slot: int = field(init=False)
     there: bool = True
-    connected: bool = False
-    registered: bool = False
+    connected: bool = True
+    registered: bool = True
     rejected: bool = False
     airs: dict[str, Air] = field(default_factory=dict)
     """By uplink."""
@@ -112,9 +115,7 @@ class VirtualModem:
     _tries: int = 0
 
     def __post_init__(self) -> None:
-        """It has been there for a while, and is connected."""
         self.slot = min(self.sims)
-        self.registered = self.connected = True
 
     @property
     def uplink(self) -> str:
@@ -128,8 +129,8 @@ class VirtualModem:
     def told(self) -> Modem:
         """As its manager tells it."""
         air, code = self.air, self.networks[self.uplink]
-        truth = Registration.HOME if self.registered else Registration.SEARCHING
-        said = air.registration or (Registration.DENIED if self.rejected and not self.registered else truth)
+        unserved = Registration.DENIED if self.rejected else Registration.SEARCHING
+        said = air.registration or (Registration.HOME if self.registered else unserved)
         bearer = Bearer(f"/bearer/{self._born}", connected=True, interface=self.fit.modem)
         here = ModemState.CONNECTING if self.fit.dials else ModemState.REGISTERED
         state = here if self.registered else ModemState.SEARCHING
@@ -163,7 +164,8 @@ class VirtualModem:
         self.yard.tell()
 
     def _lose(self) -> None:
-        self.registered, self._tries = False, 0
+        self.registered = self.rejected = False
+        self._tries = 0
         self._turn += 1
         self._serve(up=False)
 
@@ -230,7 +232,7 @@ class VirtualModem:
             self.yard.acted(ModemActed(order, "no such modem"))
             return
         self._lose()
-        self.there = self.rejected = False
+        self.there = False
         reset = order.deed is Deed.RESET
         if reset:
             self.yard.plugged(self, there=False)

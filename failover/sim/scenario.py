@@ -33,19 +33,7 @@ from failover.model import Auto, Drain, FailoverError, Family, ProbeNow, Undrain
 from failover.sim.flows import Counting
 from failover.sim.loads import User
 from failover.sim.modems import Fit
-from failover.sim.script import (
-    Act,
-    Actor,
-    ClockJump,
-    Crash,
-    Operator,
-    Phase,
-    Script,
-    Suspend,
-    TargetDead,
-    Van,
-    Weather,
-)
+from failover.sim.script import Act, Actor, ClockJump, Crash, Operator, Phase, Script, Suspend, TargetDead, Van, Weather
 from failover.sim.weather import VALUES, WEATHER, Keys
 from failover.wording import suggest
 
