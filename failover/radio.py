@@ -63,12 +63,12 @@ class Radio:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is amiss, as long as it is."""
-        return self._modems.warnings
+        """What is amiss, as long as it is, and somebody relies on modems."""
+        return self._modems.warnings if self._wanted else ()
 
     def look(self) -> None:
         """Begin, where there are modems to be expected; what has begun goes on."""
-        if any(uplink.modem for uplink in self._config.uplinks) or any(path.exists() for path in self._running):
+        if self._wanted or any(path.exists() for path in self._running):
             self._modems.begin()
 
     def follow(self, config: Config) -> None:
@@ -85,6 +85,11 @@ class Radio:
         """What is under way is given up; messages that wait are kept, if the disk lets them."""
         await self._modems.close()
         await self.inbox.close()
+
+    @property
+    def _wanted(self) -> bool:
+        """The config names modems."""
+        return any(uplink.modem for uplink in self._config.uplinks)
 
     def _heard(self, message: Message) -> None:
         self.inbox.heard(message)

@@ -23,7 +23,8 @@ settings.load_profile("busy")  # how long one example takes says how busy the ma
 COMPUTING = ("tests/core/", "tests/sim/", "tests/test_house.py", "tests/test_forecast.py")
 """Tests that need nothing but the processor."""
 PATIENT = tuple(
-    f"tests/{room}/" for room in ("cli", "config", "doctor", "export", "kernel", "modems", "names", "prometheus")
+    f"tests/{room}/"
+    for room in ("cli", "config", "doctor", "export", "kernel", "modems", "names", "prometheus", "systemd")
 )
 """Tests that wait for real things, and bear company: what they hold to a time, they hold to seconds."""
 LATER = 10

@@ -16,7 +16,7 @@ from typing import Final
 
 from failover.carriers import network_of
 from failover.config import Config
-from failover.core.uplinks import Path, Tie, Uplink
+from failover.core.uplinks import BARE, Path, Tie, Uplink
 from failover.model import Verdict
 from failover.picture import Shared, Sharing
 
@@ -37,6 +37,8 @@ class Footing:
     modem: str = ""
     device: str = ""
     """The modem's physical device, as in `Modem.device`."""
+    hubs: tuple[str, ...] = ()
+    """Between that and the root hub, by their ports; the nearest last."""
     hops: frozenset[tuple[str, str]] = frozenset()
     """Its routers, each with what is in one place of the world only: its own address, or its network's prefix."""
 
@@ -44,8 +46,7 @@ class Footing:
 def networks(config: Config, ties: Mapping[str, Tie]) -> dict[str, str]:
     """The network of each uplink that the config names, as far as it is known: by the code that its modem or its SIM
     tells, else by its carrier's label."""
-    bare = Tie()
-    told = ((uplink, ties.get(uplink.name, bare)) for uplink in config.uplinks)
+    told = ((uplink, ties.get(uplink.name, BARE)) for uplink in config.uplinks)
     return {u.name: network_of(tie.plmn, u.carrier or tie.carrier, config.networks) for u, tie in told}
 
 
@@ -55,7 +56,9 @@ def bound(
     """The same uplinks, each with what it shares with others. `observed`: as `Deaths.observed` says."""
     rides = networks(config, ties)
     modems = {uplink.name: uplink.modem.key for uplink in config.uplinks if uplink.modem}
-    footings = {u.name: _footing(u, rides.get(u.name, ""), modems.get(u.name, ""), ties.get(u.name)) for u in uplinks}
+    footings = {
+        u.name: _footing(u, rides.get(u.name, ""), modems.get(u.name, ""), ties.get(u.name, BARE)) for u in uplinks
+    }
     shared: dict[str, list[Shared]] = {uplink.name: [] for uplink in uplinks}
     known = ((*pair, *found) for pair in combinations(footings, 2) for found in alike(*(footings[n] for n in pair)))
     seen = ((one, other, Sharing.OUTAGES, what) for one, other, what in observed)
@@ -73,15 +76,15 @@ def alike(one: Footing, other: Footing) -> Iterator[tuple[Sharing, str]]:
     apart = one.device and other.device and one.device != other.device  # an IMEI may be a copy
     if one.modem and one.modem == other.modem and not apart:
         yield Sharing.MODEM, "a modem"
-    elif hubs := [hub for hub in _hubs(one.device) if hub in _hubs(other.device)]:
+    elif hubs := [hub for hub in one.hubs if hub in other.hubs]:
         yield Sharing.HUB, f"the USB hub {hubs[-1]}"
     if hops := sorted(one.hops & other.hops):
         yield Sharing.NEXT_HOP, f"the next hop {hops[0][0]}"
 
 
-def _footing(uplink: Uplink, network: str, modem: str, tie: Tie | None) -> Footing:
-    known = tie or Tie()
-    return Footing(network, known.modem or modem, known.device, frozenset(_hops(uplink.paths.values())))
+def _footing(uplink: Uplink, network: str, modem: str, tie: Tie) -> Footing:
+    hops = frozenset(_hops(uplink.paths.values()))
+    return Footing(network, tie.modem or modem, tie.device, _hubs(tie.device), hops)
 
 
 def _hops(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
@@ -104,9 +107,9 @@ def _prefixes(addresses: Collection[str]) -> set[str]:
     return {str(ip_network(f"{address}/64", strict=False)) for address in public}
 
 
-def _hubs(device: str) -> list[str]:
-    """The hubs between a USB device and the root hub, by their ports; the nearest last."""
-    return [part for part in device.split("/") if _PORT.fullmatch(part)][:-1]
+def _hubs(device: str) -> tuple[str, ...]:
+    """As in Footing."""
+    return tuple(part for part in device.split("/") if _PORT.fullmatch(part))[:-1]
 
 
 def shadow(verdict: Verdict, ailed: float, due: float) -> float:

@@ -202,7 +202,7 @@ def _where(past: ModemPast | None, slot: int) -> str:
 
 
 def _tie(now: float, uplink: Uplink, choice: Choice, sight: Sight, shop: Workshop) -> Tie:
-    chosen = shop.chosen(now)
+    chosen = shop.change.chosen(now)
     if shop.changes(now, uplink.name, sight):
         open_flows = sight.listed and sight.modem is not None and sight.modem.bearer is not None
         return Tie(bar=Bar.COLD, fault=f"its modem changes to {chosen}", settings=None if open_flows else ())

@@ -48,7 +48,9 @@ def _is(choice: Choice, modem: Modem) -> bool:
 
 def name_of(choice: Choice) -> str:
     """A modem as people may see it."""
-    return f"IMEI {masked(choice.imei)}" if choice.imei else choice.serial or choice.device
+    if choice.imei:
+        return f"IMEI {masked(choice.imei)}"
+    return f"serial number {masked(choice.serial)}" if choice.serial else choice.device
 
 
 def looked(before: Sight, told: ModemsTold, choice: Choice) -> Sight:
@@ -133,7 +135,7 @@ def _barred(choice: Choice, sight: Sight, modem: Modem) -> Tie:
     if modem.bearer is None and (sight.dialed or choice.connect is Dialer.SELF):
         why = next((bearer.error for bearer in modem.bearers if bearer.error), "")
         return Tie(bar=Bar.DEAD, fault=f"bearer disconnected{f': {why}' if why else ''}")
-    return Tie()
+    return Tie(fault="its modem is not connected" if modem.bearer is None else "")
 
 
 def wrong_sim(choice: Choice, modem: Modem) -> str:

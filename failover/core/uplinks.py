@@ -54,7 +54,7 @@ class Tie:
     """Empty: none, or nobody knows which."""
     bar: Bar = Bar.NONE
     fault: str = ""
-    """Why, for people. Without a bar: why it has no interface."""
+    """Why, for people. Without a bar: why it has no way out, if it has none."""
     carrier: str = ""
     """As the modem calls its network."""
     plmn: str = ""
@@ -69,6 +69,10 @@ class Tie:
     """It is cold until its way out is there."""
     settings: tuple[IpSettings, ...] | None = ()
     """Of its bearer, for us to put on the interface; None: what is ours there stays as it is."""
+
+
+BARE: Final = Tie()
+"""No modem is anything to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,36 +156,33 @@ def resolve(
             interface=u.interface,
             slot=slots[u.name],
             index=links[u.interface].index if u.interface in links else None,
-            carrier=u.carrier or ties.get(u.name, Tie()).carrier,
-            metered=u.metered is not None or (u.name in ties and ties[u.name].foreign),
+            carrier=u.carrier or tie.carrier,
+            metered=u.metered is not None or tie.foreign,
             targets=tuple(dict.fromkeys((*config.targets_of(u), *besides.get(u.interface, ())))),
             paths={
-                family: _barred(_path(facts, defaults, links.get(u.interface), family), ties.get(u.name))
+                family: _barred(_path(facts, defaults, links.get(u.interface), family), tie)
                 for family in FAMILIES
             },
             delegated=u.delegated,
             modem=u.modem is not None,
-            settings=ties[u.name].settings if u.name in ties else (),
-            foreign=u.name in ties and ties[u.name].foreign,
+            settings=tie.settings,
+            foreign=tie.foreign,
         )
-        for u in chosen
-        if u.name in slots
+        for u, tie in ((u, ties.get(u.name, BARE)) for u in chosen if u.name in slots)
     )
 
 
 def _tied(uplinks: tuple[will.Uplink, ...], ties: Mapping[str, Tie]) -> tuple[will.Uplink, ...]:
     """As the config has them, each with the interface of its modem."""
     tied = [replace(u, interface=ties[u.name].interface) if u.name in ties else u for u in uplinks]
-    return tuple(sorted(tied, key=lambda u: u.name in ties and ties[u.name].foreign))
+    return tuple(sorted(tied, key=lambda u: ties.get(u.name, BARE).foreign))
 
 
-def _barred(path: Path, tie: Tie | None) -> Path:
+def _barred(path: Path, tie: Tie) -> Path:
     """The way out, as far as the modem lets anything through."""
-    if tie is None:
-        return path
     match tie.bar:
         case Bar.NONE:
-            path = replace(path, fault=tie.fault) if tie.fault and not tie.interface else path
+            path = replace(path, fault=tie.fault) if tie.fault and path.fault else path
             return replace(path, cold=True, certain=False) if tie.warming and path.fault else path
         case Bar.DEAD:
             return replace(path, fault=tie.fault, certain=True) if path.route else replace(path, fault=tie.fault)

@@ -1,7 +1,7 @@
 """One modem, whatever its SIM: when it is dialled, repaired, or given another SIM; one deed at a time.
 
-Pure. The three have a file each (`dialler.py`, `ladder.py`, `slots.py`); here is what they are told of the modem and
-its uplinks, and who comes first.
+Pure. The three have files of their own (`dialler.py`, `ladder.py`, `slots.py` and `changeover.py`); here is what they
+are told of the modem and its uplinks, and who comes first.
 """
 
 from __future__ import annotations
@@ -12,33 +12,24 @@ from math import inf
 from typing import Final
 
 from failover.config import Uplink
-from failover.config.modems import Dialer, Repair, Rung
+from failover.config.modems import Dialer, Repair, Roaming, Rung
 from failover.config.modems import Modem as Choice
-from failover.core.dialler import RETRY, RETRY_MAX, Dialler, dial
+from failover.core.changeover import UNABLE, Changeover
+from failover.core.dialler import Dialler, dial
 from failover.core.ladder import STUCK, Ladder, Need
 from failover.core.lane import Lane
-from failover.core.slots import WARMING, Seat, Slots
+from failover.core.slots import Seat, Slots
 from failover.core.ties import Sight, name_of
 from failover.core.uplinks import Bar, Tie
 from failover.memory import ModemPast
 from failover.model import RECEIVING, Notice, NoticeKind, Verdict
-from failover.modem import Deed, Modem, ModemState
+from failover.modem import Deed, Modem, ModemState, Registration
 from failover.seam import ActOnModem, ModemActed
 
 PATIENCE: Final = 180.0
 """Seconds after which a deed that nobody answered is forgotten; the adapter's own bounds are shorter."""
-LEAVE: Final = 0.05
-"""Seconds in which the traffic leaves a SIM that is given up of our own will."""
-NUDGE: Final = 8.0
-"""Seconds after which a SIM that was chosen, and is connected in vain, is dialled anew."""
-SOON: Final = 0.001
-"""Seconds until it is told to."""
 SHUT: Final = 21600.0
 """Seconds for which a SIM that may not be used, as was seen when it was chosen, is not chosen again."""
-UNABLE: Final = 3600.0
-"""Seconds for which a step that there is not for a modem is left out: a unit may be written, a manager replaced."""
-GOING: Final = 20.0
-"""Seconds that a modem may stay, and look as before, once it was told to change its SIM; a simulated one takes 0.1."""
 BOOT: Final = 60.0
 """Seconds that a modem has for its first connection before it is repaired."""
 _DEEDS: Final = {
@@ -52,6 +43,12 @@ _GENERATIONS: Final = {"gsm": 2, "gprs": 2, "edge": 2, "umts": 3, "hsdpa": 3, "h
 """Access technologies below LTE (MMModemAccessTechnology)."""
 LTE: Final = 4
 """Generation; a modem that moves from 5G to LTE is not stuck."""
+_ABROAD: Final = {
+    Roaming.LAST: "which counts as metered and comes last",
+    Roaming.ALLOW: "as the config allows",
+    Roaming.DENY: "and the config denies that",
+}
+CHOSEN: Final = "the operator's or the config's choice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +94,8 @@ class Workshop:
         """Why nothing is done though it wants repair."""
         self.ladder = Ladder(random, [now - ago for ago in past.resets])
         self.slots = Slots(now, [now - ago for ago in past.switches], past.switch_seconds)
+        self.change = Changeover()
         self.dialler = Dialler(random, pins)
-        self.warming: tuple[str, float] | None = None
-        """The uplink whose SIM was chosen last, and when, until packets pass there or its time is over."""
-        self._leaving: tuple[int, float] | None = None
-        """The slot that is to be chosen, and since when the traffic leaves."""
-        self._left = ""
-        """Handle of the modem that was told to change its SIM."""
-        self._still_until = -inf
-        """Until when that modem, as long as it has this handle, is not told again."""
-        self._refusals = 0
-        self._nudged = True
-        self._nudge_at = inf
         self._busy: ActOnModem | None = None
         self._busy_until = -inf
         self._shut: dict[int, tuple[Choice, str, float]] = {}
@@ -123,12 +110,8 @@ class Workshop:
         """Since when it sits on an older technology than it could, and is slow there, at least now and then."""
         self._slow_at = -inf
         self._complaint = ""
-        self._fled = False
-        """Its SIM was changed last because nothing passed by the one before."""
-
-    def chosen(self, now: float) -> str:
-        """The uplink whose SIM was chosen last, while it has time to get connected; empty: none."""
-        return self.warming[0] if self.warming and now < self.warming[1] + WARMING else ""
+        self._abroad: set[str] = set()
+        """The uplinks that were told to roam."""
 
     def shut(self, now: float, choice: Choice) -> str:
         """Why that SIM may not be used, as it was seen last; empty: it may, as far as we know."""
@@ -145,12 +128,12 @@ class Workshop:
         """What to do now, and what is to be said of it. `posts`: its uplinks, in order of preference."""
         self.ladder.rest()
         self.obstacle = ""
-        self.deadline = self.slots.deadline = self.dialler.deadline = self._nudge_at = inf
-        if self.warming and not self.chosen(now):
-            self.warming, self._since = None, now  # it has had its time
+        self.deadline = self.slots.deadline = self.dialler.deadline = inf
+        if self.change.late(now):
+            self._since = now
         modem = next((post.sight.modem for post in posts if post.sight.listed), None)
         if modem is None:
-            self._still_until = -inf  # what comes back is another one, whatever its handle
+            self.change.gone()
         here = next((post for post in posts if modem is None or post.choice.slot == modem.slot), None)
         said = [*self._look(now, here)] if here else []
         if here and here.sight.listed and here.tie.bar is Bar.CLOSED:
@@ -163,40 +146,37 @@ class Workshop:
         need = self._need(now, here, world) if here else None
         self.obstacle = _obstacle(need, here.choice, world) if here else ""
         done = [*said, *self._act(now, posts, here, modem, need, world)]
-        warm = self.warming[1] + WARMING if self.warming else inf
-        since = self._leaving[1] if self._leaving else inf
-        left = since + (LEAVE if now > since else SOON)
-        still = self._still_until if now < self._still_until else inf
         soon = self._since if self._since is not None and self._since > now else inf
-        mine = min(warm, left, still, soon, self._nudge_at)
-        self.deadline = min(mine, self.ladder.deadline, self.slots.deadline, self.dialler.deadline)
+        others = self.ladder.deadline, self.slots.deadline, self.dialler.deadline
+        self.deadline = min(soon, self.change.deadline(now), *others)
         return done
 
     def _act(
         self, now: float, posts: Sequence[Post], here: Post | None, modem: Modem | None, need: Need | None, world: World
     ) -> Iterator[ActOnModem | Notice]:
         seats = [self._seat(now, post, world) for post in posts]
-        if modem is not None and self._leaving is not None and self._leaving[0] in {seat.slot for seat in seats}:
-            slot, since = self._leaving
-            if now >= since + LEAVE:
-                yield from self._select(now, posts, modem, slot, None, "the operator's or the config's choice")
+        leaving = self.change.leaving({seat.slot for seat in seats} if modem else ())
+        if modem is not None and leaving is not None:
+            if self.change.left(now):
+                yield from self._select(now, posts, modem, leaving, None, CHOSEN)
             return
-        self._leaving = None
-        if modem is not None and len(seats) > 1 and not self._still(now, modem):
-            change = self.slots.change(now, seats, modem.slot, need, world.repair.switches_per_hour)
-            if change is not None and need is None and world.others:
-                self._leave(now, posts, modem, change)
+        if modem is not None and len(seats) > 1 and not self.change.still(now, modem.handle):
+            slot = self.slots.change(now, seats, modem.slot, need, world.repair.switches_per_hour)
+            if slot is not None and need is None and world.others:
+                to = next(post for post in posts if post.choice.slot == slot)
+                self.change.leave(now, to.uplink.name, slot, modem.handle)
                 return
-            if change is not None:
-                why = here.tie.fault or "nothing passes" if here and need else "the operator's or the config's choice"
-                yield from self._select(now, posts, modem, change, need, why)
+            if slot is not None:
+                why = here.tie.fault or "nothing passes" if here and need else CHOSEN
+                yield from self._select(now, posts, modem, slot, need, why)
                 return
         at_it = here is not None and self.changes(now, here.uplink.name, here.sight)
         if here is None or here.choice.connect is Dialer.NONE or at_it:
             return
         right = modem if here.tie.bar is not Bar.CLOSED else None
-        deed = self.dialler.due(now, here.choice, right, urgent=self.warming is not None)
-        deed = deed or self._nudge(now, here, right)
+        deed = self.dialler.due(now, here.choice, right, urgent=bool(self.change.chosen(now)))
+        if deed is None and right is not None and right.bearer is not None and _doubtful(here):
+            deed = Deed.RECONNECT if self.change.nudges(now, here.uplink.name) else None
         if deed is not None and modem is not None:
             yield self._order(now, here, modem, deed)
             return
@@ -205,24 +185,11 @@ class Workshop:
             able -= {Rung.RECONNECT}  # it helps nobody, and how slow it was would be forgotten with the path
         rung = self.ladder.climb(now, need, world.repair, able)
         if self.ladder.spent:
-            self.obstacle = _spent(len(self.ladder.resets(now)), world.repair)
+            locked = modem is not None and modem.lock
+            self.obstacle = here.tie.fault if locked else _spent(len(self.ladder.resets(now)), world.repair)
         if rung is not None:
             spare = self._spare(now, seats, modem, world.repair)
             yield from self._climb(now, rung, here, modem, posts, need, spare)
-
-    def _nudge(self, now: float, here: Post, modem: Modem | None) -> Deed | None:
-        """A SIM that was just chosen is connected, and nothing passes: what was left on the interface by whoever
-        dialled the one before, and died over it, is put right by dialling anew. Once."""
-        if self._nudged or modem is None or modem.bearer is None or self.chosen(now) != here.uplink.name:
-            return None
-        if not any(lane.verdict is Verdict.DOUBTFUL for lane in here.lanes):
-            return None
-        assert self.warming is not None
-        if now < self.warming[1] + NUDGE:
-            self._nudge_at = self.warming[1] + NUDGE
-            return None
-        self._nudged = True
-        return Deed.RECONNECT
 
     def _climb(
         self,
@@ -243,27 +210,17 @@ class Workshop:
 
     def changes(self, now: float, name: str, sight: Sight) -> bool:
         """Whether the modem of this uplink is about to change to another one's SIM, or at it."""
-        away = self.chosen(now) not in ("", name)
-        return away and sight.modem is not None and sight.modem.handle == self._left
-
-    def _still(self, now: float, modem: Modem) -> bool:
-        """It was told to change its SIM, and is about to or could not: in between it looks as it did before."""
-        return modem.handle == self._left and now < self._still_until
-
-    def _leave(self, now: float, posts: Sequence[Post], modem: Modem, slot: int) -> None:
-        to = next(post for post in posts if post.choice.slot == slot)
-        self._leaving, self._left, self.warming = (slot, now), modem.handle, (to.uplink.name, now)
+        return sight.modem is not None and self.change.away(now, name, sight.modem.handle)
 
     def _select(
         self, now: float, posts: Sequence[Post], modem: Modem, slot: int, need: Need | None, why: str
     ) -> Iterator[ActOnModem | Notice]:
         to = next(post for post in posts if post.choice.slot == slot)
-        self._leaving, self._left, self._still_until = None, modem.handle, now + WARMING
         seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
         self.slots.chosen(now, modem.slot, slot, need, seats)
-        self.warming, self._since, self._stuck = (to.uplink.name, now), None, None
+        self.change.begin(now, to.uplink.name, modem.handle, fled=need is not None)
+        self._since, self._stuck = None, None
         self.dialler.renew()
-        self._fled, self._nudged = need is not None, False
         self._busy = ActOnModem(to.uplink.name, modem.handle, Deed.SELECT_SLOT, slot=slot)
         self._busy_until = now + PATIENCE
         yield self._busy
@@ -284,7 +241,7 @@ class Workshop:
         if order == self._busy:
             self._busy = None
             if order.deed is Deed.SELECT_SLOT:
-                self._changed(now, event)
+                self.change.told(now, failed=bool(event.error), unable=event.unknown)
         rung = next((rung for rung, deed in _DEEDS.items() if deed is order.deed), None)
         if event.unknown and rung is not None:
             self._unable[rung] = now + UNABLE
@@ -302,26 +259,17 @@ class Workshop:
         self._complaint = text
         return [_said(post, text, step=str(order.deed), error=event.error)]
 
-    def _changed(self, now: float, event: ModemActed) -> None:
-        """What came of an order to change the SIM: who could not is told again ever more slowly."""
-        if not event.error:
-            self._still_until, self._refusals = now + GOING, 0
-            return
-        self.warming = None
-        wait = UNABLE if event.unknown else min(RETRY_MAX, RETRY * 2.0 ** min(self._refusals, 16))
-        self._still_until, self._refusals = now + wait, self._refusals + 1
-
     # --- how it is ---------------------------------------------------------------------------------------------------
 
     def _look(self, now: float, here: Post) -> Iterator[Notice]:
-        """Whether packets pass, and what that says of what was done."""
+        """Whether packets pass, and what that says of what was done; and in whose network."""
         modem = here.sight.modem
+        yield from self._roamed(here)
         newest = _generation(modem) if modem else 0
         self._best = max(self._best, newest)
         if not _passes(here):
             return
-        chosen = self.warming[1] if self.warming and self.warming[0] == here.uplink.name else None
-        self.warming = None if chosen is not None else self.warming
+        chosen = self.change.passed(here.uplink.name)
         self.slots.passed(now, chosen)
         self._since = None
         if any(lane.verdict is Verdict.DEGRADED for lane in here.lanes):
@@ -332,13 +280,26 @@ class Workshop:
         self._stuck = None
         helped = self.ladder.passed(now)
         if chosen is not None:
-            helped = Rung.SLOT if self._fled else None
+            helped = Rung.SLOT if self.change.fled else None
         if helped is not None:
             fields = {"step": helped.value, "helped": True}
             yield _said(here, f"{here.uplink.name}: packets pass again after {helped}", **fields)
 
+    def _roamed(self, here: Post) -> Iterator[Notice]:
+        """A network's border is news: what is foreign may cost a hundred times as much."""
+        modem, name = here.sight.modem, here.uplink.name
+        if modem is None or not here.sight.listed or not modem.registration.serves:
+            return
+        abroad = modem.registration is Registration.ROAMING
+        if abroad == (name in self._abroad):
+            return
+        self._abroad ^= {name}
+        network = modem.operator_name or modem.operator_code or "a foreign network"
+        what = f"roams in {network}, {_ABROAD[here.choice.roaming]}" if abroad else "roams no more"
+        yield _said(here, f"{name}: it {what}", roaming=abroad, network=modem.operator_code)
+
     def _need(self, now: float, here: Post, world: World) -> Need | None:
-        if self.warming or here.tie.bar in (Bar.CLOSED, Bar.COLD):
+        if self.change.chosen(now) or here.tie.bar in (Bar.CLOSED, Bar.COLD):
             return None
         if self._stuck is not None and self._slow_at == now:
             return Need(self._stuck, True, world.others, world.storm, stuck=True)
@@ -358,19 +319,19 @@ class Workshop:
         """The steps that there are for this modem, as it is. One that was never here is not to be found by its power,
         nor one of which nobody tells."""
         modem = sight.modem if sight.listed else None
-        able = {Rung.POWER} if sight.listed or sight.missing else set()
-        if modem is not None and not modem.lock:
-            able |= {Rung.RESET}
+        able = {Rung.SLOT} if self._spare(now, seats, modem, repair) is not None else set()
+        if sight.missing:
+            able |= {Rung.POWER}
+        elif modem is not None and not modem.lock:  # which no step opens
+            able |= {Rung.POWER, Rung.RESET}
             if modem.state >= ModemState.ENABLED:
                 able |= {Rung.REGISTER}
             if modem.state >= ModemState.REGISTERED:
                 able |= {Rung.RECONNECT}
-            if self._spare(now, seats, modem, repair) is not None:
-                able |= {Rung.SLOT}
         return {rung for rung in able if now >= self._unable.get(rung, -inf)}
 
     def _spare(self, now: float, seats: Sequence[Seat], modem: Modem | None, repair: Repair) -> int | None:
-        if modem is None or self._still(now, modem):
+        if modem is None or self.change.still(now, modem.handle):
             return None
         return self.slots.spare(now, seats, modem.slot, repair.switches_per_hour)
 
@@ -401,6 +362,10 @@ def _spent(resets: int, repair: Repair) -> str:
 
 def _passes(post: Post) -> bool:
     return any(lane.verdict in RECEIVING for lane in post.lanes)
+
+
+def _doubtful(post: Post) -> bool:
+    return any(lane.verdict is Verdict.DOUBTFUL for lane in post.lanes)
 
 
 def _why(post: Post) -> str:

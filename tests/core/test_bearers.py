@@ -10,11 +10,11 @@ import pytest
 from failover.config import Reconfigured
 from failover.config.modems import Dialer
 from failover.core.bearers import METRIC, served
+from failover.core.changeover import LEAVE
 from failover.core.dialler import GRACE
 from failover.core.diff import diff
 from failover.core.plan import Desired
 from failover.core.uplinks import Uplink
-from failover.core.workshop import LEAVE
 from failover.facts import PROTOCOL, TABLE_MAIN, Address, Facts, Link, Operation, Route, Verb
 from failover.model import ProbeKind, Use, Verdict
 from failover.modem import Deed, IpMethod, IpSettings

@@ -286,15 +286,27 @@ def test_resets_are_counted_though_the_config_forgets_the_modem_for_a_while() ->
     assert all(later - earlier >= 600.0 for earlier, later in pairwise(times))
 
 
-def test_a_modem_that_never_was_is_named_and_not_power_cycled() -> None:
+@pytest.mark.parametrize(("known", "shown"), [
+    ({"imei": imei(9)}, "IMEI …0009"),
+    ({"imei": "", "serial": "AE31F2701234"}, "serial number …1234"),
+    ({"imei": "", "device": "usb1/1-9"}, "usb1/1-9"),
+])  # fmt: skip
+def test_a_modem_that_never_was_is_named_and_not_power_cycled(known: dict[str, str], shown: str) -> None:
     box, _, _ = pair()
     one, other = box.engine.config.uplinks
-    typo = replace(one, modem=replace(one.modem, imei=imei(9)))  # type: ignore[type-var]
+    typo = replace(one, modem=replace(one.modem, **known))  # type: ignore[type-var]
     box.tell(Reconfigured(replace(box.engine.config, uplinks=(typo, other))))
     box.run(3000.0)
     assert (deeds(box, 100.0), box.active(), box.verdict("docomo")) == ([], "au", Verdict.ABSENT)
     (warning,) = box.engine.snapshot().warnings
-    assert warning == "docomo: there is no modem with IMEI …0009: `failover modems` lists those that are there"
+    assert warning == f"docomo: there is no modem with {shown}: `failover modems` lists those that are there"
+
+
+def test_a_modem_that_nobody_has_dialled_yet_is_why_there_is_no_way_out() -> None:
+    unit = Unit(imei(1), "wwan0", connected=False)
+    box = Garage(unit, uplinks=(of_modem("au"),))
+    (uplink,) = box.run(1.0).engine.snapshot().uplinks
+    assert uplink.families[V4].text == "its modem is not connected"
 
 
 def test_a_step_that_a_modem_cannot_take_is_tried_again_after_an_hour() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from failover.config.modems import Dialer, Repair, Rung
+import pytest
+
+from failover.config.modems import Dialer, Repair, Roaming, Rung
 from failover.model import NoticeKind, Use
-from failover.modem import Deed
+from failover.modem import Deed, Registration
 from failover.picture import ModemView
 
 from .box import dead
@@ -82,6 +84,37 @@ def test_a_sim_that_must_not_be_used_is_told() -> None:
     box.set(box.units["wwan0"], failure="sim-missing")
     box.run(100.1)
     assert view(box).refused == "there is no SIM in slot 1"
+
+
+def test_no_step_opens_a_locked_sim() -> None:
+    box = ill()
+    box.set(box.units["wwan0"], lock="sim-pin", connected=False)
+    box.run(1000.0)
+    assert deeds(box) == []
+    assert (view(box).obstacle, view(box).step_next) == ("its SIM is locked (sim-pin)", "")
+
+
+def test_a_locked_sim_makes_room_for_the_other_one() -> None:
+    box, unit = dual()
+    box.set(unit, lock="sim-puk", connected=False)
+    box.run(130.0)
+    assert {deed for _, deed in deeds(box)} == {"select-slot"}
+
+
+@pytest.mark.parametrize(("roaming", "consequence"), [
+    (Roaming.LAST, "which counts as metered and comes last"),
+    (Roaming.ALLOW, "as the config allows"),
+    (Roaming.DENY, "and the config denies that"),
+])  # fmt: skip
+def test_a_border_is_told_once_each_time_it_is_crossed(roaming: Roaming, consequence: str) -> None:
+    unit = Unit(imei(1), "wwan0")
+    box = Garage(unit, uplinks=(of_modem("au", roaming=roaming),))
+    box.run(10.0)
+    for registration in (Registration.ROAMING, Registration.SEARCHING, Registration.ROAMING, Registration.HOME):
+        box.set(unit, registration=registration)
+        box.run(box.now + 1.0)
+    said = [(one.text, one.fields["roaming"]) for _, one in box.notices if "roaming" in one.fields]
+    assert said == [(f"au: it roams in NTT DOCOMO, {consequence}", True), ("au: it roams no more", False)]
 
 
 def test_another_sim_is_what_helped_and_no_step_before_it() -> None:

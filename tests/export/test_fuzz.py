@@ -240,7 +240,7 @@ async def press(path: Path, requests: int, mix: Sequence[bytes]) -> None:
 def test_sixteen_that_ask_without_end_do_not_make_it_late(
     besieged: Besieged, requests: int, mix: Sequence[bytes]
 ) -> None:
-    asyncio.run(press(besieged.path, requests // 8, mix))
+    asyncio.run(press(besieged.path, requests // 2, mix))
     before = besieged.report()
     asyncio.run(press(besieged.path, requests, mix))
     assert asyncio.run(answered(besieged.path))
