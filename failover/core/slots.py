@@ -2,8 +2,8 @@
 
 Pure. A warm link comes before a cold one. A modem changes its SIM when the one in use stays lost for longer than the
 change itself costs: so the whole takes at most twice as long as if the outage's length had been known before
-(the ski rental problem, Karlin et al. 1988). It comes back to a preferred SIM after a while, which doubles when that
-was in vain.
+(the ski rental problem, Karlin et al. 1988). One that loses much for long is left as well, though nobody knows whether
+the other one is better. It comes back to a preferred SIM after a while, which doubles when that was in vain.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ HOUR: Final = 3600.0
 RETURN: Final = 1800.0
 RETURN_MAX: Final = 6 * HOUR
 """Seconds after which a preferred SIM is tried again: at first, and at most."""
+LOSSY: Final = 300.0
+"""Seconds of a brownout, at least, for which a SIM is left: most are over sooner."""
+COSTS: Final = 60.0
+"""And so many times what a change costs. A brownout loses 9 % at least (`brownout.py`), so by then as much as five
+changes do; one in vain takes two, there and back."""
 WARMING: Final = 90.0
 """Seconds that a SIM has to get connected before it counts as lost."""
 
@@ -50,7 +55,7 @@ class Slots:
         self._switches = deque(sorted(switches), maxlen=64)
         self._began = now
         self._left: dict[int, float] = {}
-        """When each slot was left because nothing passed there."""
+        """When each slot was left because of what was wrong there."""
         self._vain: dict[int, int] = {}
         """How often in a row a return there was in vain."""
         self._returning: int | None = None
@@ -74,15 +79,29 @@ class Slots:
             return self._flee(now, others, need, most)
         return self._return(now, seats, slot, most) if need is None else None
 
-    def chosen(self, now: float, before: int, slot: int, need: Need | None, seats: Sequence[Seat]) -> None:
-        """`slot` was chosen in the place of `before`."""
-        if need is not None:
+    def better(self, now: float, seats: Sequence[Seat], slot: int, since: float, most: int) -> int | None:
+        """The slot to choose now for this one, by which much has been lost `since` then; to be asked after `change`.
+        One that was left lately is none."""
+        others = [seat for seat in seats if seat.slot != slot and not seat.barred]
+        if not others or any(seat.wanted for seat in seats if seat.slot == slot):
+            return None
+        spare = self._longest_left(others).slot
+        lately = self._left.get(spare, -inf) + RETURN
+        due = max(since + max(LOSSY, COSTS * (self.cost or COST)), lately, self._free(now, most))
+        if now < due:
+            self.deadline = min(self.deadline, due)
+            return None
+        return spare
+
+    def chosen(self, now: float, before: int, slot: int, seats: Sequence[Seat], *, fled: bool) -> None:
+        """`slot` was chosen in the place of `before`. `fled`: because of what is wrong there."""
+        if fled:
             vain = self._returning == before and now < self._changed_at + RETURN
             self._vain[before] = self._vain.get(before, 0) + 1 if vain else 0
             self._left[before] = now
         order = [seat.slot for seat in seats]
         better = slot in order and before in order and order.index(slot) < order.index(before)
-        self._returning = slot if better and need is None else None
+        self._returning = slot if better and not fled else None
         self._changed_at = now
         self._switches.append(now)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from failover.config import Uplink
 from failover.config.modems import Dialer, Repair, Roaming, Rung
@@ -48,7 +48,6 @@ _ABROAD: Final = {
     Roaming.ALLOW: "as the config allows",
     Roaming.DENY: "and the config denies that",
 }
-CHOSEN: Final = "the operator's or the config's choice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,15 @@ class World:
     """Another uplink on the same network is lost too."""
     use: str | None
     drained: frozenset[str]
+
+
+class Move(NamedTuple):
+    """A change of SIM."""
+
+    slot: int
+    why: str
+    fled: bool = False
+    """Because of what is wrong with the one in use."""
 
 
 class Workshop:
@@ -108,6 +116,8 @@ class Workshop:
         """Since when nothing passes."""
         self._stuck: float | None = None
         """Since when it sits on an older technology than it could, and is slow there, at least now and then."""
+        self._lossy: float | None = None
+        """Since when it has been in a brownout by loss, but for doubts."""
         self._slow_at = -inf
         self._complaint = ""
         self._abroad: set[str] = set()
@@ -158,17 +168,16 @@ class Workshop:
         leaving = self.change.leaving({seat.slot for seat in seats} if modem else ())
         if modem is not None and leaving is not None:
             if self.change.left(now):
-                yield from self._select(now, posts, modem, leaving, None, CHOSEN)
+                yield from self._select(now, posts, modem, Move(leaving, _chosen(seats, modem.slot, leaving)))
             return
         if modem is not None and len(seats) > 1 and not self.change.still(now, modem.handle):
-            slot = self.slots.change(now, seats, modem.slot, need, world.repair.switches_per_hour)
-            if slot is not None and need is None and world.others:
-                to = next(post for post in posts if post.choice.slot == slot)
-                self.change.leave(now, to.uplink.name, slot, modem.handle)
+            move = self._move(now, seats, here, modem.slot, need, world)
+            if move is not None and not move.fled and world.others:
+                to = next(post for post in posts if post.choice.slot == move.slot)
+                self.change.leave(now, to.uplink.name, move.slot, modem.handle)
                 return
-            if slot is not None:
-                why = here.tie.fault or "nothing passes" if here and need else CHOSEN
-                yield from self._select(now, posts, modem, slot, need, why)
+            if move is not None:
+                yield from self._select(now, posts, modem, move)
                 return
         at_it = here is not None and self.changes(now, here.uplink.name, here.sight)
         if here is None or here.choice.connect is Dialer.NONE or at_it:
@@ -203,7 +212,7 @@ class Workshop:
     ) -> Iterator[ActOnModem | Notice]:
         why = "it sits on an older technology" if need and need.stuck else _why(here)
         if rung is Rung.SLOT and modem is not None and spare is not None:
-            yield from self._select(now, posts, modem, spare, need, why)
+            yield from self._select(now, posts, modem, Move(spare, why, fled=True))
             return
         yield self._order(now, here, modem, _DEEDS[rung])
         yield _said(here, f"{here.uplink.name}: {rung}: {why}", step=rung.value, reason=why)
@@ -212,21 +221,35 @@ class Workshop:
         """Whether the modem of this uplink is about to change to another one's SIM, or at it."""
         return sight.modem is not None and self.change.away(now, name, sight.modem.handle)
 
-    def _select(
-        self, now: float, posts: Sequence[Post], modem: Modem, slot: int, need: Need | None, why: str
-    ) -> Iterator[ActOnModem | Notice]:
-        to = next(post for post in posts if post.choice.slot == slot)
+    def _move(
+        self, now: float, seats: Sequence[Seat], here: Post | None, slot: int, need: Need | None, world: World
+    ) -> Move | None:
+        """To another SIM than that in `slot`."""
+        most = world.repair.switches_per_hour
+        to = self.slots.change(now, seats, slot, need, most)
+        if to is not None and need is not None and here is not None:
+            return Move(to, here.tie.fault or "nothing passes", fled=True)
+        if to is not None:
+            return Move(to, _chosen(seats, slot, to))
+        if here is None or need is not None or self._lossy is None or world.others:
+            return None
+        to = self.slots.better(now, seats, slot, self._lossy, most)
+        return Move(to, _why(here), fled=True) if to is not None else None
+
+    def _select(self, now: float, posts: Sequence[Post], modem: Modem, move: Move) -> Iterator[ActOnModem | Notice]:
+        to = next(post for post in posts if post.choice.slot == move.slot)
         seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
-        self.slots.chosen(now, modem.slot, slot, need, seats)
-        self.change.begin(now, to.uplink.name, modem.handle, fled=need is not None)
-        self._since, self._stuck = None, None
+        self.slots.chosen(now, modem.slot, move.slot, seats, fled=move.fled)
+        self.change.begin(now, to.uplink.name, modem.handle, fled=move.fled)
+        self._since = self._stuck = self._lossy = None
         self.dialler.renew()
-        self._busy = ActOnModem(to.uplink.name, modem.handle, Deed.SELECT_SLOT, slot=slot)
+        self._busy = ActOnModem(to.uplink.name, modem.handle, Deed.SELECT_SLOT, slot=move.slot)
         self._busy_until = now + PATIENCE
         yield self._busy
-        text = f"{name_of(to.choice)} changes from slot {modem.slot} to slot {slot}, {to.uplink.name}: {why}"
-        step = {"step": Rung.SLOT.value} if need is not None else {}
-        yield _said(to, text, **step, reason=why, slot=slot)
+        change = f"from slot {modem.slot} to slot {move.slot}, {to.uplink.name}"
+        step = {"step": Rung.SLOT.value} if move.fled else {}
+        text = f"{name_of(to.choice)} changes {change}: {move.why}"
+        yield _said(to, text, **step, reason=move.why, slot=move.slot)
 
     def _order(self, now: float, here: Post, modem: Modem | None, deed: Deed) -> ActOnModem:
         pin = here.choice.pin if deed is Deed.UNLOCK else ""
@@ -272,8 +295,13 @@ class Workshop:
         chosen = self.change.passed(here.uplink.name)
         self.slots.passed(now, chosen)
         self._since = None
-        if any(lane.verdict is Verdict.DEGRADED for lane in here.lanes):
+        heard = [lane for lane in here.lanes if lane.verdict in RECEIVING]
+        if any(lane.verdict is Verdict.DEGRADED for lane in heard):
             self._slow_at = now
+        if not all(lane.health.record.lossy for lane in heard):
+            self._lossy = None
+        elif self._lossy is None:
+            self._lossy = now
         if 0 < newest < min(self._best, LTE) and now < self._slow_at + STUCK:
             self._stuck = now if self._stuck is None else self._stuck
             return
@@ -358,6 +386,16 @@ def _spent(resets: int, repair: Repair) -> str:
     if not repair.steps:
         return "the config names no steps of repair"
     return f"no step is left that it may take now, after {resets} of {repair.resets_per_day} resets in 24 h"
+
+
+def _chosen(seats: Sequence[Seat], before: int, slot: int) -> str:
+    """Why the SIM in `slot` is chosen, though nothing is wrong with the one in use."""
+    by_slot = {seat.slot: seat for seat in seats}
+    if by_slot[slot].wanted:
+        return "the operator's choice"
+    if before not in by_slot or by_slot[before].barred:
+        return f"the SIM in slot {before} is not to be used"
+    return "it comes first, and is tried again"
 
 
 def _passes(post: Post) -> bool:

@@ -41,17 +41,17 @@ def _network(modem: Document) -> str:
 
 
 def _change(uplink: Document, listed: list[Document]) -> str:
-    """What its modem's next change of SIM is: away from one that is lost, or back to a preferred one; empty: none."""
+    """What its modem's next change of SIM is: away from one that is lost, or lossy, or back to a preferred one."""
     if not uplink["usable"]:
         return "another SIM"
     behind = {one["name"] for one in listed[listed.index(uplink) :]} | {one["name"] for one in listed if one["drained"]}
     sharing = (one["uplink"] for one in uplink.get("shared_fate", ()) if one["why"] == "modem")
     preferred = next((name for name in sharing if name not in behind), "")
-    return f"returns to {preferred}" if preferred else ""
+    return f"returns to {preferred}" if preferred else "another SIM"
 
 
 def _repair(modem: Document, change: str) -> Iterator[str]:
-    """`change`: what the next change of its SIM is called; empty: nothing to speak of."""
+    """`change`: what the next change of its SIM is called."""
     repair, slot_due = modem["repair"], modem["slot_due_seconds"]
     after = f"after {repair['step']}: " if repair["step"] else ""
     if repair["next"]:
@@ -60,7 +60,7 @@ def _repair(modem: Document, change: str) -> Iterator[str]:
         yield f"{after}nothing: {repair['obstacle']}"
     elif repair["step"]:
         yield f"{repair['step']} taken"
-    if slot_due is not None and change:
+    if slot_due is not None:
         yield f"{change} in {span(slot_due)}"
     if repair["resets_24h"]:
         yield _resets(repair["resets_24h"])

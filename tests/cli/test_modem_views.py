@@ -59,8 +59,8 @@ def test_a_change_of_sim_that_is_due_is_named() -> None:
 
     down = {one: replace(view, verdict=Verdict.DOWN) for one, view in au.families.items()}
     assert told(replace(au, families=down), docomo) == ["another SIM in 59 min", "returns to au in 59 min"]
-    assert told(docomo, replace(au, families=down)) == ["", "another SIM in 59 min"], "it is the preferred one"
-    assert told(replace(au, drained=True), docomo)[1] == ""
+    assert told(docomo, replace(au, families=down)) == ["another SIM in 59 min"] * 2, "it is the preferred one"
+    assert told(replace(au, drained=True), docomo)[1] == "another SIM in 59 min"
     assert told(docomo) == ["returns to au in 59 min"], "asked of that one alone"
 
 

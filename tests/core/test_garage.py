@@ -11,12 +11,13 @@ import pytest
 
 from failover.config import Metered, Reconfigured
 from failover.config.modems import Dialer, Roaming
+from failover.core.slots import LOSSY
 from failover.facts import Gateway
 from failover.model import Auto, Drain, NoticeKind, Undrain, Use, Verdict
 from failover.modem import Deed, ModemState, Registration
 from failover.seam import ActOnModem, ModemActed, ModemsTold
 
-from .box import dead, told
+from .box import dead, lossy, told
 from .garage import NETWORKS, Garage, Unit, deeds, dual, imei, of_modem
 from .worlds import V4
 
@@ -211,6 +212,27 @@ def test_silence_everywhere_is_a_tunnel_for_a_minute() -> None:
     box.run(300.0)
     ((at, deed),) = deeds(box)
     assert (deed, 260.0 <= at <= 268.0) == ("select-slot", True)
+
+
+def test_a_brownout_that_lasts_is_left_for_the_other_sim_unless_another_link_carries() -> None:
+    for others, slots in (((), [2]), (("depot",), [])):
+        box, _ = dual(*others)
+        box.weather["docomo"] = lossy(0.5, 100.0)
+        box.run(100.0 + LOSSY)
+        assert deeds(box) == []
+        box.run(200.0 + LOSSY)
+        assert [order.slot for _, order in box.deeds if order.deed is Deed.SELECT_SLOT] == slots
+    assert box.active() == "depot"
+
+
+def test_brownouts_that_end_are_not_added_up() -> None:
+    box, _ = dual()
+    for begins in range(100, 1900, 600):
+        box.weather["docomo"] = lossy(0.5, begins)
+        box.run(begins + 0.6 * LOSSY)
+        del box.weather["docomo"]
+        box.run(begins + 600.0)
+    assert deeds(box) == []
 
 
 def test_a_reserve_that_is_the_wrong_sim_is_tried_once_and_not_forgotten() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from failover.core.ladder import Need
-from failover.core.slots import COST, COST_MAX, HOUR, RETURN, Seat, Slots
+from failover.core.slots import COST, COST_MAX, COSTS, HOUR, LOSSY, RETURN, Seat, Slots
 
 A, B = Seat("a", 1), Seat("b", 2)
 BOTH = (A, B)
@@ -60,17 +60,17 @@ def test_what_a_change_cost_is_learned_and_bounded() -> None:
 def test_it_returns_in_time_and_ever_later_while_that_is_in_vain() -> None:
     slots, now, gaps = Slots(0.0), 100.0, list[float]()
     for _ in range(4):
-        slots.chosen(now, 1, 2, ALONE, BOTH)
+        slots.chosen(now, 1, 2, BOTH, fled=True)
         left = now
         while slots.change(now, BOTH, 2, None, 60) is None:
             assert slots.deadline > now
             now = slots.deadline
         gaps.append(now - left)
-        slots.chosen(now, 2, 1, None, BOTH)
+        slots.chosen(now, 2, 1, BOTH, fled=False)
         now += 5.0
     assert gaps == [RETURN, 2 * RETURN, 4 * RETURN, 8 * RETURN]
     slots.passed(now + RETURN, None)
-    slots.chosen(now + 2 * RETURN, 1, 2, ALONE, BOTH)
+    slots.chosen(now + 2 * RETURN, 1, 2, BOTH, fled=True)
     assert slots.change(now + 3 * RETURN, BOTH, 2, None, 60) == 1, "what lasted is forgiven"
 
 
@@ -84,7 +84,7 @@ def test_never_more_often_in_an_hour(spells: list[tuple[bool, float]], most: int
             to = slots.change(now, BOTH, slot, need, most)
             if to is not None:
                 assert to != slot
-                slots.chosen(now, slot, to, need, BOTH)
+                slots.chosen(now, slot, to, BOTH, fled=need is not None)
                 times.append(now)
                 slot, need = to, Need(now, others=False) if lost else None
                 continue
@@ -98,7 +98,31 @@ def test_never_more_often_in_an_hour(spells: list[tuple[bool, float]], most: int
 def test_a_return_leaves_room_to_undo_it_at_once() -> None:
     """Of two changes in an hour, the flight is one; a return in vain after half an hour would last the other half."""
     slots = Slots(0.0)
-    slots.chosen(100.0, 1, 2, ALONE, BOTH)
+    slots.chosen(100.0, 1, 2, BOTH, fled=True)
     assert slots.change(100.0 + RETURN, BOTH, 2, None, 2) is None
     assert slots.deadline == 100.0 + 3600.0
     assert slots.change(slots.deadline, BOTH, 2, None, 2) == 1
+
+
+def test_a_brownout_is_left_when_it_has_cost_several_changes() -> None:
+    slots = Slots(0.0)
+    assert slots.change(100.0, BOTH, 1, None, 2) is None
+    assert slots.better(100.0, BOTH, 1, 100.0, 2) is None
+    assert slots.deadline == 100.0 + LOSSY
+    assert slots.better(100.0 + LOSSY, BOTH, 1, 100.0, 2) == 2
+    dear = Slots(0.0, cost=40.0)
+    assert dear.better(99.9 + 40.0 * COSTS, BOTH, 1, 100.0, 2) is None
+    assert dear.better(100.0 + 40.0 * COSTS, BOTH, 1, 100.0, 2) == 2
+
+
+def test_a_brownout_of_both_sims_is_not_danced_to() -> None:
+    slots = Slots(0.0)
+    slots.chosen(1000.0, 1, 2, BOTH, fled=True)
+    assert slots.better(1000.0 + LOSSY, BOTH, 2, 1000.0, 60) is None
+    assert slots.deadline == 1000.0 + RETURN
+
+
+@pytest.mark.parametrize("seats", [(A,), (A, Seat("b", 2, barred=True)), (Seat("a", 1, wanted=True), B)])
+def test_a_brownout_is_borne_where_there_is_no_choice(seats: tuple[Seat, ...]) -> None:
+    assert Slots(0.0).better(9000.0, seats, 1, 100.0, 2) is None
+    assert Slots(0.0).better(9000.0, BOTH, 1, 100.0, 0) is None

@@ -15,6 +15,7 @@ import pytest
 from failover.config import Config
 from failover.model import Family
 from failover.modem import Deed
+from failover.sim.flows import Counting
 from failover.sim.modems import Fit
 from failover.sim.scenario import find_script
 from failover.sim.script import Actor, Phase, Script, Van
@@ -129,6 +130,20 @@ def test_nothing_is_repaired_while_the_other_sim_of_the_same_network_is_dead_too
     other = Actor("verizon", network="311480")
     script = Script("t", (*brands, other), HOUR, van=Van.MODEMS, requests_every=60.0)
     assert play_script(script, Config(), None, SEED).account.orders == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("other", "bad", "changes"), [(1.0, 0.15, 3), (0.5, 1.05, 4)], ids=["well", "as ill"])
+def test_a_sim_by_which_half_passes_for_hours_is_left_and_no_dance_is_danced(
+    other: float, bad: float, changes: int
+) -> None:
+    half, ill = ((Phase(until=2 * HOUR, changes={"passes": share}),) for share in (0.5, other))
+    sims = Actor("au", phases=half), Actor("docomo", phases=ill)
+    script = Script("t", sims, 2 * HOUR, van=Van.SIMS, counted=Counting.NOTHING)
+    run = play_script(script, Config(), None, SEED)
+    assert meter(run).agent.bad <= bad * meter(run).never.bad
+    assert 1 <= len(times(run, Deed.SELECT_SLOT)) <= changes
+    assert times(run, Deed.RESET) == []
 
 
 @pytest.mark.parametrize(("dials", "bad"), [(True, 7.4), (False, 9.4)])
