@@ -112,6 +112,19 @@ def check_modems(places: Sequence[Place], modems: Sequence[Modem | None]) -> Non
             )
 
 
+def mend_of_interface(one: Place, other: Place) -> str:
+    """Of two uplinks that have the same one; empty: they are not SIMs of the same modem."""
+    first, second = _identities(one), _identities(other)
+    return "leave it out: the modem tells it" if first and first == second else ""
+
+
+def _identities(uplink: Place) -> dict[str, str]:
+    """As they are written."""
+    modem = find(uplink, "modem")
+    found = {key: find(modem, key) for key in IDENTITIES} if modem is not None else {}
+    return {key: at.value.text for key, at in found.items() if at is not None and isinstance(at.value, Scalar)}
+
+
 def _same(one: Modem, other: Modem) -> bool:
     """As far as it can be told: an IMEI says nothing of a device."""
     long, short = sorted((one.device, other.device), key=len, reverse=True)
@@ -323,7 +336,7 @@ MODEM_KEYS: Final[Keys] = {
         "digits",
         "any SIM",
         "the SIM that must be there; another one is not used",
-        "18 to 20 digits",
+        "18 to 20 digits; F after them is left out",
     ),
     "apn": Key(
         _written("an APN", "internet", parse_apn),

@@ -28,6 +28,8 @@ _ICCID: Final = re.compile(r"([0-9]{18,20})[Ff]*")
 _APN: Final = re.compile(r"[!#-~]{1,100}")
 """3GPP TS 23.003, 9.1: at most 100 octets; networks are laxer than its letters, and no modem takes a quote."""
 _DEVICE: Final = re.compile(r"/?[\w.:@,+-]+(?:/[\w.:@,+-]+)*/?", re.ASCII)
+_PORT: Final = re.compile(r"/?dev/.*|(cdc-wdm|ttyUSB|ttyACM)[0-9]+")
+"""Device files, and their names: numbered anew with each reset, and no path in /sys/devices."""
 _SERIAL: Final = re.compile(r"[!-~]{1,64}")
 _PIN: Final = re.compile(r"[0-9]{4,8}")
 _TOKEN: Final = re.compile(
@@ -65,6 +67,9 @@ def parse_iccid(text: str) -> str:
 
 def parse_device(text: str) -> str:
     """A path in /sys/devices, or the end of one."""
+    if _PORT.fullmatch(text):
+        mend = "write the modem's place instead, as `failover modems` shows it, like usb1/1-2"
+        raise WrongValueError("that is a port of the modem, and has another name after a reset", mend)
     if len(text) > DEVICE_MAX or not _DEVICE.fullmatch(text) or ".." in text.split("/"):
         raise WrongValueError("it is no device", "write the path that `failover modems` shows, or its end, as usb1/1-1")
     return text.rstrip("/")

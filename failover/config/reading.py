@@ -23,7 +23,7 @@ from failover.config import (
 from failover.config.detection_reading import DETECTION_KEYS, read_detection
 from failover.config.keys import Key, Keys, switch, timed
 from failover.config.lists import LIST_BOUNDS, some_names, some_networks
-from failover.config.modem_reading import check_modems, modem_sections, read_modem
+from failover.config.modem_reading import check_modems, mend_of_interface, modem_sections, read_modem
 from failover.config.modems import Modem
 from failover.config.name_reading import NAME_KEYS, UPLINK_KEY, read_names
 from failover.config.rule_reading import RULE_KEYS, check_rules, read_rules
@@ -169,8 +169,8 @@ _interface: Final = label("an interface", "wwan0", parse_interface)
 
 def _uplinks(place: Place) -> tuple[Uplink, ...]:
     places = items(place, SLOTS_MAX)
-    for key in ("name", "interface"):
-        unique(key, (child for item in places if (child := find(item, key)) is not None))
+    unique("name", places)
+    unique("interface", places, mend_of_interface)
     before = len(place.notes.problems)
     uplinks = tuple(uplink for item in places for uplink in attempt(_uplink, item))
     if len(place.notes.problems) == before:

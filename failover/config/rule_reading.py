@@ -45,7 +45,7 @@ OTHERWISE: Final = ("refuse", "hold")
 def read_rules(place: Place, read: Callable[[Place], dict[str, Any]]) -> tuple[TrafficRule, ...]:
     """`read` reads the keys of one."""
     places = items(place, RULES_MAX)
-    unique("name", (name for item in places if (name := find(item, "name")) is not None))
+    unique("name", places)
     rules = tuple(rule for item in places for rule in attempt(partial(_rule, read=read), item))
     if len(aims(rules)) > AIMS_MAX:
         message = f"{len(aims(rules))} different ways to go"

@@ -211,13 +211,13 @@ def numbers(what: str, example: str, parse: Callable[[str], int], limit: int) ->
     return read
 
 
-def unique(what: str, places: Iterable[Place]) -> None:
-    """Notes each scalar that was there before."""
-    first: dict[str, Place] = {}
-    for place in places:
-        if isinstance(place.value, Scalar) and place.value.kind != "null":
-            before = first.setdefault(place.value.text, place)
-            if before is not place:
-                place.problem(
-                    f"the same {what} as {before.path} in line {before.value.line}", f"each {what} is there once"
-                )
+def unique(key: str, holders: Iterable[Place], mend: Callable[[Place, Place], str] = lambda *_: "") -> None:
+    """Notes each scalar of that key that a holder before has; `mend`: of both holders, where there is a special one."""
+    first: dict[str, tuple[Place, Place]] = {}
+    for holder in holders:
+        place = find(holder, key)
+        if place is not None and isinstance(place.value, Scalar) and place.value.kind != "null":
+            other, before = first.setdefault(place.value.text, (holder, place))
+            if other is not holder:
+                message = f"the same {key} as {before.path} in line {before.value.line}"
+                place.problem(message, mend(other, holder) or f"each {key} is there once")
