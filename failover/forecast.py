@@ -49,7 +49,7 @@ def document(config: Config, facts: Facts | None) -> dict[str, Any]:
         uplinks = resolve(facts, config, {})
         base["uplinks"] = [_found(uplink, told.get(uplink.name)) for uplink in uplinks]
         base["cautions"] += plan(uplinks, {}, facts, config.fwmark_mask, lan=config.lan).warnings
-    base["cautions"] += _overspent(base["uplinks"])
+    base["cautions"] += [*_unmetered(base["uplinks"]), *_overspent(base["uplinks"])]
     return base
 
 
@@ -107,6 +107,18 @@ def _per_period(targets: Sequence[Target], family: Family) -> int:
         sent = schedule.due(now, overdue=(), dead=lambda _: False)
         total += sum(sum(wire_bytes(due.target, family, Outcome.ANSWERED)) for due in sent)
     return total
+
+
+def _unmetered(uplinks: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Modems whose data seems to cost nothing."""
+    for uplink in uplinks:
+        if uplink["modem"] and not uplink["metered"]:
+            rest = uplink["at_rest"]
+            active, standby = (megabytes(rest[f"{role}_bytes_per_month"]) for role in ("active", "standby"))
+            yield (
+                f"{uplink['name']} is a modem and not metered: its probes come to {active} a month while active, "
+                f"{standby} as a standby; if its data costs, say `metered: true`"
+            )
 
 
 def _overspent(uplinks: Sequence[dict[str, Any]]) -> Iterator[str]:

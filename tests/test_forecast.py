@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from failover.config import PROFILES, Config, Metered, Names, Uplink
+from failover.config.modems import Modem
 from failover.config.summary import lines
 from failover.config.targets import parse_target
 from failover.core.budget import MONTH
@@ -155,6 +156,17 @@ def test_a_budget_that_is_less_than_what_the_targets_come_to_is_a_caution() -> N
             assert found[0].startswith("au: probes at rest would come to 2")
             assert "more than the budget of 2MB/month: " in found[0]
     assert not document(CONFIG, None)["cautions"]
+
+
+def test_a_modem_that_is_not_metered_is_a_caution_with_what_its_probes_come_to() -> None:
+    sim = replace(CONFIG.uplinks[2], modem=Modem(imei="490154203237518"))
+    for facts in (FACTS, None):
+        (said,) = document(replace(CONFIG, uplinks=(sim,)), facts)["cautions"]
+        assert said == (
+            "spare is a modem and not metered: its probes come to 438 MB a month while active, 88 MB as a standby; "
+            "if its data costs, say `metered: true`"
+        )
+        assert not document(replace(CONFIG, uplinks=(replace(sim, metered=Metered()),)), facts)["cautions"]
 
 
 def test_only_who_is_metered_has_a_budget() -> None:

@@ -82,6 +82,7 @@ def test_the_reference_s_uplinks_load() -> None:
         Uplink("depot", "wlan0", dns=("192.168.1.1",)),
         Uplink(
             "povo",
+            metered=Metered(),
             modem=Modem(
                 imei="490154203237518",
                 slot=2,
@@ -90,8 +91,8 @@ def test_the_reference_s_uplinks_load() -> None:
                 pin="0123",
             ),
         ),
-        Uplink("roof", modem=Modem(device="usb1/1-2")),
-        Uplink("trailer", modem=Modem(serial="0123456789ABCDEF")),
+        Uplink("roof", metered=Metered(), modem=Modem(device="usb1/1-2", dial=Dial("internet"))),
+        Uplink("trailer", metered=Metered(), modem=Modem(serial="0123456789ABCDEF", dial=Dial("internet"))),
     )
     assert [w.message for w in warnings] == ["no IPv6 target"]
     assert config.gateway == Gateway(("br-lan",))
