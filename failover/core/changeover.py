@@ -19,8 +19,8 @@ SOON: Final = 0.001
 """Seconds until it is told to."""
 GOING: Final = 20.0
 """Seconds that a modem may stay, and look as before, once it was told to change its SIM; a simulated one takes 0.1."""
-NUDGE: Final = 8.0
-"""Seconds after which a SIM that was chosen, and is connected in vain, is dialled anew."""
+NUDGE: Final = 4.0
+"""Seconds of doubt after which a SIM that was chosen, and is connected in vain, is dialled anew."""
 UNABLE: Final = 3600.0
 """Seconds for which a step that there is not for a modem is left out: a unit may be written, a manager replaced."""
 
@@ -40,7 +40,7 @@ class Changeover:
         self._still_until = -inf
         """Until when that modem, as long as it has this handle, is not told again."""
         self._refusals = 0
-        self._nudge_at = inf
+        self._nudged, self._nudge_at = True, inf
 
     def chosen(self, now: float) -> str:
         """The uplink whose SIM was chosen last, while it has time to get connected; empty: none."""
@@ -80,7 +80,7 @@ class Changeover:
     def begin(self, now: float, name: str, handle: str, *, fled: bool) -> None:
         """The modem is told to take this uplink's SIM. `fled`: because nothing passes by the other one."""
         self._leaving, self._handle, self._still_until = None, handle, now + WARMING
-        self._to, self.fled, self._nudge_at = (name, now), fled, now + NUDGE
+        self._to, self.fled, self._nudged = (name, now), fled, False
 
     def told(self, now: float, *, failed: bool, unable: bool) -> None:
         """What it made of that. One that could not is told again ever more slowly."""
@@ -94,13 +94,14 @@ class Changeover:
         """What comes back is another one, whatever its handle."""
         self._still_until = -inf
 
-    def nudges(self, now: float, name: str) -> bool:
-        """Whether this uplink, connected in vain, is to be dialled anew: what was left on the interface by whoever
-        dialled the SIM before, and died over it, is put right by that. Once."""
-        if self.chosen(now) != name or now < self._nudge_at:
+    def nudges(self, now: float, name: str, since: float) -> bool:
+        """Whether this uplink, connected and in doubt `since` then (inf: it is not), is to be dialled anew: what was
+        left on the interface by whoever dialled the SIM before, and died over it, is put right by that. Once."""
+        if self._nudged or self.chosen(now) != name:
             return False
-        self._nudge_at = inf
-        return True
+        self._nudge_at = since + NUDGE
+        self._nudged = now >= self._nudge_at
+        return self._nudged
 
     def passed(self, name: str) -> float | None:
         """Packets pass by this uplink; returns when its SIM was chosen, if they have not passed since."""

@@ -301,7 +301,7 @@ class Health:
             elif self.receiving_since is None:
                 self.receiving_since = now
             self.verdict, self.since, self.text = then, now, text
-        elif sign in (Sign.PATH_LOST, Sign.CARRIER_LOST):
+        elif sign in (Sign.PATH_LOST, Sign.CARRIER_LOST, Sign.PATH_COLD):
             self.text = text
 
     def _judge_unaimed(self, now: float) -> None:

@@ -165,13 +165,13 @@ class Modems:
         shop = self._shops[post.choice.key]
         if len(meant(post.choice, self._told.modems)) > 1:
             return f"there are several modems with {name_of(post.choice)}: name its 'device'"
-        if post.tie.bar is Bar.COLD:
+        if post.tie.bar is Bar.COLD and shop.change.chosen(now) != post.uplink.name:
             return shop.shut(now, post.choice)
         if post.tie.bar is Bar.CLOSED:
             return post.tie.fault
         if post.sight.modem is None and self._told.managed and shop.overdue(now):
             return f"there is no modem with {name_of(post.choice)}: `failover modems` lists those that are there"
-        return shop.dialler.trouble
+        return shop.dialler.trouble or shop.complaint(post.uplink.name)
 
     def _view(self, name: str, choice: Choice) -> ModemView:
         sight, shop, bound = self._sights[name], self._shops[choice.key], self.ties[name]
@@ -207,7 +207,9 @@ def _tie(now: float, uplink: Uplink, choice: Choice, sight: Sight, shop: Worksho
         open_flows = sight.listed and sight.modem is not None and sight.modem.bearer is not None
         return Tie(bar=Bar.COLD, fault=f"its modem changes to {chosen}", settings=None if open_flows else ())
     dials = shop.dialler.serves(now, choice, sight.modem)
-    return tie(uplink, choice, sight, warming=chosen == uplink.name, dials=dials)
+    found = tie(uplink, choice, sight, warming=chosen == uplink.name, dials=dials)
+    shut = shop.shut(now, choice) if found.bar is Bar.COLD else ""
+    return replace(found, fault=shut) if shut else found
 
 
 def _worse(before: Sight, now: Sight) -> bool:

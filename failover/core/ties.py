@@ -109,7 +109,7 @@ def _tie(uplink: Uplink, choice: Choice, sight: Sight, *, warming: bool) -> Tie:
         return Tie(at, fault=f"there is no modem with {name_of(choice)} yet" if not at else "")
     barred = _barred(choice, sight, modem)
     if warming and sight.listed and modem.bearer is None and barred.bar in (Bar.NONE, Bar.DEAD):
-        barred = Tie(bar=Bar.COLD, fault=f"its modem changes to slot {choice.slot}")
+        barred = Tie(bar=Bar.COLD, fault=f"its modem connects by the SIM in slot {choice.slot}")
     told = modem.operator_name if modem.registration.serves else ""
     abroad = choice.roaming is Roaming.LAST and modem.registration is Registration.ROAMING and sight.listed
     if barred.bar is Bar.COLD:

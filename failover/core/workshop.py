@@ -119,7 +119,8 @@ class Workshop:
         self._lossy: float | None = None
         """Since when it has been in a brownout by loss, but for doubts."""
         self._slow_at = -inf
-        self._complaint = ""
+        self._complaint = "", ""
+        """Uplink, and what went wrong with what was done for it last, with the mend, until packets pass."""
         self._abroad: set[str] = set()
         """The uplinks that were told to roam."""
 
@@ -127,6 +128,11 @@ class Workshop:
         """Why that SIM may not be used, as it was seen last; empty: it may, as far as we know."""
         known, fault, seen = self._shut.get(choice.slot, (choice, "", now))
         return fault if known == choice and now < seen + SHUT else ""
+
+    def complaint(self, name: str) -> str:
+        """What went wrong with what was done for this uplink last, with the mend; empty: nothing, or it is over."""
+        uplink, text = self._complaint
+        return text if uplink == name else ""
 
     def overdue(self, now: float) -> bool:
         """Whether nothing passes though it has had its time."""
@@ -184,10 +190,13 @@ class Workshop:
             return
         right = modem if here.tie.bar is not Bar.CLOSED else None
         deed = self.dialler.due(now, here.choice, right, urgent=bool(self.change.chosen(now)))
-        if deed is None and right is not None and right.bearer is not None and _doubtful(here):
-            deed = Deed.RECONNECT if self.change.nudges(now, here.uplink.name) else None
         if deed is not None and modem is not None:
             yield self._order(now, here, modem, deed)
+            return
+        doubted = min((lane.health.since for lane in here.lanes if lane.verdict is Verdict.DOUBTFUL), default=inf)
+        if right is not None and right.bearer is not None and self.change.nudges(now, here.uplink.name, doubted):
+            yield self._order(now, here, right, Deed.RECONNECT)
+            yield _said(here, f"{here.uplink.name}: dialled anew: connected in vain")
             return
         able = self._able(now, here.sight, seats, world.repair)
         if need and need.stuck:
@@ -273,14 +282,14 @@ class Workshop:
             return []
         self.dialler.acted(now, order.deed, post.choice, failed=bool(event.error))
         if not event.error:
-            self._complaint = ""
+            self._complaint = "", ""
             return []
         mend = f"; {event.hint}" if event.hint else ""
-        text = f"{order.uplink}: {order.deed} failed: {event.error}{mend}"
-        if text == self._complaint or (event.unknown and order.deed is Deed.POWER_CYCLE):
+        text = f"{order.deed} failed: {event.error}{mend}"
+        if self._complaint == (order.uplink, text) or (event.unknown and order.deed is Deed.POWER_CYCLE):
             return []
-        self._complaint = text
-        return [_said(post, text, step=str(order.deed), error=event.error)]
+        self._complaint = order.uplink, text
+        return [_said(post, f"{order.uplink}: {text}", step=str(order.deed), error=event.error)]
 
     # --- how it is ---------------------------------------------------------------------------------------------------
 
@@ -294,7 +303,7 @@ class Workshop:
             return
         chosen = self.change.passed(here.uplink.name)
         self.slots.passed(now, chosen)
-        self._since = None
+        self._since, self._complaint = None, ("", "")
         heard = [lane for lane in here.lanes if lane.verdict in RECEIVING]
         if any(lane.verdict is Verdict.DEGRADED for lane in heard):
             self._slow_at = now
@@ -400,10 +409,6 @@ def _chosen(seats: Sequence[Seat], before: int, slot: int) -> str:
 
 def _passes(post: Post) -> bool:
     return any(lane.verdict in RECEIVING for lane in post.lanes)
-
-
-def _doubtful(post: Post) -> bool:
-    return any(lane.verdict is Verdict.DOUBTFUL for lane in post.lanes)
 
 
 def _why(post: Post) -> str:

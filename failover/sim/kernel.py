@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from math import inf
 from typing import Final
 
@@ -321,7 +321,7 @@ class VirtualKernel:
     def remove_address(self, name: str, address: str) -> None:
         """IPv4 takes the routes of main that prefer it as their source (other tables keep theirs, and go on using it),
         and with the last address all routes of the device. IPv6 takes no route, only the preference."""
-        link = self._links[name]
+        link, address = self._links[name], str(ip_address(address))
         link.addresses = [held for held in link.addresses if held.address != address]
         if Family.of(address) is Family.IPV6:
             self._held = [replace(h, route=without_source(h.route, address)) for h in self._held]

@@ -11,6 +11,7 @@ import pytest
 
 from failover.config import Metered, Reconfigured
 from failover.config.modems import Dialer, Roaming
+from failover.core.changeover import NUDGE
 from failover.core.slots import LOSSY
 from failover.facts import Gateway
 from failover.model import Auto, Drain, NoticeKind, Undrain, Use, Verdict
@@ -168,6 +169,47 @@ def test_a_sim_that_rests_is_cold_and_owes_nothing_for_that() -> None:
     assert not box.probes("au")
 
 
+def cold_text(box: Garage, place: int) -> str:
+    return box.engine.snapshot().uplinks[place].families[V4].text
+
+
+def test_a_cold_sim_says_how_it_is_now() -> None:
+    box, _ = dual()
+    box.ask(Use("au"))
+    box.run(101.0)
+    assert cold_text(box, 0) == "its modem changes to au"
+    box.run(102.5)
+    assert cold_text(box, 1) == "its modem connects by the SIM in slot 2"
+    box.run(110.0)
+    assert cold_text(box, 0) == "its modem uses the SIM in slot 2"
+
+
+def test_what_went_wrong_is_a_warning_of_that_sim_until_packets_pass() -> None:
+    unit = Unit(imei(1), "wwan0", sims=NETWORKS, connected=False, foreign="", refuses={Deed.CONNECT: "no APN"})
+    sims = (of_modem(name, slot=slot, connect=Dialer.SELF) for slot, name in ((1, "docomo"), (2, "au")))
+    box = Garage(unit, uplinks=tuple(sims))
+    box.run(10.0)
+    assert box.engine.snapshot().warnings == ("docomo: connect failed: no APN",)
+    box.ask(Use("au"))
+    box.run(20.0)
+    assert box.engine.snapshot().warnings == ("au: connect failed: no APN",)
+    unit.refuses = {}
+    box.run(60.0)
+    assert (box.active(), box.engine.snapshot().warnings) == ("au", ())
+
+
+def test_a_sim_that_is_connected_in_vain_is_dialled_anew_once_after_four_seconds_of_doubt() -> None:
+    box, _ = dual()
+    box.weather["au"] = dead(100.0)
+    box.ask(Use("au"))
+    box.run(180.0)
+    assert [deed for _, deed in deeds(box, 100.0)] == ["select-slot", "reconnect"]
+    doubted = next(at for at, notice in box.notices if notice.text.startswith("au ipv4 is doubtful"))
+    ((again, said),) = [(at, one.text) for at, one in box.notices if "in vain" in one.text]
+    assert said == "au: dialled anew: connected in vain"
+    assert doubted + NUDGE <= again <= doubted + NUDGE + 1.0
+
+
 def test_without_another_link_the_other_sim_is_used_when_the_outage_costs_more_than_the_change() -> None:
     box, unit = dual()
     box.weather["docomo"] = dead(100.0)
@@ -245,6 +287,7 @@ def test_a_reserve_that_is_the_wrong_sim_is_tried_once_and_not_forgotten() -> No
     assert [deed for _, deed in deeds(box)] == ["select-slot"] * 2
     assert (unit.slot, box.active()) == (1, "docomo")
     assert box.engine.snapshot().warnings == ("au: slot 2 holds SIM …0002, and the config says …9999",)
+    assert cold_text(box, 1) == "slot 2 holds SIM …0002, and the config says …9999"
     mended = (of_modem("docomo", slot=1), of_modem("au", slot=2))
     box.tell(Reconfigured(replace(box.engine.config, uplinks=mended)))
     box.run(1900.0)
