@@ -61,7 +61,7 @@ class Case:
     def of(config_path: Path | None, socket: Path, state: Path) -> Case:
         """Read the file and ask the agent; neither is an error here."""
         status, silence = _asked(socket)
-        source = ConfigFile(config_path or _read_by(status))
+        source = ConfigFile(config_path or read_by(status))
         problems: tuple[Problem, ...] = ()
         hidden = False
         try:
@@ -85,6 +85,11 @@ class Case:
     def systemd_starts(self) -> bool:
         """Whether the agent is one that systemd would start."""
         return self.of_service and not self.runs and BOOTED.exists() and any(map(os.path.exists, UNITS))
+
+    @property
+    def read(self) -> Path | None:
+        """The file that the agent reads; None: it does not say, or none runs."""
+        return read_by(self.status)
 
     @property
     def refused(self) -> Sequence[str] | None:
@@ -145,7 +150,7 @@ def _agents_ties(status: Mapping[str, Any]) -> dict[str, Tie]:
     return ties
 
 
-def _read_by(status: Mapping[str, Any] | None) -> Path | None:
+def read_by(status: Mapping[str, Any] | None) -> Path | None:
     """The file that the agent reads, as it says."""
     told = status.get("config") if status else None
     path = told.get("path") if isinstance(told, dict) else None

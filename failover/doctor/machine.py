@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from failover.config import Problem
+from failover.config.source import is_missing
 from failover.doctor.case import Case
 from failover.doctor.finding import Remarks, failure, note, ok, warning
 from failover.export.instance import DESCRIPTORS_MIN, DESCRIPTORS_WANTED, few_descriptors, missing_capabilities
@@ -35,7 +36,20 @@ def config(case: Case) -> Remarks:
     for doubt in case.doubts:
         yield warning(*_told(doubt))
     if not (case.problems or case.doubts):
-        yield ok(case.config_text if case.refused is None else "the file as it is now can be used")
+        yield ok(_fitness(case))
+
+
+def _fitness(case: Case) -> str:
+    """Of a file that is fine, which is no news of what is in force."""
+    if case.refused is not None:
+        return "the file as it is now can be used"
+    if is_missing(case.path):
+        return case.config_text
+    if not case.runs:
+        return f"{case.path} is fine; it is not in force, as no agent runs"
+    if case.read is not None and case.read.resolve() != case.path.resolve():
+        return f"{case.path} is fine; it is not in force, as the agent reads {case.read}"
+    return case.config_text
 
 
 def _told(problem: Problem) -> tuple[str, str]:

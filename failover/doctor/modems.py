@@ -17,7 +17,7 @@ from failover.config.modems import Dialer, Modem, Repair, Roaming, Rung
 from failover.core.ties import choices, meant, name_of, wrong_sim
 from failover.doctor import polkit, user
 from failover.doctor.case import Case
-from failover.doctor.finding import Remarks, failure, note, ok, warning
+from failover.doctor.finding import Remark, Remarks, failure, note, ok, warning
 from failover.doctor.machine import AS_ROOT
 from failover.modem import Modem as Told
 from failover.modem import ModemState, Registration
@@ -25,6 +25,8 @@ from failover.modems.troubles import Trouble, troubles
 
 NONE: Final = "no uplink is a modem"
 LIST: Final = "`failover modems` lists what is there"
+NO_APN: Final = "most SIMs need `apn: ...` in `modem` for that"
+UNKNOWN: Final = "install the service as systemd/README.md says, or start the agent: then its user is looked at"
 MANAGER: Final = "org.freedesktop.ModemManager1"
 CONTROL: Final = f"{MANAGER}.Device.Control"
 MESSAGING: Final = f"{MANAGER}.Messaging"
@@ -52,8 +54,10 @@ def there(case: Case) -> Remarks:
         yield failure("ModemManager does not run, and the config names modems", mend)
         return
     for uplink, choice in chosen:
-        own = [*_one(case, uplink.name, choice, meant(choice, told.modems))]
+        found = meant(choice, told.modems)
+        own = [*_one(case, uplink.name, choice, found)]
         yield from own
+        yield from _voice(uplink.name, choice, found)
         yield from _agents(case, uplink.name, {remark.text for remark in own})
 
 
@@ -65,16 +69,23 @@ def _one(case: Case, name: str, choice: Modem, found: Sequence[Told]) -> Remarks
     if others:
         yield failure(f"{name}: there are several modems with {name_of(choice)}", f"name its 'device': {LIST}")
         return
-    rests = modem.slot != choice.slot <= len(modem.slots)
+    rests = _rests(choice, modem)
     there = _as_in_use(modem, choice.slot) if rests else modem
     wrong = wrong_sim(choice, there)
     if wrong:
         yield failure(f"{name}: {wrong}", f"{_mend_of_sim(choice, there)}: {LIST}")
     elif not rests:
         yield from (warning(f"{name}: {text}", mend) for text, mend in _unconnected(case, choice, modem))
-    if modem.voice_centric and not rests:
+
+
+def _voice(name: str, choice: Modem, found: Sequence[Told]) -> Remarks:
+    if len(found) == 1 and found[0].voice_centric and not _rests(choice, found[0]):
         text = f"{name}: its modem is voice-centric: where it gets no voice it leaves a network that has data"
         yield warning(text, "`mmcli -m N --3gpp-set-eps-ue-mode-operation=csps-2` (or ps-2), N as in `mmcli -L`")
+
+
+def _rests(choice: Modem, modem: Told) -> bool:
+    return modem.slot != choice.slot <= len(modem.slots)
 
 
 def _mend_of_sim(choice: Modem, modem: Told) -> str:
@@ -82,7 +93,7 @@ def _mend_of_sim(choice: Modem, modem: Told) -> str:
         return "name one that it has as `slot` in the config"
     if modem.failure == "sim-missing":
         return "put one in, or mend `slot` in the config"
-    return "swap the SIMs, or mend `slot` and `iccid` in the config"
+    return "put in the card that is meant, or write this one's ICCID as `iccid:` in the config"
 
 
 def _unconnected(case: Case, choice: Modem, modem: Told) -> Iterator[Trouble]:
@@ -108,6 +119,20 @@ def _mend_of_dialling(choice: Modem, modem: Told, error: str) -> str:
     return "is that the APN of this SIM, with the user and password that go with it? `failover events` has what came"
 
 
+def awaited(case: Case, name: str) -> Remark | None:
+    """What an uplink waits for whose modem is well, while no agent runs; None: it is something else that is wrong."""
+    choice = next((choice for uplink, choice in choices(case.config.uplinks) if uplink.name == name), None)
+    found = meant(choice, case.modems.modems) if choice else []
+    if choice is None or case.runs or len(found) != 1 or any(_one(case, name, choice, found)):
+        return None
+    (modem,) = found
+    if modem.foreign and choice.connect is not Dialer.SELF:
+        return note(f"{modem.foreign} dials it", _mend_of_dialling(choice, modem, ""))
+    if choice.connect in (Dialer.NONE, Dialer.NETWORKMANAGER):
+        return warning("nobody dials it", _mend_of_dialling(choice, modem, ""))
+    return note("the agent dials it once it runs", "" if choice.dial.apn else NO_APN)
+
+
 def _agents(case: Case, name: str, said: Collection[str]) -> Remarks:
     """What the agent that runs says of it besides: it has tried the PIN."""
     told = case.status.get("warnings", ()) if case.status else ()
@@ -131,7 +156,7 @@ def permissions(case: Case, root: Path = Path("/"), address: str = DEFAULT_ADDRE
     chosen = [choice for _, choice in choices(case.config.uplinks)]
     runs_as = user.of_agent(case) if chosen else None
     if runs_as is None:
-        yield note("nobody knows as whom an agent would run") if chosen else ok(NONE)
+        yield note("nobody knows as whom an agent would run", UNKNOWN) if chosen else ok(NONE)
         return
     if runs_as.uid == 0:
         yield ok("root may all")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_interface
 from itertools import combinations
 from pathlib import Path
 from typing import Final
 
 from failover.core.plan import inseparable, shared_addresses
+from failover.core.uplinks import Uplink
+from failover.doctor import modems
 from failover.doctor.case import Ground
-from failover.doctor.finding import Remark, Remarks, failure, note, ok, warning
+from failover.doctor.finding import Level, Remark, Remarks, failure, note, ok, warning
 from failover.facts import Address, Sysctl
 from failover.kernel import sysctls as kernel_sysctls
 from failover.model import FAMILIES, Family
@@ -32,20 +35,36 @@ def uplinks(ground: Ground) -> Remarks:
     }
     usable = [uplink.name for uplink in ground.uplinks if len(faults[uplink.name]) < len(FAMILIES)]
     cold = [uplink.name for uplink in ground.uplinks if any(path.cold for path in uplink.paths.values())]
+    waiting = []
     for uplink in ground.uplinks:
         if uplink.name not in (*usable, *cold):
-            found = dict.fromkeys(path.fault for path in uplink.paths.values())
-            at = f" ({uplink.interface})" if uplink.interface else ""
-            yield warning(f"{uplink.name}{at}: {', '.join(found)}", _mend_of(next(iter(found)), uplink.modem))
+            remark = _lost(ground, uplink)
+            waiting += [uplink.name] if remark.level is Level.NOTE else []
+            yield remark
     listed = ", ".join(usable)
-    if not usable:
+    if not usable and waiting:
+        yield note(f"not one uplink has a way out until {' or '.join(waiting)} is dialled")
+    elif not usable:
         yield failure("not one uplink has a way out", "connect one; `ip route show default` says what there is")
     elif len(usable) == 1 and cold:
         yield ok(f"{listed} has a way out; {' and '.join(cold)} by another SIM of its modem, one at a time")
+    elif len(usable) == 1 and waiting:
+        yield ok(f"{listed} has a way out; {' and '.join(waiting)} once dialled")
     elif len(usable) == 1:
         yield warning(f"only {listed} has a way out: nothing to fail over to", "connect a second uplink")
     else:
         yield ok(f"{listed} have a way out")
+
+
+def _lost(ground: Ground, uplink: Uplink) -> Remark:
+    """A note of one that only waits for its modem to be dialled."""
+    found = dict.fromkeys(path.fault for path in uplink.paths.values())
+    at = f" ({uplink.interface})" if uplink.interface else ""
+    text = f"{uplink.name}{at}: {', '.join(found)}"
+    awaited = modems.awaited(ground.case, uplink.name)
+    if awaited is not None:
+        return replace(awaited, text=f"{text}; {awaited.text}")
+    return warning(text, _mend_of(next(iter(found)), uplink.modem))
 
 
 def _mend_of(fault: str, modem: bool) -> str:

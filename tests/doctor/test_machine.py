@@ -16,7 +16,7 @@ from failover.doctor.finding import Level
 from failover.facts import Route, Rule
 from failover.model import FAMILIES
 from tests.agent.running import running
-from tests.doctor.patient import ORDINARY, RUN, Patient
+from tests.doctor.patient import ORDINARY, RUN, Patient, speaking
 
 DUMPABLE = "import ctypes\nctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: as after an exec\n"
 UNBOUND = "import ctypes\nfor bit in (12, 13): ctypes.CDLL(None).prctl(24, bit, 0, 0, 0)  # PR_CAPBSET_DROP\n"
@@ -43,7 +43,15 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become som
 
 
 def test_a_good_config(patient: Patient) -> None:
-    patient.says("config", Level.OK, "is in force")
+    patient.says("config", Level.OK, f"{patient.config} is fine; it is not in force, as no agent runs")
+
+
+def test_what_is_in_force_is_what_the_agent_reads(patient: Patient) -> None:
+    (other := patient.home / "other.yaml").write_text("dns: none\n")
+    for path, said in ((patient.config, "is in force"), (other, f"is not in force, as the agent reads {other}")):
+        answer = {"ok": True, "status": {"agent": {"version": "0"}, "config": {"path": str(path)}}}
+        with speaking(patient, json.dumps(answer).encode() + b"\n"):
+            patient.says("config", Level.OK, f"{patient.config} is", said)
 
 
 def test_every_problem_of_a_config(patient: Patient) -> None:

@@ -87,6 +87,7 @@ def test_another_sim_than_the_config_says(rig: Rig, fake: Fake) -> None:
         Level.FAILURE,
         "u0: slot 1 holds SIM …0022, and the config says …0011",
     )
+    assert remark.mend.startswith("put in the card that is meant, or write this one's ICCID as `iccid:`")
 
 
 def test_a_sim_that_rests_is_no_trouble_and_an_empty_slot_is(rig: Rig, fake: Fake) -> None:
@@ -149,6 +150,47 @@ def test_a_modem_that_nobody_connects(rig: Rig, fake: Fake) -> None:
     assert mend.startswith("nobody dials it, with `connect: none`")
     ((_, mend),) = with_agent(rig, Modem(IMEI, dial=Dial(apn="internet")))
     assert mend.startswith("is that the APN of this SIM")
+
+
+@pytest.mark.parametrize(
+    ("choice", "dialler", "level", "said", "mend"),
+    [
+        (Modem(IMEI), "", Level.NOTE, "the agent dials it once it runs", "most SIMs need `apn: ...`"),
+        (Modem(IMEI, dial=Dial("a")), "", Level.NOTE, "the agent dials it once it runs", ""),
+        (Modem(IMEI), "NetworkManager", Level.NOTE, "NetworkManager dials it", "NetworkManager dials it: has that a"),
+        (Modem(IMEI, connect=Dialer.NONE), "", Level.WARNING, "nobody dials it", "nobody dials it, with "),
+    ],
+)
+def test_a_modem_that_waits_to_be_dialled_for_the_first_time(
+    rig: Rig, fake: Fake, choice: Modem, dialler: str, level: Level, said: str, mend: str
+) -> None:
+    """It is well; and once an agent runs, or something is amiss, that is said instead."""
+    connected, _ = modems_of(case(choice).config, rig.address)
+    fake.change(PATH, MODEM, State=Variant("i", 8), Bearers=Variant("ao", []))
+    told, _ = modems_of(case(choice).config, rig.address)
+    told = replace(told, modems=tuple(replace(modem, foreign=dialler) for modem in told.modems))
+    subject = replace(case(choice), modems=told)
+    remark = modems.awaited(subject, "u0")
+    assert remark is not None
+    assert (remark.level, remark.text) == (level, said)
+    assert remark.mend.startswith(mend)
+    assert bool(remark.mend) == bool(mend)
+    assert modems.awaited(subject, "u1") is None
+    assert modems.awaited(replace(subject, status={"agent": {}}, modems=connected), "u0") is None
+    assert modems.awaited(replace(subject, modems=replace(told, modems=())), "u0") is None
+    locked = tuple(replace(modem, lock="sim-puk") for modem in told.modems)
+    assert modems.awaited(replace(subject, modems=replace(told, modems=locked)), "u0") is None
+
+
+def test_before_the_first_start_nothing_is_wrong_with_a_modem(rig: Rig, mbim: MbimModem, tmp_path: Path) -> None:
+    rig.manager.listed(mbim.imei)
+    (config := tmp_path / "failover.yaml").write_text(
+        f"dns: none\nuplinks: [{{name: au, modem: {{imei: '{mbim.imei}', connect: self, apn: a}}}}]\n"
+    )
+    said = told_by(rig, tmp_path / "none.sock", tmp_path, "--config", str(config))
+    first, last = said["uplinks"]
+    assert (first[0], first[1].partition("; ")[2], first[2]) == ("note", "the agent dials it once it runs", "")
+    assert last == ("note", "not one uplink has a way out until au is dialled", "")
 
 
 def test_without_an_apn_the_mend_is_to_give_it(rig: Rig, mbim: MbimModem, tmp_path: Path) -> None:
@@ -366,7 +408,8 @@ def test_only_what_is_needed_is_asked_for(root: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(user, "of_agent", lambda _: replace(ORDINARY, name="root", uid=0))
     assert list(modems.permissions(case(Modem(IMEI)), root)) == [Remark(Level.OK, "root may all")]
     monkeypatch.setattr(user, "of_agent", lambda _: None)
-    assert [one.level for one in modems.permissions(case(Modem(IMEI)), root)] == [Level.NOTE]
+    (remark,) = modems.permissions(case(Modem(IMEI)), root)
+    assert (remark.level, "systemd/README.md" in remark.mend) == (Level.NOTE, True)
 
 
 def test_rules_that_nobody_may_see_are_not_missed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
