@@ -49,6 +49,8 @@ def _known(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         if not absent(error):
             raise
         messages = _file(Path(arguments.state), arguments.limit or USUAL, error)
+        if not messages:
+            raise ControlError(f"{error}, and there are no messages in {arguments.state}", error.hint) from error
         complain(f"{error}; this is from {arguments.state}")
         return messages
 

@@ -74,6 +74,18 @@ def test_without_an_agent_the_file_tells(tmp_path: Path, capsys: Captured) -> No
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("folder", [".", "none"])
+def test_without_an_agent_and_messages_it_is_a_failure(tmp_path: Path, capsys: Captured, folder: str) -> None:
+    """As `failover events` has it, whether an agent has been here or not."""
+    state = tmp_path / folder
+    for more in ((), ("--json",)):
+        assert main(["sms", "--socket", str(tmp_path / "none.sock"), "--state", str(state), *more]) == 1
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert said.err.startswith("failover: no agent here: ")
+        assert f", and there are no messages in {state} (start it with" in said.err
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, capsys: Captured) -> None:
     (tmp_path / NAME).mkdir()
     assert main(["sms", "--socket", str(tmp_path / "none"), "--state", str(tmp_path)]) == 1
