@@ -58,7 +58,7 @@ def there(case: Case) -> Remarks:
         own = [*_one(case, uplink.name, choice, found)]
         yield from own
         yield from _voice(uplink.name, choice, found)
-        yield from _agents(case, uplink.name, {remark.text for remark in own})
+        yield from _agents(case, uplink.name, [remark.text for remark in own], found)
 
 
 def _one(case: Case, name: str, choice: Modem, found: Sequence[Told]) -> Remarks:
@@ -133,11 +133,13 @@ def awaited(case: Case, name: str) -> Remark | None:
     return note("the agent dials it once it runs", "" if choice.dial.apn else NO_APN)
 
 
-def _agents(case: Case, name: str, said: Collection[str]) -> Remarks:
-    """What the agent that runs says of it besides: it has tried the PIN."""
+def _agents(case: Case, name: str, said: Collection[str], found: Sequence[Told]) -> Remarks:
+    """What the agent that runs says of it besides: it has tried the PIN. Why it is not connected is said once."""
+    errors = [bearer.error for modem in found for bearer in modem.bearers if bearer.error]
+    known = [error for error in errors if any(error in text for text in said)]
     told = case.status.get("warnings", ()) if case.status else ()
     for text in told if isinstance(told, list) else ():
-        if str(text).startswith(f"{name}: ") and text not in said:
+        if str(text).startswith(f"{name}: ") and text not in said and not any(error in str(text) for error in known):
             yield warning(str(text), "mend it in the config, then `failover reload`")
 
 
