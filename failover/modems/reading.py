@@ -29,7 +29,7 @@ from failover.modems.numbers import (
     VOICE_CENTRIC,
 )
 from failover.modems.tree import NONE, Tree
-from failover.modems.values import digits, level, literal, told, word
+from failover.modems.values import digits, gateway, level, literal, told, word
 
 MODEMS, SLOTS, BEARERS, INTERFACES, SERVERS = 16, 8, 8, 8, 3
 """At most: modems of a box; of a modem its slots, bearers, network devices; of a bearer its name servers."""
@@ -177,9 +177,11 @@ def _bearer(tree: Tree, path: str) -> Bearer:
 
 
 def _settings(family: Family, config: Mapping[str, object]) -> IpSettings | None:
-    """None: nothing was told of that family."""
+    """None: nothing was told of that family. Where the gateway can be none there is no address: half of it is of no
+    use."""
     method = METHODS.get(told(config.get("method"), "u") or 0, IpMethod.UNKNOWN)
-    address = literal(told(config.get("address"), "s"), family)
+    via = gateway(told(config.get("gateway"), "s"), family)
+    address = literal(told(config.get("address"), "s"), family) if via is not None else ""
     if method is IpMethod.UNKNOWN and not address:
         return None
     length, mtu = told(config.get("prefix"), "u") or 0, told(config.get("mtu"), "u") or 0
@@ -189,7 +191,7 @@ def _settings(family: Family, config: Mapping[str, object]) -> IpSettings | None
         method=method,
         address=address,
         prefix_length=length if address and length <= family.bits else 0,
-        gateway=literal(told(config.get("gateway"), "s"), family),
+        gateway=via or "",
         dns=tuple(server for server in servers if server),
         mtu=mtu if mtu <= LARGEST_MTU else 0,
     )

@@ -87,12 +87,28 @@ def digits(text: object) -> str:
 
 
 def literal(text: object, family: Family) -> str:
-    """An address of that family, in its usual form; empty where it is none."""
+    """An address of that family, in its usual form; empty where it is none. One with a zone is none: the kernel's words
+    have no place for it, and the interface is known."""
     try:
-        found = ipaddress.ip_address(text) if isinstance(text, str) else None
+        found = ipaddress.ip_address(text) if isinstance(text, str) and "%" not in text else None
     except ValueError:
         return ""
     return str(found) if found is not None and found.version == (4 if family is Family.IPV4 else 6) else ""
+
+
+def gateway(text: object, family: Family) -> str | None:
+    """As `literal`; empty where none is told, as by 0.0.0.0. None: what is told can be no gateway, for the kernel would
+    refuse a route by it."""
+    if not text:
+        return ""
+    found = literal(text, family)
+    if not found:
+        return None
+    told_of = ipaddress.ip_address(found)
+    if told_of.is_unspecified:
+        return ""
+    odd = told_of.is_loopback or told_of.is_multicast or told_of.is_reserved
+    return None if odd or getattr(told_of, "ipv4_mapped", None) is not None else found
 
 
 def level(typed: object, low: float, high: float) -> float | None:

@@ -185,6 +185,10 @@ SETTINGS: list[tuple[dict[str, object], tuple[IpSettings, ...]]] = [
     ({}, ()),
     ({"method": V("u", 3)}, (IpSettings(Family.IPV6, IpMethod.DHCP),)),
     ({"method": V("u", 2), "address": V("s", "10.0.0.1")}, (IpSettings(Family.IPV6, IpMethod.STATIC),)),
+    (
+        {"method": V("u", 2), "address": V("s", "fe80::5%x"), "dns1": V("s", "fe80::1%x")},
+        (IpSettings(Family.IPV6, IpMethod.STATIC),),
+    ),
     ({"address": V("s", "2001:DB8::1"), "prefix": V("u", 200)}, (IpSettings(Family.IPV6, address="2001:db8::1"),)),
     ({"method": V("u", 2), "mtu": V("u", 70000)}, (IpSettings(Family.IPV6, IpMethod.STATIC),)),
     ({"method": V("u", 2)} | FIVE_DNS, (IpSettings(Family.IPV6, IpMethod.STATIC, dns=("2001:db8::1",) * 3),)),
@@ -195,6 +199,29 @@ SETTINGS: list[tuple[dict[str, object], tuple[IpSettings, ...]]] = [
 def test_addresses_are_checked(config: dict[str, object], wanted: tuple[IpSettings, ...]) -> None:
     modem = changed(BEARER, "Ip6Config", V("a{sv}", config), "/b/1")
     assert modem.bearers[0].settings == (FOUR, *wanted)
+
+
+UNUSABLE = ["nonsense", "fe80::1%wwan0", "10.0.0.1", "::1", "ff02::1", "::ffff:1.2.3.4", "::ffff:0.0.0.0"]
+UNUSABLE_4 = ["2001:db8::1", "127.0.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "10.64.1.1%wwan0"]
+VIA: list[tuple[Family, str, bool, str]] = [
+    (Family.IPV6, "fe80::1", True, "fe80::1"),
+    (Family.IPV6, "", True, ""),
+    (Family.IPV6, "::", True, ""),
+    (Family.IPV4, "0.0.0.0", True, ""),
+    *((Family.IPV6, told, False, "") for told in UNUSABLE),
+    *((Family.IPV4, told, False, "") for told in UNUSABLE_4),
+]
+
+
+@pytest.mark.parametrize(("family", "told", "usable", "via"), VIA)
+def test_settings_with_a_gateway_that_can_be_none_have_no_address(
+    family: Family, told: str, usable: bool, via: str
+) -> None:
+    address = "10.64.1.2" if family is Family.IPV4 else "2001:db8::5"
+    config = {"method": V("u", 2), "address": V("s", address), "prefix": V("u", 30), "gateway": V("s", told)}
+    modem = changed(BEARER, "Ip4Config" if family is Family.IPV4 else "Ip6Config", V("a{sv}", config), "/b/1")
+    (found,) = [one for one in modem.bearers[0].settings if one.family is family]
+    assert (found.address, found.prefix_length, found.gateway) == ((address, 30, via) if usable else ("", 0, ""))
 
 
 def test_a_new_modem_is_told_when_its_parts_are_read_and_a_known_one_without_them() -> None:
