@@ -34,6 +34,7 @@ PATIENCE, LOOK = 3.0, 0.01
 """Seconds that whoever asks waits for the disk at most, and between two looks."""
 CLOSING: Final = 1.0
 """Seconds for the last write."""
+SEE: Final = "`failover doctor` says what stands in the way"
 SAID_AGAIN: Final = 60.0
 """Seconds; a disk that comes and goes is not talked about more often."""
 
@@ -65,6 +66,12 @@ class Inbox:
         self._keeper = _Keeper(folder, wanted, self._outside(ends), retry)
         self._silenced = -inf
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What keeps messages from being kept, as long as it does."""
+        trouble = self._keeper.trouble
+        return (f"messages are not kept, and stay on their SIMs: {NAME}: {trouble}; {SEE}",) if trouble else ()
+
     def follow(self, wanted: Messages) -> None:
         """From now on this is the operator's will."""
         self._keeper.follow(wanted)
@@ -81,7 +88,7 @@ class Inbox:
         until = self._loop.time() + PATIENCE
         while (found := self._keeper.shown) is None:
             if self._keeper.trouble or self._loop.time() >= until:
-                raise ControlError(f"{NAME} cannot be read: {self._keeper.trouble or 'the disk does not answer'}")
+                raise ControlError(f"{NAME} cannot be read: {self._keeper.trouble or 'the disk does not answer'}", SEE)
             await asyncio.sleep(LOOK)
         return found[-limit:]
 
@@ -245,7 +252,7 @@ class _Keeper:
         self.trouble, now = trouble, time.monotonic()
         if trouble and not self._told and now >= self._silenced:
             self._told, self._silenced = True, now + SAID_AGAIN
-            self._ends.say("warning", f"{NAME}: {trouble}; messages stay on their SIMs meanwhile")
+            self._ends.say("warning", f"{NAME}: {trouble}; messages stay on their SIMs meanwhile; {SEE}")
         elif not trouble and self._told:
             self._told = False
             self._ends.say("warning", f"{NAME} is written to again; no message is lost")

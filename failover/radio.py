@@ -63,8 +63,8 @@ class Radio:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is amiss, as long as it is, and somebody relies on modems."""
-        return self._modems.warnings if self._wanted else ()
+        """What is amiss, as long as it is: with modems where somebody relies on them, with messages always."""
+        return (*(self._modems.warnings if self._wanted else ()), *self.inbox.warnings)
 
     def look(self) -> None:
         """Begin, where there are modems to be expected; what has begun goes on."""

@@ -18,7 +18,7 @@ import pytest
 from failover.config.modem_values import parse_pattern
 from failover.config.modems import Matter, Messages
 from failover.export.messages import NAME, Kept, append, read
-from failover.inbox import WAITING_MAX, Ends, Inbox
+from failover.inbox import SEE, WAITING_MAX, Ends, Inbox
 from failover.model import ControlError, Notice
 from failover.modem import Message
 from tests.export.disks import NEEDS_ROOT, among_own_mounts, frozen, mount_ext4, mount_memory
@@ -246,7 +246,7 @@ def test_what_a_full_disk_does_not_take_stays_on_the_sim(agent: Agent) -> None:
 
     among_own_mounts(body)
     assert agent.said == [
-        "messages.jsonl: No space left on device; messages stay on their SIMs meanwhile",
+        f"messages.jsonl: No space left on device; messages stay on their SIMs meanwhile; {SEE}",
         "messages.jsonl is written to again; no message is lost",
     ]
 
@@ -284,10 +284,13 @@ def test_what_is_no_file_is_said_and_the_events_come_all_the_same(agent: Agent) 
     async def run(inbox: Inbox) -> None:
         inbox.heard(message(1))
         await until(lambda: agent.notices and agent.said)
-        with pytest.raises(ControlError, match=r"messages.jsonl cannot be read: Not a regular file"):
+        with pytest.raises(ControlError, match=r"messages.jsonl cannot be read: Not a regular file") as refused:
             await inbox.recent(1)
+        (warning,) = inbox.warnings
+        assert warning.startswith("messages are not kept, and stay on their SIMs: messages.jsonl: Not a regular file")
+        assert refused.value.hint == SEE
         (agent.folder / NAME).unlink()
-        await until(lambda: agent.forgotten)
+        await until(lambda: agent.forgotten and not inbox.warnings)
 
     agent.live(run)
     assert len(agent.notices) == 1

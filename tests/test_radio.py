@@ -11,6 +11,8 @@ import pytest
 
 from failover.config import Config, Uplink
 from failover.config.modems import Modem
+from failover.export.messages import NAME
+from failover.model import ControlError
 from failover.radio import Ears, Radio
 from failover.seam import ModemsTold, OfModems
 
@@ -65,3 +67,18 @@ def test_it_begins_where_a_modem_is_configured_or_modemmanager_runs(
 
 def test_a_config_that_names_the_first_modem_begins_it(tmp_path: Path) -> None:
     assert live(tmp_path, LINK, lambda radio: radio.follow(MODEM)) == ([NOBODY], 1)
+
+
+def test_messages_that_cannot_be_kept_are_a_warning_whatever_the_config_names(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+
+    async def play() -> None:
+        ears = Ears(*(lambda *_: None,) * 3, lambda: (), lambda: True, lambda _, __: None)
+        radio = Radio(tmp_path, LINK, ears, f"unix:path={tmp_path}/no-bus", ())
+        with pytest.raises(ControlError):
+            await radio.inbox.recent(1)
+        (warning,) = radio.warnings
+        assert warning.startswith(f"messages are not kept, and stay on their SIMs: {NAME}: Not a regular file")
+        await radio.close()
+
+    asyncio.run(play())

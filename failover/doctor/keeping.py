@@ -19,7 +19,7 @@ from failover.doctor.finding import Remarks, failure, note, ok, warning
 from failover.doctor.machine import AS_ROOT
 from failover.doctor.places import page
 from failover.doctor.user import ENTER, READ, WRITE
-from failover.export import journal, memory
+from failover.export import journal, memory, messages
 from failover.export.instance import lock_of
 from failover.export.memory import Stamp
 from failover.kernel.ledger import LEDGER
@@ -28,7 +28,7 @@ from failover.model import clean
 ROOM: Final = 16 << 20
 """Bytes: the journal's 5 MB twice while it is rewritten, and the memory beside it."""
 TRIAL_BYTES: Final = 64 << 10
-FILES: Final = (journal.CURRENT, journal.OLD, memory.NAME, KEPT)
+FILES: Final = (journal.CURRENT, journal.OLD, memory.NAME, KEPT, messages.NAME)
 """What the agent reads and writes in its state directory."""
 MAKE_ROOM: Final = "make room on that file system"
 FAILED: Final = b"\nfailover_journal_ok 0"
@@ -72,6 +72,13 @@ def _unreadable(place: Path) -> Remarks:
     except OSError as error:
         text = f"the journal in {place} cannot be read: {clean(_words(error))}"
         yield warning(text, f"remove what stands there as {journal.CURRENT} or {journal.OLD}")
+    try:
+        messages.read(place)
+    except PermissionError:
+        pass  # nobody else's to read, or said of the file
+    except OSError as error:
+        text = f"{place / messages.NAME}: {clean(_words(error))}; messages are not kept, and stay on their SIMs"
+        yield warning(text, "remove what stands there: the agent makes the file anew")
 
 
 def _failing(case: Case) -> Remarks:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -110,6 +110,13 @@ def test_a_journal_that_is_no_file(patient: Patient, name: str) -> None:
         "state directory", Level.WARNING, f"the journal in {patient.state} cannot be read: Not a regul"
     )
     assert "journal.old.jsonl" in found.mend
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_messages_that_cannot_be_kept(patient: Patient, make: Callable[[Path], None]) -> None:
+    make(patient.state / "messages.jsonl")
+    found = patient.says("state directory", Level.WARNING, f"{patient.state}/messages.jsonl: ", "messages are not kept")
+    assert "remove what stands there" in found.mend
 
 
 def test_a_journal_that_the_agent_cannot_write(patient: Patient) -> None:
@@ -245,8 +252,11 @@ def test_systemd_gives_a_folder_to_its_user_but_no_file_in_a_folder_that_is(pati
     (patient.state / "memory.json").write_text("{")
     give(patient.state, AGENT, 0o750)
     os.chmod(patient.state / "memory.json", 0o640)
+    (patient.state / "messages.jsonl").touch(0o600)
     found = patient.told(*names, first=fresh_run(USER + UNIT + " && chown 54321 /run/failover"))
-    assert f"{patient.state}/memory.json is shut to user failover" in found["state directory"][0]["text"]
+    texts = [one["text"] for one in found["state directory"]]
+    assert f"{patient.state}/memory.json is shut to user failover" in texts[0]
+    assert f"{patient.state}/messages.jsonl is shut to user failover" in texts[1]
     assert [one["level"] for one in found["socket directory"]] == ["failure"]
     assert "control.sock.lock is shut to user failover" in found["socket directory"][0]["text"]
 
