@@ -155,7 +155,8 @@ def _simulate(parser: Parser) -> None:
     parser.add_argument("--primary", metavar="NAME", help="the preferred uplink (default: the first)")
     parser.add_argument("--metered", action="store_true", help="every uplink is, with the usual budget for probes")
     vans = ("links", "modems", "sims")
-    parser.add_argument("--van", choices=vans, help="what a scenario's uplinks are: a modem each, or the SIMs of one")
+    ways = "links; modems, one each; or sims of one modem, in their order"
+    parser.add_argument("--van", choices=vans, help=f"what uplinks are, whatever the scenario says: {ways}")
     parser.add_argument("--dither", action="store_true", help="the user's packets keep no time with a trace's rows")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same log (0)")
     parser.add_argument("--log", action="store_true", help="the whole decision log, not its start and its end only")

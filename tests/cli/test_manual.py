@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def test_the_page_is_readable_and_tells_of_every_command_and_option() -> None:
     for command in build_parser().commands.values():
         for option in command.options():
             assert f" {option} " in text
+
+
+def test_the_page_tells_what_each_van_is() -> None:
+    (told,) = re.findall(r"^\\fB\\-\\-van\\fR\n(.*)", page(), re.MULTILINE)
+    assert {"links", "modems", "sims"} <= set(re.findall(r"\w+", told))
 
 
 @pytest.mark.parametrize("place", ["[tool.setuptools.data-files]", '"share/man/man1" = ["failover/cli/failover.1"]'])

@@ -1,15 +1,14 @@
 """A box to try things in: the real ModemManager with simulated modems, until Ctrl-C.
 
-    python -m tests.modems [AT MODEMS]
-
-As root, in namespaces of its own. One MBIM modem with two slots, and AT modems beside it if so asked.
+As root, in namespaces of its own. One MBIM modem with two slots, and AT modems beside it if so asked. It says how to
+get in: there, `mmcli -L` and `failover modems` list them, and `failover run` with a config of them drives them.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
-import sys
 
 from failover.lab.namespaces import Namespace
 from tests.modems.rig import rigged
@@ -30,6 +29,17 @@ def main(more: int) -> None:
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
 
+def asked() -> int:
+    """How many AT modems there shall be, as the command line has it; else that ends here, with a usage."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m tests.modems", description=__doc__, formatter_class=form)
+    more = "AT modems besides, up to 8 (0)"
+    parser.add_argument("more", nargs="?", type=int, choices=range(9), default=0, metavar="AT_MODEMS", help=more)
+    count: int = parser.parse_args().more
+    return count
+
+
 if __name__ == "__main__":
+    more = asked()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    main(more)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import dns.message
@@ -12,7 +14,7 @@ from dbus_fast import Variant
 from failover.lab.namespaces import Namespace
 from failover.model import FAMILIES
 from tests.agent.running import command, running, watching
-from tests.enclosure import PATIENCE
+from tests.enclosure import CHECKOUT, PATIENCE
 from tests.modems.at import AtModem
 from tests.modems.box import require
 from tests.modems.carriers import AU, DOCOMO, RAKUTEN, SOFTBANK, Line, sim_of
@@ -31,6 +33,14 @@ BOTH = 4
 """MMBearerIpFamily: one bearer for IPv4 and IPv6."""
 SHORT = 0.2
 NOTICE = "ご利用料金のお支払いが確認できないため、10/9に利用停止いたします。" * 4
+
+
+def test_the_command_tells_its_usage() -> None:
+    for word, status in (("--help", 0), ("x", 2), ("9", 2)):
+        argv = [sys.executable, "-m", "tests.modems", word]
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=CHECKOUT, timeout=PATIENCE, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (status, False)
+        assert (done.stdout or done.stderr).startswith("usage: python -m tests.modems [-h] [AT_MODEMS]\n")
 
 
 def message(rig: Rig, path: str) -> tuple[str, str]:
