@@ -30,7 +30,9 @@ class Changeover:
 
     def __init__(self) -> None:
         self.fled = False
-        """The SIM was changed last because nothing passed by the one before."""
+        """The SIM was changed last because of what was wrong with the one before."""
+        self.empty = False
+        """The traffic was made to leave before. Without another link it goes by the one that is left, while it can."""
         self._to: tuple[str, float] | None = None
         """The uplink whose SIM was chosen last, and when, until packets pass there or its time is over."""
         self._leaving: tuple[int, float] | None = None
@@ -65,7 +67,7 @@ class Changeover:
 
     def leave(self, now: float, name: str, slot: int, handle: str) -> None:
         """The traffic is to leave it first."""
-        self._leaving, self._handle, self._to = (slot, now), handle, (name, now)
+        self._leaving, self._handle, self._to, self.empty = (slot, now), handle, (name, now), True
 
     def leaving(self, slots: Collection[int]) -> int | None:
         """The slot that is to be chosen when the traffic has left, if it is one of these; else that is given up."""
@@ -79,6 +81,7 @@ class Changeover:
 
     def begin(self, now: float, name: str, handle: str, *, fled: bool) -> None:
         """The modem is told to take this uplink's SIM. `fled`: because nothing passes by the other one."""
+        self.empty = self._leaving is not None
         self._leaving, self._handle, self._still_until = None, handle, now + WARMING
         self._to, self.fled, self._nudged = (name, now), fled, False
 

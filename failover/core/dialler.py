@@ -43,6 +43,8 @@ class Dialler:
         self.deadline = inf
         self.trouble = ""
         """Why it cannot be connected, with the mend; empty: nothing is known."""
+        self.futile = False
+        """No step of a repair helps against that."""
         self._random = random
         self._listed_at: float | None = None
         self._idle_since: float | None = None
@@ -59,7 +61,7 @@ class Dialler:
     def due(self, now: float, choice: Choice, modem: Modem | None, *, urgent: bool) -> Deed | None:
         """The deed that brings it nearer to a connection; None: none, or not now. `modem`: as it is, with the right
         SIM; `urgent`: that SIM was just chosen, and nobody knows who else has seen that."""
-        self.deadline, self.trouble = inf, ""
+        self.deadline, self.trouble, self.futile = inf, "", False
         if modem is None or modem.bearer or modem.state not in IDLE:
             self._idle_since = None
         elif self._idle_since is None:
@@ -70,11 +72,15 @@ class Dialler:
         if self._listed_at is None:
             self._listed_at = now
         if modem.state is ModemState.LOCKED and choice.connect is not Dialer.NONE:
+            self.futile = True
             return self._unlock(now, choice, modem)
         if not self._dials(now, choice, modem):
+            self.trouble = self._forsaken(now, choice, modem)
+            self.futile = bool(self.trouble)
             return self._remind(now) if urgent and modem.foreign else None
         if modem.bearer is not None:
             self.trouble = _unservable(modem)
+            self.futile = bool(self.trouble) and not modem.foreign
             self._connected_at = now if self._connected_at is None else self._connected_at
             self._lasted(now)
             return None
@@ -131,6 +137,16 @@ class Dialler:
                 return False
             case _:
                 return False
+
+    def _forsaken(self, now: float, choice: Choice, modem: Modem) -> str:
+        """Why nobody dials it."""
+        if choice.connect is not Dialer.NETWORKMANAGER or modem.foreign or modem.bearer is not None:
+            return ""
+        since = now if self._listed_at is None else self._listed_at
+        if now >= since + GRACE:
+            return "NetworkManager, which is to dial it, does not manage it: does it run, with a connection for it?"
+        self.deadline = since + GRACE
+        return ""
 
     def _remind(self, now: float) -> Deed | None:
         due = max(self._idle_since + REMINDED, self._after) if self._idle_since is not None else inf

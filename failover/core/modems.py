@@ -17,7 +17,7 @@ from failover.config.modems import Repair
 from failover.core.fate import networks
 from failover.core.lane import Lane
 from failover.core.policy import Will
-from failover.core.ties import Sight, choices, looked, meant, name_of, tie
+from failover.core.ties import Sight, choices, looked, meant, name_of, roams, tie
 from failover.core.uplinks import Bar, Tie
 from failover.core.verdicts import WAYLESS
 from failover.core.workshop import Post, Workshop, World
@@ -52,6 +52,10 @@ class Modems:
         """By uplink: what the config knows its modem by, and the slot."""
         self._shops: dict[str, Workshop] = {}
         """By what the config knows a modem by."""
+        self._home: dict[str, float] = {}
+        """By uplink that roamed: since when it does no more; inf: it does."""
+        self._settling = inf
+        """When the next of these counts as at home."""
         self._told = ModemsTold(managed=False)
 
     def told(self, now: float, event: ModemsTold, config: Config) -> tuple[set[str], bool]:
@@ -67,7 +71,9 @@ class Modems:
         known, shops = self._sights, self._shops
         places, self._places = self._places, {}
         self._sights, self._shops, self.ties = {}, {}, {}
-        taken = dict.fromkeys(("lo", *config.lan, *(one.interface for one in config.uplinks if not one.modem)), "")
+        self._home = {name: at for name, at in self._home.items() if name in places}
+        self._settling = inf
+        claims = _Claims(config)
         for uplink, choice in choices(config.uplinks):
             past = self._remembered(now, choice.key)
             shop = shops.get(choice.key) or Workshop(now, choice.key, self._random, past, self._pins)
@@ -76,11 +82,10 @@ class Modems:
             sight = known[uplink.name] if same else Sight(interface=_where(past, choice.slot))
             sight = looked(sight, self._told, choice)
             self._sights[uplink.name], self._places[uplink.name] = sight, (choice.key, choice.slot)
-            found = _tie(now, uplink, choice, sight, shop)
-            if found.interface and taken.setdefault(found.interface, choice.key) != choice.key:
-                fault = f"its modem claims {found.interface}, which is not its own"
-                found = Tie(bar=Bar.CLOSED, fault=fault, settings=())
-            self.ties[uplink.name] = found
+            abroad = self._abroad(now, uplink.name, sight, config.policy.failback_after)
+            found = _tie(now, uplink, choice, sight, shop, abroad=abroad)
+            fault = claims.refused(uplink.name, choice.key, sight, found.interface)
+            self.ties[uplink.name] = Tie(bar=Bar.CLOSED, fault=fault, settings=()) if fault else found
         for key, shop in shops.items():
             if key not in self._shops:  # its limits hold on when the config names it again
                 self._past[key] = shop.past(now, None), now
@@ -108,7 +113,7 @@ class Modems:
     @property
     def deadline(self) -> float:
         """When to look again, whatever else happens; inf: not before news."""
-        return min([shop.deadline for shop in self._shops.values()]) if self._shops else inf
+        return min([self._settling, *(shop.deadline for shop in self._shops.values())])
 
     def view(self, config: Config) -> dict[str, ModemView]:
         """What there is to see of each, by uplink."""
@@ -124,6 +129,17 @@ class Modems:
         return (*known.values(), *(one for one in rest if one))
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _abroad(self, now: float, name: str, sight: Sight, settles: float) -> bool:
+        """Whether it roams, or did `settles` seconds ago: at a border nobody is to be moved with each cell."""
+        if roams(sight):
+            self._home[name] = inf
+        elif self._home.get(name) == inf and sight.modem and sight.modem.registration.serves:
+            self._home[name] = now
+        until = self._home.get(name, -inf) + settles
+        if now < until:
+            self._settling = min(self._settling, until)
+        return now < until
 
     def _remembered(self, now: float, key: str) -> ModemPast | None:
         if key not in self._past:
@@ -166,7 +182,7 @@ class Modems:
         if len(meant(post.choice, self._told.modems)) > 1:
             return f"there are several modems with {name_of(post.choice)}: name its 'device'"
         if post.tie.bar is Bar.COLD and shop.change.chosen(now) != post.uplink.name:
-            return shop.shut(now, post.choice)
+            return shop.shut(now, post.choice) or shop.complaint(post.uplink.name)
         if post.tie.bar is Bar.CLOSED:
             return post.tie.fault
         if post.sight.modem is None and self._told.managed and shop.overdue(now):
@@ -201,13 +217,33 @@ def _where(past: ModemPast | None, slot: int) -> str:
     return past.interface if past and past.slot in (0, slot) else ""
 
 
-def _tie(now: float, uplink: Uplink, choice: Choice, sight: Sight, shop: Workshop) -> Tie:
+class _Claims:
+    """Whose each modem and each interface is: one's only, and his who comes first in the config."""
+
+    def __init__(self, config: Config) -> None:
+        others = {one.interface: f"{one.name}'s: name it once" for one in config.uplinks if not one.modem}
+        whose = others | dict.fromkeys(config.lan, "one of the LAN") | {"lo": "the machine's own"}
+        self._interfaces = {interface: ("", words) for interface, words in whose.items()}
+        self._modems: dict[str, tuple[str, str]] = {}
+        """By handle. Each is known by its modem's key, and the words for whose it is."""
+
+    def refused(self, name: str, key: str, sight: Sight, interface: str) -> str:
+        """Why this uplink may not have its modem, or that interface; empty: it has both."""
+        if sight.listed and sight.modem is not None:
+            owner, whose = self._modems.setdefault(sight.modem.handle, (key, f"that of {name}"))
+            if owner != key:
+                return f"its modem is {whose}, named otherwise there: name both in the same way"
+        owner, whose = self._interfaces.setdefault(interface, (key, f"{name}'s"))
+        return f"its modem claims {interface}, which is {whose}" if interface and owner != key else ""
+
+
+def _tie(now: float, uplink: Uplink, choice: Choice, sight: Sight, shop: Workshop, *, abroad: bool) -> Tie:
     chosen = shop.change.chosen(now)
-    if shop.changes(now, uplink.name, sight):
-        open_flows = sight.listed and sight.modem is not None and sight.modem.bearer is not None
-        return Tie(bar=Bar.COLD, fault=f"its modem changes to {chosen}", settings=None if open_flows else ())
+    carries = sight.listed and sight.modem is not None and sight.modem.bearer is not None
+    if shop.changes(now, uplink.name, sight) and (shop.change.empty or not carries):
+        return Tie(bar=Bar.COLD, fault=f"its modem changes to {chosen}", settings=None if carries else ())
     dials = shop.dialler.serves(now, choice, sight.modem)
-    found = tie(uplink, choice, sight, warming=chosen == uplink.name, dials=dials)
+    found = tie(uplink, choice, sight, warming=chosen == uplink.name, dials=dials, abroad=abroad)
     shut = shop.shut(now, choice) if found.bar is Bar.COLD else ""
     return replace(found, fault=shut) if shut else found
 

@@ -24,7 +24,7 @@ RETURN: Final = 1800.0
 RETURN_MAX: Final = 6 * HOUR
 """Seconds after which a preferred SIM is tried again: at first, and at most."""
 LOSSY: Final = 300.0
-"""Seconds of a brownout, at least, for which a SIM is left: most are over sooner."""
+"""Seconds of trouble, at least, for which a SIM is left: most brownouts are over sooner."""
 COSTS: Final = 60.0
 """And so many times what a change costs. A brownout loses 9 % at least (`brownout.py`), so by then as much as five
 changes do; one in vain takes two, there and back."""
@@ -42,6 +42,26 @@ class Seat:
     """It may not be used, or the operator has drained it."""
     wanted: bool = False
     """The operator uses it."""
+
+
+class Trouble:
+    """For how long little passes by a SIM. Good times count against bad ones: by fits and starts is no better."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        """Monotonic time at which it would have begun without good times; None: there is none, or it is made up for."""
+        self.now = False
+        """As it was noted last."""
+        self._noted = -inf
+
+    def note(self, now: float, *, bad: bool) -> None:
+        """How it is from now on."""
+        if self.since is not None and not self.now:
+            self.since += 2 * (now - self._noted)
+            self.since = self.since if self.since < now else None
+        if bad and self.since is None:
+            self.since = now
+        self.now, self._noted = bad, now
 
 
 class Slots:
@@ -71,17 +91,21 @@ class Slots:
         if not others:
             return None
         told = next((seat for seat in others if seat.wanted), None)
-        if told or here is None or here.barred:
+        if told or (here and here.barred):
             return (told or others[0]).slot
+        if here is None:  # nobody's; it may come back as that each time
+            due = self._free(now, max(1, most))
+            self.deadline = inf if now >= due else due
+            return others[0].slot if now >= due else None
         if here.wanted:
             return None
-        if need is not None and not need.others:
-            return self._flee(now, others, need, most)
-        return self._return(now, seats, slot, most) if need is None else None
+        if need is None or need.stuck:
+            return self._return(now, seats, slot, most)
+        return None if need.others else self._flee(now, others, need, most)
 
     def better(self, now: float, seats: Sequence[Seat], slot: int, since: float, most: int) -> int | None:
-        """The slot to choose now for this one, by which much has been lost `since` then; to be asked after `change`.
-        One that was left lately is none."""
+        """The slot to choose now for this one, which has been in trouble `since` then; to be asked after `change`. One
+        that was left lately is none."""
         others = [seat for seat in seats if seat.slot != slot and not seat.barred]
         if not others or any(seat.wanted for seat in seats if seat.slot == slot):
             return None

@@ -73,10 +73,14 @@ def looked(before: Sight, told: ModemsTold, choice: Choice) -> Sight:
     )
 
 
-def tie(uplink: Uplink, choice: Choice, sight: Sight, *, warming: bool, dials: bool) -> Tie:
+def roams(sight: Sight) -> bool:
+    return sight.listed and sight.modem is not None and sight.modem.registration is Registration.ROAMING
+
+
+def tie(uplink: Uplink, choice: Choice, sight: Sight, *, warming: bool, dials: bool, abroad: bool) -> Tie:
     """What it is to its uplink now. `warming`: its SIM was just chosen, and no packet has passed since; `dials`: nobody
-    but us sees to its bearer."""
-    found, modem = _tie(uplink, choice, sight, warming=warming), sight.modem
+    but us sees to its bearer; `abroad`: it roams, or did just now."""
+    found, modem = _tie(uplink, choice, sight, warming=warming, abroad=abroad), sight.modem
     found = replace(found, settings=_settings(sight, found, dials=dials), modem=choice.key)
     if modem is None:
         return found
@@ -103,21 +107,21 @@ def _settings(sight: Sight, found: Tie, *, dials: bool) -> tuple[IpSettings, ...
     return bearer.settings if dials else None
 
 
-def _tie(uplink: Uplink, choice: Choice, sight: Sight, *, warming: bool) -> Tie:
+def _tie(uplink: Uplink, choice: Choice, sight: Sight, *, warming: bool, abroad: bool) -> Tie:
     modem, at = sight.modem, sight.interface or uplink.interface
     if modem is None:
         return Tie(at, fault=f"there is no modem with {name_of(choice)} yet" if not at else "")
-    barred = _barred(choice, sight, modem)
+    barred = _barred(choice, sight, modem, abroad=abroad)
     if warming and sight.listed and modem.bearer is None and barred.bar in (Bar.NONE, Bar.DEAD):
         barred = Tie(bar=Bar.COLD, fault=f"its modem connects by the SIM in slot {choice.slot}")
     told = modem.operator_name if modem.registration.serves else ""
-    abroad = choice.roaming is Roaming.LAST and modem.registration is Registration.ROAMING and sight.listed
     if barred.bar is Bar.COLD:
         return barred
-    return replace(barred, interface=at, carrier=told, foreign=abroad, warming=warming)
+    foreign = abroad and sight.listed and choice.roaming is Roaming.LAST
+    return replace(barred, interface=at, carrier=told, foreign=foreign, warming=warming)
 
 
-def _barred(choice: Choice, sight: Sight, modem: Modem) -> Tie:
+def _barred(choice: Choice, sight: Sight, modem: Modem, *, abroad: bool) -> Tie:
     if modem.slot != choice.slot and len(modem.slots) >= choice.slot:
         return Tie(bar=Bar.COLD, fault=f"its modem uses the SIM in slot {modem.slot}")
     if sight.missing:
@@ -127,9 +131,9 @@ def _barred(choice: Choice, sight: Sight, modem: Modem) -> Tie:
     wrong = wrong_sim(choice, modem)
     if wrong:
         return Tie(bar=Bar.CLOSED, fault=wrong)
-    if choice.roaming is Roaming.DENY and modem.registration is Registration.ROAMING:
-        where = modem.operator_name or modem.operator_code
-        return Tie(bar=Bar.CLOSED, fault=f"it roams in {where}, and roaming is denied")
+    if choice.roaming is Roaming.DENY and abroad:
+        where = f"roams in {modem.operator_name or modem.operator_code}" if roams(sight) else "roamed just now"
+        return Tie(bar=Bar.CLOSED, fault=f"it {where}, and roaming is denied")
     if modem.lock and modem.state is ModemState.LOCKED:
         return Tie(bar=Bar.DEAD, fault=f"its SIM is locked ({modem.lock})")
     if modem.bearer is None and (sight.dialed or choice.connect is Dialer.SELF):

@@ -18,7 +18,7 @@ from failover.core.changeover import UNABLE, Changeover
 from failover.core.dialler import Dialler, dial
 from failover.core.ladder import STUCK, Ladder, Need
 from failover.core.lane import Lane
-from failover.core.slots import Seat, Slots
+from failover.core.slots import Seat, Slots, Trouble
 from failover.core.ties import Sight, name_of
 from failover.core.uplinks import Bar, Tie
 from failover.memory import ModemPast
@@ -116,8 +116,8 @@ class Workshop:
         """Since when nothing passes."""
         self._stuck: float | None = None
         """Since when it sits on an older technology than it could, and is slow there, at least now and then."""
-        self._lossy: float | None = None
-        """Since when it has been in a brownout by loss, but for doubts."""
+        self._trouble = Trouble()
+        """Of the SIM in use: nothing passes, or much is lost, or it is stuck."""
         self._slow_at = -inf
         self._complaint = "", ""
         """Uplink, and what went wrong with what was done for it last, with the mend, until packets pass."""
@@ -152,6 +152,7 @@ class Workshop:
             self.change.gone()
         here = next((post for post in posts if modem is None or post.choice.slot == modem.slot), None)
         said = [*self._look(now, here)] if here else []
+        self._trouble.note(now, bad=here is not None and (self._stuck is not None or _little_passes(here)))
         if here and here.sight.listed and here.tie.bar is Bar.CLOSED:
             self._shut[here.choice.slot] = here.choice, here.tie.fault, now
         elif here and here.sight.listed and here.tie.bar is not Bar.COLD:
@@ -176,7 +177,7 @@ class Workshop:
             if self.change.left(now):
                 yield from self._select(now, posts, modem, Move(leaving, _chosen(seats, modem.slot, leaving)))
             return
-        if modem is not None and len(seats) > 1 and not self.change.still(now, modem.handle):
+        if modem is not None and not self.change.still(now, modem.handle):
             move = self._move(now, seats, here, modem.slot, need, world)
             if move is not None and not move.fled and world.others:
                 to = next(post for post in posts if post.choice.slot == move.slot)
@@ -203,8 +204,8 @@ class Workshop:
             able -= {Rung.RECONNECT}  # it helps nobody, and how slow it was would be forgotten with the path
         rung = self.ladder.climb(now, need, world.repair, able)
         if self.ladder.spent:
-            locked = modem is not None and modem.lock
-            self.obstacle = here.tie.fault if locked else _spent(len(self.ladder.resets(now)), world.repair)
+            spent = _spent(len(self.ladder.resets(now)), world.repair)
+            self.obstacle = (self.dialler.trouble or here.tie.fault) if self.dialler.futile else spent
         if rung is not None:
             spare = self._spare(now, seats, modem, world.repair)
             yield from self._climb(now, rung, here, modem, posts, need, spare)
@@ -240,9 +241,9 @@ class Workshop:
             return Move(to, here.tie.fault or "nothing passes", fled=True)
         if to is not None:
             return Move(to, _chosen(seats, slot, to))
-        if here is None or need is not None or self._lossy is None or world.others:
+        if here is None or world.others or not self._trouble.now or self._trouble.since is None:
             return None
-        to = self.slots.better(now, seats, slot, self._lossy, most)
+        to = self.slots.better(now, seats, slot, self._trouble.since, most)
         return Move(to, _why(here), fled=True) if to is not None else None
 
     def _select(self, now: float, posts: Sequence[Post], modem: Modem, move: Move) -> Iterator[ActOnModem | Notice]:
@@ -250,7 +251,8 @@ class Workshop:
         seats = [Seat(post.uplink.name, post.choice.slot) for post in posts]
         self.slots.chosen(now, modem.slot, move.slot, seats, fled=move.fled)
         self.change.begin(now, to.uplink.name, modem.handle, fled=move.fled)
-        self._since = self._stuck = self._lossy = None
+        self._since = self._stuck = None
+        self._trouble = Trouble()
         self.dialler.renew()
         self._busy = ActOnModem(to.uplink.name, modem.handle, Deed.SELECT_SLOT, slot=move.slot)
         self._busy_until = now + PATIENCE
@@ -303,14 +305,11 @@ class Workshop:
             return
         chosen = self.change.passed(here.uplink.name)
         self.slots.passed(now, chosen)
-        self._since, self._complaint = None, ("", "")
-        heard = [lane for lane in here.lanes if lane.verdict in RECEIVING]
-        if any(lane.verdict is Verdict.DEGRADED for lane in heard):
+        self._since = None
+        if self.complaint(here.uplink.name):
+            self._complaint = "", ""
+        if any(lane.verdict is Verdict.DEGRADED for lane in here.lanes):
             self._slow_at = now
-        if not all(lane.health.record.lossy for lane in heard):
-            self._lossy = None
-        elif self._lossy is None:
-            self._lossy = now
         if 0 < newest < min(self._best, LTE) and now < self._slow_at + STUCK:
             self._stuck = now if self._stuck is None else self._stuck
             return
@@ -349,7 +348,7 @@ class Workshop:
 
     def _seat(self, now: float, post: Post, world: World) -> Seat:
         name = post.uplink.name
-        barred = name in world.drained or bool(self.shut(now, post.choice))
+        barred = name in world.drained or bool(self.shut(now, post.choice)) or post.tie.bar is Bar.CLOSED
         return Seat(name, post.choice.slot, barred, wanted=name == world.use)
 
     def _able(self, now: float, sight: Sight, seats: Sequence[Seat], repair: Repair) -> set[Rung]:
@@ -359,7 +358,7 @@ class Workshop:
         able = {Rung.SLOT} if self._spare(now, seats, modem, repair) is not None else set()
         if sight.missing:
             able |= {Rung.POWER}
-        elif modem is not None and not modem.lock:  # which no step opens
+        elif modem is not None and not self.dialler.futile:
             able |= {Rung.POWER, Rung.RESET}
             if modem.state >= ModemState.ENABLED:
                 able |= {Rung.REGISTER}
@@ -402,13 +401,19 @@ def _chosen(seats: Sequence[Seat], before: int, slot: int) -> str:
     by_slot = {seat.slot: seat for seat in seats}
     if by_slot[slot].wanted:
         return "the operator's choice"
-    if before not in by_slot or by_slot[before].barred:
+    if before not in by_slot:
+        return f"no uplink is by the SIM in slot {before}"
+    if by_slot[before].barred:
         return f"the SIM in slot {before} is not to be used"
     return "it comes first, and is tried again"
 
 
 def _passes(post: Post) -> bool:
     return any(lane.verdict in RECEIVING for lane in post.lanes)
+
+
+def _little_passes(post: Post) -> bool:
+    return all(lane.health.record.lossy for lane in post.lanes if lane.verdict in RECEIVING)
 
 
 def _why(post: Post) -> str:

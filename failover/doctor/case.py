@@ -14,7 +14,7 @@ from failover.bus import DEFAULT_ADDRESS, BusError
 from failover.config import CONFIG_PATH, Config, ConfigError, Problem
 from failover.config.source import ConfigFile
 from failover.core.plan import Desired, plan
-from failover.core.ties import Sight, choices, looked, tie
+from failover.core.ties import Sight, choices, looked, roams, tie
 from failover.core.uplinks import Bar, Tie, Uplink, resolve
 from failover.export.client import DEFAULT_SOCKET, UNITS, call
 from failover.facts import Facts
@@ -133,10 +133,11 @@ def _ties(case: Case) -> dict[str, Tie]:
     """What their modems are to the uplinks; where their manager tells nothing, as the agent that runs has it."""
     told = case.modems
     known = {} if told.managed else _agents_ties(case.status or {})
+    seen = ((uplink, choice, looked(Sight(), told, choice)) for uplink, choice in choices(case.config.uplinks))
     return {
         uplink.name: known.get(uplink.name)
-        or tie(uplink, choice, looked(Sight(), told, choice), warming=False, dials=False)
-        for uplink, choice in choices(case.config.uplinks)
+        or tie(uplink, choice, sight, warming=False, dials=False, abroad=roams(sight))
+        for uplink, choice, sight in seen
     }
 
 

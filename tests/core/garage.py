@@ -45,6 +45,7 @@ class Unit:
     born: int = 0
     failure: str = ""
     wrong_iccid: str = ""
+    device: str = ""
     served: bool = False
     """Its manager gives its interface nothing: the agent is to."""
     settings: tuple[IpSettings, ...] = (IpSettings(V4, IpMethod.STATIC, "10.0.2.2", 30, "10.0.2.1"),)
@@ -60,8 +61,9 @@ class Unit:
         serves = self.registration.serves
         state = ModemState.CONNECTED if self.connected else ModemState.REGISTERED if serves else ModemState.SEARCHING
         return Modem(
-            handle=f"/modem/{self.interface}/{self.born}",
+            handle=f"/modem/{self.imei[-4:]}/{self.born}",
             imei=self.imei,
+            device=self.device,
             interfaces=(self.interface,),
             state=self.state or (ModemState.LOCKED if self.lock else state),
             failure=self.failure,

@@ -256,6 +256,51 @@ def test_silence_everywhere_is_a_tunnel_for_a_minute() -> None:
     assert (deed, 260.0 <= at <= 268.0) == ("select-slot", True)
 
 
+def test_the_only_sim_that_the_config_names_is_used() -> None:
+    """Whichever its modem began with, and another time if it comes back with that, but not for ever."""
+    unit = Unit(imei(1), "wwan0", sims=NETWORKS)
+    box = Garage(unit, uplinks=(of_modem("au", slot=2),))
+    box.run(20.0)
+    assert (unit.slot, box.active(), [deed for _, deed in deeds(box)]) == (2, "au", ["select-slot"])
+    for number in range(1, 60):
+        box.set(unit, slot=1, born=unit.born + 1)
+        box.run(20.0 + 60.0 * number)
+    assert len(deeds(box)) == 2
+
+
+def test_a_modem_is_one_uplinks_by_one_name() -> None:
+    unit = Unit(imei(1), "wwan0", sims=NETWORKS)
+    by_device = of_modem("au", slot=2)
+    by_device = replace(by_device, modem=replace(by_device.modem, imei="", device="usb1/1-1"))  # type: ignore[type-var]
+    unit.device = "/sys/devices/usb1/1-1"
+    box = Garage(unit, uplinks=(of_modem("docomo", slot=1), by_device))
+    box.run(300.0)
+    assert (deeds(box), box.active()) == ([], "docomo")
+    mend = "au: its modem is that of docomo, named otherwise there: name both in the same way"
+    assert box.engine.snapshot().warnings == (mend,)
+
+
+def test_at_a_border_nobody_is_moved_with_each_cell() -> None:
+    box, one, _ = pair()
+    for number in range(100):
+        box.set(one, registration=Registration.HOME if number % 2 else Registration.ROAMING)
+        box.run(100.0 + number)
+    moved = box.switches(100.0)
+    assert (len(moved), box.active()) == (1, "au")
+    box.run(100.0 + 99.0 + box.engine.config.policy.failback_after + 1.0)
+    assert (len(box.switches(100.0)), box.active()) == (2, "docomo")
+
+
+def test_without_another_link_a_sim_is_used_until_its_modem_is_seen_to_leave() -> None:
+    """A manager that hangs leaves the traffic where it is."""
+    box, _ = dual()
+    box.on_deed = lambda _: None
+    box.ask(Use("au"))
+    box.run(130.0)
+    assert [deed for _, deed in deeds(box)] == ["select-slot"]
+    assert (box.active(), box.verdict("docomo"), box.switches(100.0)) == ("docomo", Verdict.UP, [])
+
+
 def test_a_brownout_that_lasts_is_left_for_the_other_sim_unless_another_link_carries() -> None:
     for others, slots in (((), [2]), (("depot",), [])):
         box, _ = dual(*others)
@@ -303,8 +348,13 @@ def test_two_sims_of_which_none_may_be_used_are_not_changed_for_ever() -> None:
     assert len(box.engine.snapshot().warnings) == 2
 
 
-@pytest.mark.parametrize("claimed", ["lo", "br0", "eth0", "wwan1"])
-def test_no_manager_gives_a_modem_an_interface_that_is_anothers(claimed: str) -> None:
+@pytest.mark.parametrize(("claimed", "whose"), [
+    ("lo", "the machine's own"),
+    ("br0", "one of the LAN"),
+    ("eth0", "eth0's: name it once"),
+    ("wwan1", "au's"),
+])  # fmt: skip
+def test_no_manager_gives_a_modem_an_interface_that_is_anothers(claimed: str, whose: str) -> None:
     """Of the machine, of the LAN, of another uplink or of another modem."""
     one, other = Unit(imei(1), "wwan0", foreign=""), Unit(imei(2), "wwan1")
     uplinks = (of_modem("au", 2), of_modem("docomo", 1, connect=Dialer.SELF))
@@ -316,7 +366,7 @@ def test_no_manager_gives_a_modem_an_interface_that_is_anothers(claimed: str) ->
     box.run(100.0)
     docomo = next(view for view in box.engine.snapshot().uplinks if view.name == "docomo")
     assert (docomo.interface, docomo.families[V4].verdict) == ("", Verdict.ABSENT)
-    assert any("which is not its own" in warning for warning in box.engine.snapshot().warnings)
+    assert box.engine.snapshot().warnings[-1] == f"docomo: its modem claims {claimed}, which is {whose}"
 
 
 def test_a_bearer_is_believed_on_a_port_of_its_own_modem_alone() -> None:
@@ -435,6 +485,7 @@ def test_a_change_of_sim_that_is_refused_is_asked_for_ever_more_slowly(unknown: 
     waits = [round(later - sooner) for sooner, later in pairwise(asked)]
     assert 1 <= len(asked) <= most
     assert (waits, box.active()) == (sorted(waits), "docomo")
+    assert box.engine.snapshot().warnings == ("au: select-slot failed: not allowed",)
 
 
 def test_the_traffic_has_left_before_a_sim_is_given_up_of_our_own_will() -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from failover.config.modems import Dialer, Repair, Roaming, Rung
 from failover.model import NoticeKind, Use
-from failover.modem import Deed, Registration
+from failover.modem import Deed, IpMethod, IpSettings, Registration
 from failover.picture import ModemView
 
 from .box import dead
 from .garage import NETWORKS, Garage, Unit, deeds, dual, imei, of_modem
+from .worlds import V4
 
 
 def view(box: Garage, name: str = "docomo") -> ModemView:
@@ -91,7 +92,23 @@ def test_no_step_opens_a_locked_sim() -> None:
     box.set(box.units["wwan0"], lock="sim-pin", connected=False)
     box.run(1000.0)
     assert deeds(box) == []
-    assert (view(box).obstacle, view(box).step_next) == ("its SIM is locked (sim-pin)", "")
+    mend = "its SIM is locked: give its 'pin' in the config, or switch the PIN off"
+    assert (view(box).obstacle, view(box).step_next) == (mend, "")
+
+
+def test_no_step_helps_a_modem_that_nobody_dials_or_whose_bearer_nobody_serves() -> None:
+    unit = Unit(imei(1), "wwan0", connected=False, foreign="")
+    box = Garage(unit, uplinks=(of_modem("docomo", connect=Dialer.NETWORKMANAGER),), others=("lan",))
+    box.run(1000.0)
+    assert deeds(box) == []
+    assert view(box).obstacle.startswith("NetworkManager, which is to dial it, does not manage it")
+    assert box.engine.snapshot().warnings == (f"docomo: {view(box).obstacle}",)
+    leased = (IpSettings(V4, IpMethod.DHCP),)
+    unit = Unit(imei(1), "wwan0", connected=False, foreign="", served=True, settings=leased)
+    box = Garage(unit, uplinks=(of_modem("docomo", connect=Dialer.SELF),), others=("lan",))
+    box.run(1000.0)
+    assert deeds(box) == []
+    assert view(box).obstacle.startswith("its bearer wants dhcp")
 
 
 def test_a_locked_sim_makes_room_for_the_other_one() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from failover.core.ladder import Need
-from failover.core.slots import COST, COST_MAX, COSTS, HOUR, LOSSY, RETURN, Seat, Slots
+from failover.core.slots import COST, COST_MAX, COSTS, HOUR, LOSSY, RETURN, Seat, Slots, Trouble
 
 A, B = Seat("a", 1), Seat("b", 2)
 BOTH = (A, B)
@@ -126,3 +126,17 @@ def test_a_brownout_of_both_sims_is_not_danced_to() -> None:
 def test_a_brownout_is_borne_where_there_is_no_choice(seats: tuple[Seat, ...]) -> None:
     assert Slots(0.0).better(9000.0, seats, 1, 100.0, 2) is None
     assert Slots(0.0).better(9000.0, BOTH, 1, 100.0, 0) is None
+
+
+def test_trouble_by_fits_and_starts_adds_up_and_good_times_make_up_for_it() -> None:
+    trouble = Trouble()
+    for start in range(0, 200, 20):
+        trouble.note(start, bad=True)
+        trouble.note(start + 15.0, bad=False)
+    assert trouble.since is not None
+    assert 195.0 - trouble.since == pytest.approx(15.0 + 9 * 10.0)
+    trouble.note(300.0, bad=True)
+    assert trouble.since == 300.0, "105 s of good times"
+    trouble.note(340.0, bad=False)
+    trouble.note(381.0, bad=False)
+    assert trouble.since is None
