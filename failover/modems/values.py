@@ -16,7 +16,7 @@ from failover.model import Family, clean
 TEXT: Final = 512
 """Characters of a text at most; the longest that ModemManager tells, the firmware's versions, has some 200."""
 ITEMS: Final = 512
-"""Entries of an array at most; a SIM and a modem keep 255 SMS each."""
+"""Entries of an array at most, the first ones; a SIM and a modem keep 255 SMS each."""
 WORD: Final = 64
 """Characters of an identity or a name."""
 
@@ -34,7 +34,7 @@ def _is_integer(value: object) -> bool:
 
 
 def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and len(value) <= ITEMS and all(map(_is_text, value))
+    return isinstance(value, list) and all(map(_is_text, value))
 
 
 def _is_pair(value: object, first: Callable[[object], bool], second: Callable[[object], bool]) -> bool:
@@ -50,7 +50,7 @@ def _is_anything(_: object) -> bool:
 
 
 def _are_ports(value: object) -> bool:
-    return isinstance(value, list) and len(value) <= ITEMS and all(_is_pair(p, _is_text, _is_natural) for p in value)
+    return isinstance(value, list) and all(_is_pair(port, _is_text, _is_natural) for port in value)
 
 
 _FITS: Final[Mapping[str, Callable[[object], bool]]] = {
@@ -70,8 +70,10 @@ _FITS: Final[Mapping[str, Callable[[object], bool]]] = {
 
 
 def told(typed: object, signature: str) -> Any:
-    """The value, if it is of that type and of a sane size; else None."""
+    """The value, if it is of that type and of a sane size, of a long list its beginning; else None."""
     value = getattr(typed, "value", None)
+    if isinstance(value, list):
+        value = value[:ITEMS]
     return value if getattr(typed, "signature", None) == signature and _FITS[signature](value) else None
 
 

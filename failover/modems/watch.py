@@ -13,7 +13,9 @@ from failover.modem import Message
 from failover.modems.deeds import CONTROL, REFUSED, Deeds, mend
 from failover.modems.line import Line
 from failover.modems.numbers import SERVICE
+from failover.modems.reading import MODEMS
 from failover.modems.session import Session
+from failover.modems.values import ITEMS
 from failover.seam import ActOnModem, ModemActed, ModemsTold
 
 SETTLING: Final = 0.005
@@ -28,8 +30,8 @@ PROVEN: Final = 60.0
 """Seconds after which a session was a good one, and the next pause is short again."""
 ABSENT: Final = 10.0
 """Seconds without ModemManager until it is said; to start it takes 1."""
-UNWANTED: Final = 512
-"""At most."""
+UNWANTED: Final = MODEMS * ITEMS
+"""At most: each modem's, all at once."""
 NOBODY: Final = ModemsTold(managed=False)
 FLOOD: Final = (
     "modems are seen late: somebody floods the system bus with messages to us; who does `busctl monitor` show?"

@@ -9,6 +9,7 @@ from dbus_fast import Variant
 
 from failover.modem import Deed
 from failover.modems.messages import TEXT
+from failover.modems.values import ITEMS
 from tests.modems.at import AtModem
 from tests.modems.fake import Fake, Properties, Refusal, Reply
 from tests.modems.listener import Listener, listening
@@ -103,6 +104,22 @@ def test_a_message_is_told_when_it_is_whole_and_once(rig: Rig, fake: Fake) -> No
             fake.emit(PATH, MESSAGING, "Added", "ob", handle(0), True)
             await marked(listener, fake)
             assert len(listener.messages) == 2
+
+    asyncio.run(play())
+
+
+def test_of_more_messages_than_a_list_may_have_the_first_are_told_and_then_the_next(rig: Rig, fake: Fake) -> None:
+    many = ITEMS + 30
+    fake.answer("GetAll", Reply("a{sv}", (sms()[SMS],)))
+    listed(fake, *range(many))
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            await listener.until(lambda: len(listener.messages) == ITEMS, "the first")
+            assert [one.handle for one in listener.messages] == [handle(number) for number in range(ITEMS)]
+            await asyncio.to_thread(listed, fake, *range(ITEMS - 10, many))  # as they are deleted
+            await listener.until(lambda: len(listener.messages) == many, "the next")
+            assert {one.handle for one in listener.messages} == {handle(number) for number in range(many)}
 
     asyncio.run(play())
 
