@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from failover.model import Family, clean
@@ -33,6 +34,8 @@ from failover.modems.values import digits, gateway, level, literal, told, word
 
 MODEMS, SLOTS, BEARERS, INTERFACES, SERVERS = 16, 8, 8, 8, 3
 """At most: modems of a box; of a modem its slots, bearers, network devices; of a bearer its name servers."""
+LOOKED_AT: Final = 64
+"""Bearers of a modem that are read at most, for the connected one among them: anybody who may dial may make more."""
 INTERFACE: Final = 15
 """Characters of a network device's name (IFNAMSIZ - 1)."""
 PATH: Final = 256
@@ -59,8 +62,15 @@ def references(tree: Tree, path: str) -> Iterator[tuple[str, str]]:
     modem = tree.of(path, MODEM)
     for sim in {modem.get("Sim", NOTHING), *modem.get("SimSlots", [])[:SLOTS]} - {NOTHING}:
         yield sim, SIM
-    for bearer in modem.get("Bearers", [])[:BEARERS]:
+    for bearer in _looked_at(tree, modem):
         yield bearer, BEARER
+
+
+def _looked_at(tree: Tree, modem: Mapping[str, Any]) -> list[str]:
+    """Its bearers that matter: first those known to be connected, then the newest, which it lists first, the oldest."""
+    listed, half = modem.get("Bearers", []), LOOKED_AT // 2
+    connected = (one for one in listed if tree.of(one, BEARER).get("Connected"))
+    return list(dict.fromkeys((*connected, *listed[:half], *listed[-half:])))[:LOOKED_AT]
 
 
 def is_read(tree: Tree, path: str) -> bool:
@@ -94,7 +104,7 @@ def _modem(tree: Tree, path: str, serial: str, dialler: str) -> Modem:
         technologies=technologies,
         attached=ATTACHED.get(network.get("PacketServiceState", 0)),
         signal=_signal(tree.of(path, SIGNAL), NR in technologies),
-        bearers=tuple(_bearer(tree, one) for one in modem.get("Bearers", [])[:BEARERS] if tree.has(one, BEARER)),
+        bearers=tuple(islice(_bearers(tree, modem, connected=state is ModemState.CONNECTED), BEARERS)),
         voice_centric=network.get("EpsUeModeOperation") in VOICE_CENTRIC,
         foreign=dialler,
     )
@@ -155,6 +165,16 @@ def _levels(told_of: Mapping[str, object], technology: str) -> Signal:
         level(told_of.get(name), *bounds) for name, bounds in (("rsrp", RSRP), ("rsrq", RSRQ), ("snr", SNR))
     )
     return Signal(rsrp, rsrq, snr, "" if rsrp is rsrq is snr is None else technology)
+
+
+def _bearers(tree: Tree, modem: Mapping[str, Any], *, connected: bool) -> Iterator[Bearer]:
+    """What is connected comes first. A modem that is `connected` by none of those that were looked at is so by one of
+    the others, of which that is all that is known."""
+    looked_at = _looked_at(tree, modem)
+    some = any(tree.of(one, BEARER).get("Connected") for one in looked_at)
+    if connected and not some and len(modem.get("Bearers", [])) > len(looked_at):
+        yield Bearer("", connected=True)
+    yield from (_bearer(tree, one) for one in looked_at if tree.has(one, BEARER))
 
 
 def _bearer(tree: Tree, path: str) -> Bearer:

@@ -57,7 +57,7 @@ KEPT: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 """Interface -> property -> its D-Bus type."""
-OBJECTS: Final = 512
+OBJECTS: Final = 2048
 """At most; what comes after them is not seen."""
 NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from failover.model import Family
 from failover.modem import Bearer, IpMethod, IpSettings, Modem, ModemState, Registration, Signal, Sim
 from failover.modems.numbers import BEARER, MESSAGING, MODEM, SIGNAL, SIM, THREE_GPP
-from failover.modems.reading import BEARERS, MODEMS, SLOTS, modems
+from failover.modems.reading import BEARERS, LOOKED_AT, MODEMS, SLOTS, modems, references
 from failover.modems.tree import KEPT, OBJECTS, Tree
 from failover.modems.usb import serial_of
-from failover.modems.values import TEXT
+from failover.modems.values import ITEMS, TEXT
 
 
 class V(NamedTuple):
@@ -232,11 +232,50 @@ def test_a_new_modem_is_told_when_its_parts_are_read_and_a_known_one_without_the
 
 
 def test_there_are_never_more_than_there_can_be() -> None:
-    many = {f"/m/{number}": GOOD[PATH] | {MODEM: {"Bearers": V("ao", ["/b/1"] * 500)}} for number in range(OBJECTS + 9)}
-    found = read(GOOD | many)
+    many = {f"/m/{number}": GOOD[PATH] | {MODEM: {"Bearers": V("ao", bearers(500))}} for number in range(OBJECTS + 9)}
+    found = read(dict.fromkeys(bearers(500), GOOD["/b/1"]) | GOOD | many, {"/m/1"})
     assert len(found) == MODEMS
     assert len(found[1].bearers) == BEARERS
     assert [modem.handle for modem in found[:4]] == ["/m/0", "/m/1", "/m/2", "/m/3"]
+
+
+def bearers(number: int) -> list[str]:
+    return [f"/b/{one}" for one in reversed(range(number))]
+
+
+@pytest.mark.parametrize("at", range(LOOKED_AT))
+def test_the_bearer_that_is_connected_is_found_among_others(at: int) -> None:
+    listed = [f"/dead/{number}" for number in range(LOOKED_AT)]
+    listed[at] = "/b/1"
+    dead = {path: {BEARER: {"Connected": V("b", False)}} for path in listed}
+    (modem,) = read(dead | GOOD | {PATH: GOOD[PATH] | {MODEM: GOOD[PATH][MODEM] | {"Bearers": V("ao", listed)}}})
+    assert modem.bearer == modem.bearers[0] == Bearer("/b/1", True, "wwan0", (FOUR,), "", 7, None)
+    assert len(modem.bearers) == BEARERS
+
+
+@pytest.mark.parametrize("number", [LOOKED_AT + 2, ITEMS, ITEMS + 500])
+@pytest.mark.parametrize("state", [ModemState.CONNECTED, ModemState.REGISTERED])
+def test_a_bearer_that_is_not_looked_at_is_not_disconnected(number: int, state: ModemState) -> None:
+    """Once it is known to be connected, it is looked at until it is not."""
+    own = GOOD[PATH][MODEM] | {"Bearers": V("ao", ["/b/1"]), "State": V("i", state)}
+    tree = Tree()
+    tree.replace(GOOD | {PATH: GOOD[PATH] | {MODEM: own}})
+    listed = [f"/dead/{one}" for one in range(number)]
+    listed.insert(LOOKED_AT // 2 + 1, "/b/1")
+    tree.change(PATH, MODEM, {"Bearers": V("ao", listed)})
+    for path, interface in [*references(tree, PATH)]:
+        if not tree.has(path, interface):
+            tree.add(path, {interface: {"Connected": V("b", False)}})
+    assert len([*references(tree, PATH)]) == LOOKED_AT + 1
+    assert bearer(tree) == "/b/1"
+    tree.remove("/b/1", [BEARER])
+    assert bearer(tree) == ("" if state is ModemState.CONNECTED else None)
+
+
+def bearer(tree: Tree) -> str | None:
+    """The handle of the one that is connected."""
+    (modem,) = modems(tree, nobody, nobody, {PATH})
+    return modem.bearer.handle if modem.bearer else None
 
 
 # --- anything --------------------------------------------------------------------------------------------------------

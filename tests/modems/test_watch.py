@@ -9,12 +9,14 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
+from dbus_fast import Variant
 
 from failover.bus import BusError
 from failover.model import FAMILIES
 from failover.modem import IpMethod, IpSettings, ModemState, Signal, Sim
 from failover.modem import Registration as Registered
 from failover.modems.once import read_once
+from failover.modems.reading import BEARERS, LOOKED_AT
 from failover.modems.room import Modems
 from failover.seam import ModemsTold
 from tests.modems.at import AtModem
@@ -94,6 +96,34 @@ def test_a_dropped_bearer_and_a_modem_that_goes_are_told_at_once(rig: Rig, mbim:
             await asyncio.to_thread(mbim.replug)
             modem = await listener.modem(mbim.imei, but=path)
             assert modem.serial == mbim.device.serial
+
+    asyncio.run(play())
+
+
+def test_a_bearer_stays_connected_however_many_others_are_made(rig: Rig, mbim: MbimModem) -> None:
+    """Those that were made last are listed first."""
+
+    async def play() -> None:
+        async with listening(rig) as listener:
+            path = (await listener.modem(mbim.imei)).handle
+            dialled = await asyncio.to_thread(rig.manager.connect, path)
+            await listener.modem(mbim.imei, lambda modem: modem.bearer)
+            before = len(listener.told)
+            for number in range(LOOKED_AT + 8):
+                wanted = {"apn": Variant("s", f"other{number}")}
+                await asyncio.to_thread(rig.manager.call, path, MODEM, "CreateBearer", "a{sv}", wanted)
+            await listener.modem(mbim.imei, lambda modem: len(modem.bearers) == BEARERS)
+            newest = (await asyncio.to_thread(rig.manager.get, path, MODEM, "Bearers"))[0]
+            await listener.modem(mbim.imei, lambda modem: modem.bearers[1].handle == newest)
+            told = [one.bearer for every in listener.told[before:] for one in every.modems if one.imei == mbim.imei]
+            assert [one for one in told if not one or one.handle != dialled or not one.settings] == []
+            (found,) = [one for one in (await read_once(rig.address)).modems if one.imei == mbim.imei]
+            assert found.bearer == told[-1]
+            await asyncio.to_thread(mbim.drop)
+            await listener.modem(mbim.imei, lambda modem: modem.bearer is None)
+            for bearer in await asyncio.to_thread(rig.manager.get, path, MODEM, "Bearers"):
+                await asyncio.to_thread(rig.manager.call, path, MODEM, "DeleteBearer", "o", bearer)
+            await listener.modem(mbim.imei, lambda modem: not modem.bearers)
 
     asyncio.run(play())
 
