@@ -91,9 +91,9 @@ class Agent:
         found: dict[str, Any] = call(self.socket, "status", {})["status"]
         return found
 
-    def until(self, condition: Callable[[dict[str, Any]], T]) -> T:
+    def until(self, condition: Callable[[dict[str, Any]], T], seconds: float = PATIENCE) -> T:
         """What `condition` makes of the status, once that is true; looks again whenever a line is logged."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + seconds
         while True:
             found = condition(self.status())
             if found:
