@@ -10,7 +10,7 @@ from collections.abc import Collection
 from math import inf
 from typing import Final
 
-from failover.core.dialler import RETRY, RETRY_MAX
+from failover.core.dialler import pause
 from failover.core.slots import WARMING
 
 LEAVE: Final = 0.05
@@ -65,6 +65,11 @@ class Changeover:
 
     # --- how it goes -------------------------------------------------------------------------------------------------
 
+    def follow(self, names: Collection[str]) -> None:
+        """The config has these uplinks: for another one's sake nothing is left, or waited for, any more."""
+        if self._to is not None and self._to[0] not in names:
+            self._leaving = self._to = None
+
     def leave(self, now: float, name: str, slot: int, handle: str) -> None:
         """The traffic is to leave it first."""
         self._leaving, self._handle, self._to, self.empty = (slot, now), handle, (name, now), True
@@ -72,7 +77,7 @@ class Changeover:
     def leaving(self, slots: Collection[int]) -> int | None:
         """The slot that is to be chosen when the traffic has left, if it is one of these; else that is given up."""
         if self._leaving is not None and self._leaving[0] not in slots:
-            self._leaving = None
+            self._leaving = self._to = None
         return self._leaving[0] if self._leaving else None
 
     def left(self, now: float) -> bool:
@@ -90,7 +95,7 @@ class Changeover:
         if not failed:
             self._still_until, self._refusals = now + GOING, 0
             return
-        wait = UNABLE if unable else min(RETRY_MAX, RETRY * 2.0 ** min(self._refusals, 16))
+        wait = UNABLE if unable else pause(self._refusals)
         self._to, self._still_until, self._refusals = None, now + wait, self._refusals + 1
 
     def gone(self) -> None:

@@ -100,7 +100,7 @@ class Dialler:
             if not failed:
                 self._pins.discard((choice.key, choice.slot, choice.pin))
         elif deed in (Deed.CONNECT, Deed.RECONNECT):
-            wait = min(RETRY_MAX, RETRY * 2.0 ** min(self._failures, 16)) if failed or self._failures else 0.0
+            wait = pause(self._failures) if failed or self._failures else 0.0
             self._failures += 1
             self._after = now + wait * (1 + JITTER * self._random())
 
@@ -182,6 +182,11 @@ class Dialler:
     def _tried(self, choice: Choice) -> bool:
         """Whether it was we who used up a try."""
         return any((modem, slot) == (choice.key, choice.slot) for modem, slot, _ in self._pins)
+
+
+def pause(failures: int) -> float:
+    """Seconds until the next attempt, after so many failures before the present one."""
+    return min(RETRY_MAX, RETRY * 2.0 ** min(failures, 16))
 
 
 def dial(choice: Choice) -> Dial:

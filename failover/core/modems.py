@@ -74,6 +74,8 @@ class Modems:
         self._home = {name: at for name, at in self._home.items() if name in places}
         self._settling = inf
         claims = _Claims(config)
+        for shop in shops.values():
+            shop.change.follow([uplink.name for uplink in config.uplinks])
         for uplink, choice in choices(config.uplinks):
             past = self._remembered(now, choice.key)
             shop = shops.get(choice.key) or Workshop(now, choice.key, self._random, past, self._pins)

@@ -413,6 +413,7 @@ def _passes(post: Post) -> bool:
 
 
 def _little_passes(post: Post) -> bool:
+    """Nothing, or much is lost."""
     return all(lane.health.record.lossy for lane in post.lanes if lane.verdict in RECEIVING)
 
 

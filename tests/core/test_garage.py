@@ -11,7 +11,7 @@ import pytest
 
 from failover.config import Metered, Reconfigured
 from failover.config.modems import Dialer, Roaming
-from failover.core.changeover import NUDGE
+from failover.core.changeover import LEAVE, NUDGE
 from failover.core.slots import LOSSY
 from failover.facts import Gateway
 from failover.model import Auto, Drain, NoticeKind, Undrain, Use, Verdict
@@ -254,6 +254,18 @@ def test_silence_everywhere_is_a_tunnel_for_a_minute() -> None:
     box.run(300.0)
     ((at, deed),) = deeds(box)
     assert (deed, 260.0 <= at <= 268.0) == ("select-slot", True)
+
+
+def test_a_change_that_is_given_up_before_it_began_leaves_nothing_behind() -> None:
+    """The config names that SIM no more, while the traffic leaves the other one for its sake."""
+    box, _ = dual("depot")
+    box.ask(Use("au"))
+    box.run(100.0 + LEAVE / 2)
+    assert box.verdict("docomo") is Verdict.COLD
+    kept = tuple(uplink for uplink in box.engine.config.uplinks if uplink.name != "au")
+    box.tell(Reconfigured(replace(box.engine.config, uplinks=kept)))
+    box.run(110.0)
+    assert (deeds(box), box.verdict("docomo")) == ([], Verdict.UP)
 
 
 def test_the_only_sim_that_the_config_names_is_used() -> None:
