@@ -179,7 +179,7 @@ class _Keeper:
                 self._look(message, uplink, wanted, matcher)
             if self._kept is not None:
                 trouble = _error(self._write) or _error(partial(self._expire, wanted))
-                self.shown = (*self._kept.values(), *(kept for kept, _ in self._waiting.values()))
+                self._show()
             self._report(trouble)
             with self._change:
                 patience = self._retry if trouble else EXPIRY
@@ -232,6 +232,7 @@ class _Keeper:
         left = everything if append(self._folder, fresh) else write(self._folder, everything, LEFT_BYTES)
         waited, self._waiting = self._waiting, {}
         self._kept = {kept.id: kept for kept in left}
+        self._show()
         for name, (_, handle) in waited.items():
             if name in self._kept:
                 self._ends.forget(handle)
@@ -246,6 +247,11 @@ class _Keeper:
         if left != [*self._kept.values()]:
             self._kept = {kept.id: kept for kept in write(self._folder, left, BYTES_MAX)}
         self._expiry = time.monotonic() + EXPIRY
+
+    def _show(self) -> None:
+        """Before a SIM is told to forget: who asks then must not miss what is nowhere else."""
+        assert self._kept is not None
+        self.shown = (*self._kept.values(), *(kept for kept, _ in self._waiting.values()))
 
     def _report(self, trouble: str) -> None:
         """A disk that comes and goes is not talked about much."""

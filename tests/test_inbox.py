@@ -112,11 +112,16 @@ def test_a_message_is_kept_told_of_and_taken_off_the_sim(agent: Agent) -> None:
     assert agent.said == []
 
 
-def test_it_is_on_disk_before_it_is_taken_off_the_sim(agent: Agent) -> None:
+def test_it_is_on_disk_and_listed_before_it_is_taken_off_the_sim(agent: Agent) -> None:
     there: list[int] = []
+    listed: list[int] = []
 
     async def run(inbox: Inbox) -> None:
-        agent.forgotten = Watched(lambda: there.append(len(read(agent.folder))))
+        def look() -> None:
+            there.append(len(read(agent.folder)))
+            listed.append(len(inbox._keeper.shown or ()))
+
+        agent.forgotten = Watched(look)
         inbox._keeper._ends = replace(inbox._keeper._ends, forget=agent.forgotten.append)  # at once, in the thread
         for number in range(3):
             inbox.heard(message(number))
@@ -124,6 +129,7 @@ def test_it_is_on_disk_before_it_is_taken_off_the_sim(agent: Agent) -> None:
 
     agent.live(run)
     assert all(count > place for place, count in enumerate(there))
+    assert all(count > place for place, count in enumerate(listed))
 
 
 class Watched(list[str]):
