@@ -49,7 +49,9 @@ def document(config: Config, facts: Facts | None) -> dict[str, Any]:
         uplinks = resolve(facts, config, {})
         base["uplinks"] = [_found(uplink, told.get(uplink.name)) for uplink in uplinks]
         base["cautions"] += plan(uplinks, {}, facts, config.fwmark_mask, lan=config.lan).warnings
-    base["cautions"] += [*_unmetered(base["uplinks"]), *_overspent(base["uplinks"])]
+    costless = {uplink.name for uplink in config.uplinks if uplink.costless}
+    doubtful = [uplink for uplink in base["uplinks"] if uplink["name"] not in costless]
+    base["cautions"] += [*_unmetered(doubtful), *_overspent(base["uplinks"])]
     return base
 
 
@@ -110,14 +112,14 @@ def _per_period(targets: Sequence[Target], family: Family) -> int:
 
 
 def _unmetered(uplinks: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Modems whose data seems to cost nothing."""
+    """Modems whose data seems to cost nothing, though nobody says so."""
     for uplink in uplinks:
         if uplink["modem"] and not uplink["metered"]:
             rest = uplink["at_rest"]
             active, standby = (megabytes(rest[f"{role}_bytes_per_month"]) for role in ("active", "standby"))
             yield (
                 f"{uplink['name']} is a modem and not metered: its probes come to {active} a month while active, "
-                f"{standby} as a standby; if its data costs, say `metered: true`"
+                f"{standby} as a standby; if its data costs, say `metered: true`, else `metered: false`"
             )
 
 

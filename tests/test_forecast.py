@@ -9,6 +9,7 @@ import pytest
 
 from failover.config import PROFILES, Config, Metered, Names, Uplink
 from failover.config.modems import Modem
+from failover.config.reading import parse
 from failover.config.summary import lines
 from failover.config.targets import parse_target
 from failover.core.budget import MONTH
@@ -164,9 +165,11 @@ def test_a_modem_that_is_not_metered_is_a_caution_with_what_its_probes_come_to()
         (said,) = document(replace(CONFIG, uplinks=(sim,)), facts)["cautions"]
         assert said == (
             "spare is a modem and not metered: its probes come to 438 MB a month while active, 88 MB as a standby; "
-            "if its data costs, say `metered: true`"
+            "if its data costs, say `metered: true`, else `metered: false`"
         )
-        assert not document(replace(CONFIG, uplinks=(replace(sim, metered=Metered()),)), facts)["cautions"]
+        for said in ("true", "false"):
+            text = f"uplinks: [{{name: spare, modem: {{imei: '490154203237518'}}, metered: {said}}}]"
+            assert not document(parse(text, "said")[0], facts)["cautions"]
 
 
 def test_only_who_is_metered_has_a_budget() -> None:

@@ -72,6 +72,8 @@ class Uplink:
     dns: tuple[str, ...] | None = None
     """Addresses of its name servers, instead of those that its network tells."""
     modem: Modem | None = None
+    costless: bool = field(default=False, compare=False)
+    """The file says `metered: false`, which is as good as nothing but to who doubts that anybody thought of it."""
 
 
 @dataclass(frozen=True, slots=True)

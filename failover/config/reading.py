@@ -184,7 +184,7 @@ def _uplink(place: Place) -> Uplink:
         place.problem("no name", "add one, as 'name: au'")
     if find(place, "interface") is None and find(place, "modem") is None:
         place.problem("no interface", "add it, as 'interface: wwan0', or name a modem")
-    return Uplink(**{"name": ""} | values)
+    return Uplink(**{"name": ""} | values, costless=values.get("metered", ...) is None)
 
 
 def _modem(place: Place) -> Modem:
@@ -336,7 +336,8 @@ SECTIONS: Final[Mapping[str, Keys]] = {
             _metered,
             "`true`, `false` or mapping",
             "`false`",
-            "probes cost money: fewer of them, and a budget for them; `true`: the usual one",
+            "probes cost money: fewer of them, and a budget for them; `true`: the usual one; "
+            "`check` cautions of a modem of which nothing is said",
         ),
         "targets": Key(
             _targets,
