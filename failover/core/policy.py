@@ -292,7 +292,10 @@ def _back(situation: Situation) -> Ruling | None:
         outlived = f"{best.name} has outlived the trouble of {other.name}, with which it shares"
         return Ruling(best.name, Reason.ACQUITTAL, f"{outlived} {best.fate[other.name]}")
     first = why is Reason.FIRST
-    return Ruling(best.name, Reason.CONFIG if first else why, _RETURNS[why].format(best.name), along=first)
+    text = _RETURNS[why].format(best.name)
+    if why is Reason.CONFIG and here.foreign and not best.foreign:
+        text += f", as {here.name} roams and comes last for that"
+    return Ruling(best.name, Reason.CONFIG if first else why, text, along=first)
 
 
 def _outlived(situation: Situation, best: Candidate) -> Candidate | None:

@@ -161,6 +161,18 @@ def test_a_foreign_network(roaming: Roaming, active: str, metered: bool) -> None
     assert box.active() == "docomo"
 
 
+def test_who_is_left_because_it_roams_is_said_to_and_one_that_is_back_home_just_comes_first() -> None:
+    box, one, _ = pair(roaming=Roaming.LAST)
+    box.set(one, registration=Registration.ROAMING)
+    box.run(200.0)
+    box.set(one, registration=Registration.HOME)
+    box.run(600.0)
+    assert [notice.text for _, notice in box.notices if notice.kind is NoticeKind.SWITCH and notice.fields["from"]] == [
+        "ipv4 docomo -> au: config: au comes first now, as docomo roams and comes last for that",
+        "ipv4 au -> docomo: config: docomo comes first now",
+    ]
+
+
 def test_a_sim_that_rests_is_cold_and_owes_nothing_for_that() -> None:
     box, _ = dual()
     assert (box.verdict("docomo"), box.verdict("au")) == (Verdict.UP, Verdict.COLD)
