@@ -27,6 +27,8 @@ CLOSING: Final = 1.0
 DEFAULT_ADDRESS: Final = "unix:path=/run/dbus/system_bus_socket"
 """D-Bus Specification, "Well-known Message Bus Instances"; DBUS_SYSTEM_BUS_ADDRESS is for tests, not for services."""
 PROPERTIES: Final = "org.freedesktop.DBus.Properties"
+ABSENT: Final = (FileNotFoundError, ConnectionRefusedError, PermissionError)
+"""What a connection fails with where there is no bus, or none for us."""
 
 
 class BusError(FailoverError):
@@ -103,7 +105,7 @@ class Bus:
                 body=list(body),
             )
             return await bus.call(asked)
-        except (TimeoutError, asyncio.CancelledError):
+        except (TimeoutError, asyncio.CancelledError, BusError):
             raise
         except Exception as error:  # the library names no base of what a connection may die of
             self._drop()
@@ -115,7 +117,10 @@ class Bus:
                 library = await asyncio.to_thread(importlib.import_module, "dbus_fast.aio")
                 logging.getLogger("dbus_fast").addHandler(logging.NullHandler())  # its errors are raised, too
                 bus: MessageBus = library.MessageBus(self._address)
-                await bus.connect()
+                try:
+                    await bus.connect()
+                except ABSENT as error:
+                    raise unreached(self._address, error) from error
                 self._ended = asyncio.ensure_future(_end(bus))
                 self._bus = bus
             return self._bus
@@ -125,6 +130,13 @@ async def _end(bus: MessageBus) -> None:
     """Until the connection has ended; of what, the next call tells."""
     with suppress(Exception):
         await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+
+
+def unreached(address: str, error: OSError, packages: str = "dbus") -> BusError:
+    """There is no bus, as opposed to one that was lost; `packages`: what those who need it install."""
+    where = clean(address.partition("path=")[2] or address)
+    mend = f"does dbus run? where it is missing, install it: `apt install {packages}`"
+    return BusError(f"the system bus cannot be reached at {where}: {_words(error)}", mend)
 
 
 def _refusal(service: str, message: Message) -> BusError:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from dbus_fast import Message, MessageFlag, MessageType
 from dbus_fast.aio import MessageBus
 
-from failover.bus import DEFAULT_ADDRESS, PROPERTIES, BusError
+from failover.bus import ABSENT, DEFAULT_ADDRESS, PROPERTIES, BusError, unreached
 from failover.model import clean
 from failover.modem import HIDDEN
 from failover.modems.gate import FloodError, Gate
@@ -26,7 +26,6 @@ CLOSING: Final = 1.0
 """Seconds; the library closes its socket in the next turn of the loop."""
 DAEMON: Final = "org.freedesktop.DBus"
 DAEMON_PATH: Final = "/org/freedesktop/DBus"
-UNREACHED: Final = "does dbus run? where it is missing, install it: `apt install dbus modemmanager`"
 WORDS: Final = 300
 """Characters of an error."""
 
@@ -62,9 +61,8 @@ class Line:
                 await bus.connect()
         except TimeoutError as error:
             raise BusError(f"the system bus did not answer within {SECONDS:g} s", "is dbus running?") from error
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            where = clean(address.partition("path=")[2] or address)
-            raise BusError(f"the system bus cannot be reached at {where}: {_words(error)}", UNREACHED) from error
+        except ABSENT as error:
+            raise unreached(address, error, "dbus modemmanager") from error
         except Exception as error:  # the library names no base of what a connection may die of
             raise BusError(f"the system bus is lost: {_words(error)}", "is dbus running?") from error
         return cls(bus, hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -86,8 +87,15 @@ def test_a_strange_bus_costs_a_moment_and_a_clear_word(name: str, tmp_path: Path
 
 def test_without_a_bus_the_mend_is_said(tmp_path: Path) -> None:
     error = asyncio.run(told(f"unix:path={tmp_path}/nothing", tmp_path))
-    assert "the system bus is lost: No such file or directory" in str(error)
-    assert error.hint == "is dbus running?"
+    assert str(error) == f"the system bus cannot be reached at {tmp_path}/nothing: No such file or directory"
+    assert error.hint == "does dbus run? where it is missing, install it: `apt install dbus`"
+
+
+def test_a_bus_where_nobody_listens_any_more_is_said_to_be_none(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "bus"))
+    error = asyncio.run(told(f"unix:path={tmp_path}/bus", tmp_path))
+    assert str(error) == f"the system bus cannot be reached at {tmp_path}/bus: Connection refused"
 
 
 # --- a real bus, and somebody else in systemd-resolved's place -------------------------------------------------------
