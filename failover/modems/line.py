@@ -73,11 +73,14 @@ class Line:
         return self.lost.done() and self.lost.exception() is not None
 
     def hear(self, heard: Callable[[Message], None]) -> None:
-        """Signals go there from now on. Calls from others are left to the library, which knows no method."""
+        """Signals to everybody go there from now on, after the answers that came before them, if those are taken where
+        `call` is awaited. One to us alone is a stranger's: no service here sends any. Calls from others are left to the
+        library, which knows no method."""
+        loop = asyncio.get_running_loop()
 
         def handle(message: Message) -> None:
-            if message.message_type is MessageType.SIGNAL:
-                heard(message)
+            if message.message_type is MessageType.SIGNAL and not message.destination:
+                loop.call_soon(heard, message)  # as who waits for an answer goes on in its next turn
 
         self._bus.add_message_handler(handle)
 

@@ -19,10 +19,11 @@ from failover.modem import ModemState, Signal
 from failover.modems.reading import BEARERS
 from failover.modems.watch import BURST, IN, SLOWER, Watch
 from failover.seam import ModemsTold
-from tests.modems.fake import NEVER, Fake, Refusal, Reply, modem
+from tests.modems.fake import NEVER, Fake, Refusal, Reply, bearer, modem
 from tests.modems.lateness import Lateness, measured
 from tests.modems.listener import Listener, begun, listening
 from tests.modems.manager import BEARER, DAEMON, MODEM, MODEM_MANAGER, ROOT, SIGNAL, SIM
+from tests.modems.relay import relayed
 from tests.modems.rig import Rig
 from tests.modems.stranger import stranger
 from tests.names.standin import CONFIG
@@ -316,6 +317,41 @@ def test_a_bus_that_goes_and_comes_back(tmp_path: Path) -> None:
                 await listener.until(lambda: listener.said, "a complaint")
                 with daemon(tmp_path), Fake(address, {PATH: modem(Bearers=Variant("ao", []), Sim=Variant("o", "/"))}):
                     await listener.modem(IMEI)
+
+    asyncio.run(play())
+
+
+LATER: list[tuple[str, Callable[[Fake], None], Callable[[ModemsTold], object]]] = [
+    ("GetNameOwner", Fake.vanish, lambda told: not told.managed),
+    ("GetManagedObjects", lambda fake: fake.remove(PATH), lambda told: told == ModemsTold()),
+    ("GetManagedObjects", lambda fake: fake.add(f"{ROOT}/Modem/1", modem(1)), lambda told: len(told.modems) == 2),
+    (
+        "GetManagedObjects",
+        lambda fake: fake.change(PATH, MODEM, Model=Variant("s", "later")),
+        lambda told: told.modems[0].model == "later",
+    ),
+    (
+        BEARER_PATH,
+        lambda fake: fake.change(BEARER_PATH, BEARER, Connected=Variant("b", False)),
+        lambda told: told.modems[0].bearers and not told.modems[0].bearer,
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "change", "wanted"), LATER, ids=("gone", "removed", "added", "changed", "dropped"))
+def test_what_comes_after_an_answer_is_newer_though_both_are_read_at_once(
+    asked: str, change: Callable[[Fake], None], wanted: Callable[[ModemsTold], object], tmp_path: Path
+) -> None:
+    async def play() -> None:
+        with daemon(tmp_path) as address, Fake(address, {PATH: modem(), BEARER_PATH: bearer()}) as fake:
+            async with (
+                relayed(tmp_path / "bus", asked, tmp_path / "relay") as relay,
+                begun(f"unix:path={tmp_path / 'relay'}", tmp_path) as listener,
+            ):
+                await relay.answered.wait()
+                await asyncio.to_thread(change, fake)
+                await listener.until(lambda: listener.now is not None and wanted(listener.now))
+                assert listener.said == []
 
     asyncio.run(play())
 
