@@ -161,6 +161,11 @@ class Line:
         return clean(text, WORDS)
 
 
+def owned(name: str) -> str:
+    """The match rule for who owns that name, if that changes; a unique name's owner goes once."""
+    return f"sender='{DAEMON}',path='{DAEMON_PATH}',interface='{DAEMON}',member='NameOwnerChanged',arg0='{name}'"
+
+
 async def _end(bus: MessageBus) -> None:
     """Until the connection has ended; FloodError if that is why."""
     try:

@@ -9,7 +9,7 @@ from typing import Final
 from dbus_fast import Message
 
 from failover.bus import BusError
-from failover.modems.line import Line
+from failover.modems.line import DAEMON, Line, owned
 from failover.modems.numbers import NOTHING
 from failover.modems.values import told
 
@@ -82,26 +82,30 @@ class Dialler:
 
 async def reactivate(line: Line, device: str) -> None:
     """The connection that is active on the device, else the best one for it, anew; until it stands. BusError."""
-    ended = asyncio.Event()
+    news, gone = asyncio.Event(), asyncio.Event()
     states: dict[str, int] = {}
     owner = await line.owner(SERVICE)
 
     def hear(message: Message) -> None:
-        known = message.sender == owner and message.member == "StateChanged" and message.signature == "uu"
-        if known and message.path:
-            states[message.path] = message.body[0]
-            ended.set()
+        match message.member, message.signature, message.body:
+            case "StateChanged", "uu", [state, _] if message.sender == owner and message.path:
+                states[message.path] = state
+            case "NameOwnerChanged", "sss", [name, *_] if message.sender == DAEMON and name == owner:
+                gone.set()
+        news.set()
 
     line.hear(hear)
+    await line.match(owned(owner))
     await line.match(f"sender='{SERVICE}',interface='{ACTIVE}',member='StateChanged'")
     connection = await _connection(line, device)
     body = [connection, device, NOTHING]
-    (active,) = await line.call(SERVICE, PATH, f"{SERVICE}.ActivateConnection", "ooo", body, "o", inf)
-    while (state := states.get(active)) not in (ACTIVATED, DEACTIVATED):
-        ended.clear()
-        await ended.wait()
-    if state == DEACTIVATED:
-        raise BusError("NetworkManager could not connect it", "what does `journalctl -u NetworkManager` say?", "Failed")
+    (active,) = await line.call(owner, PATH, f"{SERVICE}.ActivateConnection", "ooo", body, "o", inf)
+    while (state := states.get(active)) not in (ACTIVATED, DEACTIVATED) and not gone.is_set():
+        news.clear()
+        await news.wait()
+    if state != ACTIVATED:
+        why = "went meanwhile" if gone.is_set() else "could not connect it"
+        raise BusError(f"NetworkManager {why}", "what does `journalctl -u NetworkManager` say?", "Failed")
 
 
 async def _connection(line: Line, device: str) -> str:

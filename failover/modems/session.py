@@ -19,7 +19,7 @@ from dbus_fast import Variant
 from failover.bus import BusError
 from failover.modem import Message
 from failover.modems import networkmanager
-from failover.modems.line import DAEMON, DAEMON_PATH, Line
+from failover.modems.line import DAEMON, Line, owned
 from failover.modems.messages import Messages, modem_of
 from failover.modems.networkmanager import Dialler
 from failover.modems.numbers import BEARER, ENABLED, MESSAGING, MODEM, ROOT, SERVICE, SIGNAL, SIM, SMS
@@ -31,10 +31,7 @@ from failover.seam import ModemsTold
 OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
 OWNERS: Final = (SERVICE, networkmanager.SERVICE)
 RULES: Final = (
-    *(
-        f"sender='{DAEMON}',path='{DAEMON_PATH}',interface='{DAEMON}',member='NameOwnerChanged',arg0='{name}'"
-        for name in OWNERS
-    ),
+    *(owned(name) for name in OWNERS),
     f"sender='{SERVICE}',path_namespace='{ROOT}'",
     *networkmanager.RULES,
 )

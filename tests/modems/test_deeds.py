@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from dbus_fast import BusType, Message, MessageType, Variant
@@ -152,11 +153,14 @@ def test_one_deed_at_a_time_and_each_is_answered_when_the_room_is_closed(
     asyncio.run(play())
 
 
-def inside(rig: Rig, modem: MbimModem, deed: Deed, user: str = "root") -> str:
+def inside(
+    rig: Rig, modem: MbimModem, deed: Deed, user: str = "root", meanwhile: Callable[[], object] = lambda: None
+) -> str:
     """The error that it comes to in the box: who is asked there must see the process that asks."""
     become = ["setpriv", f"--reuid={USERS[user]}", f"--regid={USERS[user]}", "--clear-groups"]
     argv = [*become, sys.executable, "-m", "tests.modems.listener", modem.imei, deed]
     with rig.inside.popen(argv, stdout=subprocess.PIPE, cwd=CHECKOUT, text=True) as child:
+        meanwhile()
         return str(child.communicate(timeout=PATIENCE)[0]).strip()
 
 
@@ -187,6 +191,24 @@ def test_network_manager_reconnects_what_it_dials(rig: Rig, mbim: MbimModem) -> 
         assert inside(rig, mbim, Deed.RECONNECT) == ""
         assert len(mbim.counts.dials) == dials + 1
         assert mbim.bearer is not None
+    finally:
+        rig.box.kill_network_manager()
+
+
+def test_network_manager_that_goes_meanwhile_is_not_waited_for(rig: Rig, mbim: MbimModem) -> None:
+    require("NetworkManager")
+    rig.box.profile("lte", "cdc-wdm0")
+    rig.box.start_network_manager()
+    path = rig.manager.listed(mbim.imei)
+    rig.manager.becomes(path, MODEM, "State", lambda state: state == ModemState.CONNECTED)
+    mbim.fail(Command.CONNECT, Manner.IGNORE)
+
+    def kill() -> None:
+        rig.manager.becomes(path, MODEM, "State", lambda state: state == ModemState.CONNECTING)
+        rig.box.kill_network_manager()
+
+    try:
+        assert inside(rig, mbim, Deed.RECONNECT, meanwhile=kill).startswith("NetworkManager went meanwhile; ")
     finally:
         rig.box.kill_network_manager()
 
