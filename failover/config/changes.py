@@ -14,6 +14,7 @@ from failover.config.modems import Modem, describe_modem
 from failover.config.rules import TrafficRule
 from failover.config.values import format_duration
 from failover.facts import Gateway
+from failover.modem import Dial
 
 DETAILS: Final = ("carrier", "metered", "targets", "delegated", "dns")
 MODEM_DETAILS: Final = ("imei", "device", "serial", "iccid", "pin", "roaming", "connect")
@@ -80,8 +81,12 @@ def _uplink(before: Uplink, after: Uplink) -> Iterator[str]:
 def _modem(before: Modem, after: Modem) -> list[str]:
     """The keys that differ, without their values: some are secret."""
     of_modem = [name for name in MODEM_DETAILS if getattr(before, name) != getattr(after, name)]
-    of_dial = [key for key, name in DIAL_DETAILS.items() if getattr(before.dial, name) != getattr(after.dial, name)]
-    return of_modem + of_dial
+    return of_modem + dial_changes(before.dial, after.dial)
+
+
+def dial_changes(before: Dial, after: Dial) -> list[str]:
+    """The keys that differ, of those that a connection is asked for by. One that stands may roam or not as it is."""
+    return [key for key, name in DIAL_DETAILS.items() if getattr(before, name) != getattr(after, name)]
 
 
 def _rules(before: tuple[TrafficRule, ...], after: tuple[TrafficRule, ...]) -> str:

@@ -41,6 +41,12 @@ class Choices:
     def __bool__(self) -> bool:
         return bool(self.by_family)
 
+    @property
+    def used(self) -> frozenset[str]:
+        """The uplinks by which any traffic goes, the operator's rules included."""
+        listed = (*self.by_family.values(), *self._steering.by_key.values())
+        return frozenset(name for then in listed for name in (then.active, then.settled) if name)
+
     def rename(self) -> None:
         """The uplinks have their present names, to the operator too."""
         self.by_family = {family: self._fleet.rename(then) for family, then in self.by_family.items()}
@@ -127,7 +133,7 @@ class Choices:
         steered = self._steer(now, families, config)
         effects += steered
         if changed or steered:
-            self._fleet.roles(now, [*self.by_family.values(), *self._steering.by_key.values()])
+            self._fleet.roles(now, self.used)
         if switch := self._kernel.switch(now, self._fleet.uplinks, switched):
             return [*switch, *effects]  # the rest follows when the kernel has been read again
         shunned = self._fleet.shunned(now, self.by_family.values())

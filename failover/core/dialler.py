@@ -12,6 +12,7 @@ from dataclasses import replace
 from math import inf
 from typing import Final
 
+from failover.config.changes import dial_changes
 from failover.config.modems import Dialer, Roaming
 from failover.config.modems import Modem as Choice
 from failover.core.ladder import JITTER
@@ -45,6 +46,8 @@ class Dialler:
         """Why it cannot be connected, with the mend; empty: nothing is known."""
         self.futile = False
         """No step of a repair helps against that."""
+        self.outdated: list[str] = []
+        """Keys of the config that are others than what it is connected by, which stays so for now."""
         self._random = random
         self._listed_at: float | None = None
         self._idle_since: float | None = None
@@ -52,16 +55,21 @@ class Dialler:
         self._mine = False
         """Nobody else took it: what is to be dialled anew is dialled at once."""
         self._pins = set() if pins is None else pins
+        self._asked: Dial | None = None
+        """What its connection was asked for by; None: there is none, or nobody knows."""
+        self._renewed = False
+        """It was tried to have that as the config says now, and since then nobody needed it more."""
         self._connected_at: float | None = None
         self._seen_by = -inf
         """When it will have told what came of a PIN."""
         self._failures = 0
         self._after = -inf
 
-    def due(self, now: float, choice: Choice, modem: Modem | None, *, urgent: bool) -> Deed | None:
+    def due(self, now: float, choice: Choice, modem: Modem | None, *, urgent: bool, spare: bool) -> Deed | None:
         """The deed that brings it nearer to a connection; None: none, or not now. `modem`: as it is, with the right
-        SIM; `urgent`: that SIM was just chosen, and nobody knows who else has seen that."""
-        self.deadline, self.trouble, self.futile = inf, "", False
+        SIM; `urgent`: that SIM was just chosen, and nobody knows who else has seen that; `spare`: nobody would miss its
+        connection for a moment."""
+        self.deadline, self.trouble, self.futile, self.outdated = inf, "", False, []
         if modem is None or modem.bearer or modem.state not in IDLE:
             self._idle_since = None
         elif self._idle_since is None:
@@ -74,6 +82,8 @@ class Dialler:
         if modem.state is ModemState.LOCKED and choice.connect is not Dialer.NONE:
             self.futile = True
             return self._unlock(now, choice, modem)
+        if self._outdates(now, choice, modem, spare=spare):
+            return Deed.RECONNECT
         if not self._dials(now, choice, modem):
             self.trouble = self._forsaken(now, choice, modem)
             self.futile = bool(self.trouble)
@@ -92,6 +102,10 @@ class Dialler:
             self.deadline = self._after
             return None
         return Deed.CONNECT
+
+    def connected(self, dial: Dial) -> None:
+        """It was asked for by that."""
+        self._asked = dial
 
     def acted(self, now: float, deed: Deed, choice: Choice, *, failed: bool) -> None:
         """What came of it."""
@@ -120,6 +134,20 @@ class Dialler:
     def _lasted(self, now: float) -> None:
         if self._connected_at is not None and now >= self._connected_at + LASTS:
             self._failures, self._after = 0, -inf
+
+    def _outdates(self, now: float, choice: Choice, modem: Modem, *, spare: bool) -> bool:
+        """Whether its connection, which is ours, is to be made anew as the config says now: once, while it is spare. Of
+        one that was found, the config of that moment is as good as any."""
+        if modem.bearer is None:
+            self._asked = None
+        elif self.serves(now, choice, modem):
+            self._asked = self._asked or choice.dial
+            self.outdated = dial_changes(self._asked, choice.dial)
+        before, self._renewed = self._renewed, bool(self.outdated) and spare
+        if before or not self._renewed:
+            return False
+        self.outdated = []
+        return True
 
     def _dials(self, now: float, choice: Choice, modem: Modem) -> bool:
         """Whether it is ours to dial."""

@@ -181,7 +181,7 @@ class Engine:
             effects += self._choices.decide(now, families, self.config, facts=facts)
             others = (lane for lane in lanes if lane.family not in families)
             lanes = [*(lane for lane in self._fleet if lane.family in families), *others]
-            effects += self._modems.due(now, self._fleet.by_family, self._choices.will, self.config)
+            effects += self._modems.due(now, self._fleet.by_family, self._choices.will, self._choices.used, self.config)
         if families or now >= self._evictions.deadline:
             effects += self._evict(now)
         effects += self._naming.due(now, lanes, self._fleet.by_family, self._choices.by_family, self.config)

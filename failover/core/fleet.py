@@ -271,9 +271,8 @@ class Fleet:
     def _leads(self, then: Decision) -> bool:
         return any(lane.uplink.name == then.active and lane.verdict not in LOST for lane in self.by_family[then.family])
 
-    def roles(self, now: float, decisions: Collection[Decision]) -> None:
+    def roles(self, now: float, used: Collection[str]) -> None:
         """Who carries traffic has a budget for that."""
-        used = {name for decision in decisions for name in (decision.active, decision.settled)}
         for name, budget in self.budgets.items():
             budget.role(now, active=name in used)
 

@@ -92,8 +92,10 @@ class Modems:
             if key not in self._shops:  # its limits hold on when the config names it again
                 self._past[key] = shop.past(now, None), now
 
-    def due(self, now: float, lanes: Lanes, will: Will, config: Config) -> list[ActOnModem | Notice]:
-        """What is to be done now, and said."""
+    def due(
+        self, now: float, lanes: Lanes, will: Will, used: frozenset[str], config: Config
+    ) -> list[ActOnModem | Notice]:
+        """What is to be done now, and said. `used`: the uplinks by which any traffic goes."""
         done: list[ActOnModem | Notice] = []
         self.warnings = ()
         if not self._shops:
@@ -101,9 +103,9 @@ class Modems:
         posts, rides = self._posts(lanes, config), networks(config, self.ties)
         for key, shop in self._shops.items():
             mine = [post for post in posts if post.choice.key == key]
-            done += shop.due(now, mine, self._world(mine, lanes, will, config.repair, rides))
-        troubles = [(post.uplink.name, self._trouble(now, post)) for post in posts]
-        self.warnings = tuple(f"{name}: {trouble}" for name, trouble in troubles if trouble)
+            done += shop.due(now, mine, self._world(mine, lanes, will, used, config.repair, rides))
+        troubles = [(post, self._trouble(now, post) or self._outdated(post, used, config)) for post in posts]
+        self.warnings = tuple(f"{post.uplink.name}: {trouble}" for post, trouble in troubles if trouble)
         return done
 
     def acted(self, now: float, event: ModemActed, lanes: Lanes, config: Config) -> list[Notice]:
@@ -162,7 +164,13 @@ class Modems:
         ]
 
     def _world(
-        self, posts: Sequence[Post], lanes: Lanes, will: Will, repair: Repair, rides: Mapping[str, str]
+        self,
+        posts: Sequence[Post],
+        lanes: Lanes,
+        will: Will,
+        used: frozenset[str],
+        repair: Repair,
+        rides: Mapping[str, str],
     ) -> World:
         """`rides`: the networks of uplinks, as far as they are known."""
         mine = {post.uplink.name for post in posts}
@@ -172,7 +180,7 @@ class Modems:
         lost = ill - carrying
         here = {rides.get(post.uplink.name) for post in posts if post.tie.bar is not Bar.COLD} - {"", None}
         storm = any(rides.get(name) in here for name in lost)
-        return World(repair, bool(carrying), storm, will.use, will.drained)
+        return World(repair, bool(carrying), storm, will.use, will.drained, used)
 
     def _fell(self, name: str) -> bool:
         """Its modem is there, and is not connected any more."""
@@ -190,6 +198,21 @@ class Modems:
         if post.sight.modem is None and self._told.managed and shop.overdue(now):
             return f"there is no modem with {name_of(post.choice)}: `failover modems` lists those that are there"
         return shop.dialler.trouble or shop.complaint(post.uplink.name)
+
+    def _outdated(self, post: Post, used: frozenset[str], config: Config) -> str:
+        """What of the config is not in force yet, and what has the uplink dialled anew; a rule may hold traffic there,
+        whatever uplink the operator uses."""
+        name, modem, keys = post.uplink.name, post.sight.modem, self._shops[post.choice.key].dialler.outdated
+        if not keys or modem is None or post.tie.bar is Bar.COLD:
+            return ""
+        carries = name in used
+        others = (one.name for one in config.uplinks if not one.modem or one.modem.key != post.choice.key)
+        other = next(others, "") if carries and not config.rules else ""
+        number = modem.handle.rpartition("/")[2]
+        way = f"failover use {other} --for 1m" if other else f"mmcli -m {number} --simple-disconnect"
+        places = ", ".join(f"uplinks.{name}.modem.{key}" for key in keys)
+        count = f"{places} {'count' if len(keys) > 1 else 'counts'} from its next connection"
+        return f"{'it carries traffic, and ' if carries else ''}{count}: `{way}` has it dialled anew"
 
     def _view(self, name: str, choice: Choice) -> ModemView:
         sight, shop, bound = self._sights[name], self._shops[choice.key], self.ties[name]

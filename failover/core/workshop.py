@@ -72,6 +72,8 @@ class World:
     """Another uplink on the same network is lost too."""
     use: str | None
     drained: frozenset[str]
+    used: frozenset[str]
+    """The uplinks by which any traffic goes."""
 
 
 class Move(NamedTuple):
@@ -190,9 +192,13 @@ class Workshop:
         if here is None or here.choice.connect is Dialer.NONE or at_it:
             return
         right = modem if here.tie.bar is not Bar.CLOSED else None
-        deed = self.dialler.due(now, here.choice, right, urgent=bool(self.change.chosen(now)))
+        lost = need is not None and not need.stuck and need.lost_at <= now
+        unmissed, chosen = lost or here.uplink.name not in world.used, bool(self.change.chosen(now))
+        deed = self.dialler.due(now, here.choice, right, urgent=chosen, spare=unmissed)
         if deed is not None and modem is not None:
             yield self._order(now, here, modem, deed)
+            if deed is Deed.RECONNECT and not modem.foreign:
+                yield _said(here, f"{here.uplink.name}: dialled anew, as the config says now")
             return
         doubted = min((lane.health.since for lane in here.lanes if lane.verdict is Verdict.DOUBTFUL), default=inf)
         if right is not None and right.bearer is not None and self.change.nudges(now, here.uplink.name, doubted):
@@ -284,6 +290,8 @@ class Workshop:
             return []
         self.dialler.acted(now, order.deed, post.choice, failed=bool(event.error))
         if not event.error:
+            if order.deed in (Deed.CONNECT, Deed.RECONNECT):
+                self.dialler.connected(order.dial)
             self._complaint = "", ""
             return []
         mend = f"; {event.hint}" if event.hint else ""

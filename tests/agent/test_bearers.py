@@ -34,10 +34,14 @@ class Scene:
     home: Path
     stack: ExitStack
 
+    def configure(self, *uplinks: str) -> Path:
+        config = self.home / "failover.yaml"
+        config.write_text("uplinks:\n" + "".join(uplinks) + "dns: none\n")
+        return config
+
     def agent(self, *uplinks: str) -> Agent:
         """One with these uplinks; with the modem, if none are named."""
-        config = self.home / "failover.yaml"
-        config.write_text("uplinks:\n" + "".join(uplinks or (of_ours("docomo", 1),)) + "dns: none\n")
+        config = self.configure(*(uplinks or (of_ours("docomo", 1),)))
         return self.stack.enter_context(running(self.rig.inside, self.home, "--config", str(config)))
 
     @property
@@ -65,9 +69,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield Scene(rig, modem, van, tmp_path, stack)
 
 
-def of_ours(name: str, number: int, slot: int = 1) -> str:
+def of_ours(name: str, number: int, slot: int = 1, apn: str = "internet") -> str:
     """An uplink of a config, dialled by the agent."""
-    return uplink(name, number, slot, apn="internet", connect="self")
+    return uplink(name, number, slot, apn=apn, connect="self")
 
 
 def test_a_modem_is_dialled_served_and_dialled_anew_and_cleanup_leaves_nothing(scene: Scene) -> None:
@@ -115,6 +119,23 @@ def test_a_slot_is_changed_and_the_other_sim_served(scene: Scene) -> None:
     agent.until(lambda status: verdict(status, "docomo") == "up")
     assert scene.held == set(other.values())
     print("slot switch, seconds from the decision until there is an address:", took)
+
+
+def test_another_apn_is_dialled_where_no_traffic_goes_and_elsewhere_when_it_goes_no_more(scene: Scene) -> None:
+    spare = scene.rig.mbim(2)
+    scene.rig.manager.listed(spare.imei)
+    agent = scene.agent(of_ours("docomo", 1), of_ours("au", 2)).ready()
+    agent.until(lambda status: {verdict(status, "docomo"), verdict(status, "au")} == {"up"})
+    asked = scene.dials
+    scene.configure(of_ours("docomo", 1, apn="new"), of_ours("au", 2, apn="new"))
+    assert command(scene.rig.inside, "reload", "--socket", str(agent.socket))[0] == 0
+    agent.said("docomo: it carries traffic, and uplinks.docomo.modem.apn counts from its next connection: `failover")
+    agent.said("au ipv4 is up", agent.lines.index(agent.said("au: dialled anew")))
+    assert (spare.counts.dials[-1].apn, scene.dials, scene.rig.passes(scene.modem)) == ("new", asked, True)
+    assert command(scene.rig.inside, "use", "au", "--for", "1m", "--socket", str(agent.socket))[0] == 0
+    agent.said("docomo ipv4 is up", agent.lines.index(agent.said("docomo: dialled anew")))
+    assert (scene.modem.counts.dials[-1].apn, scene.dials, scene.rig.passes(scene.modem)) == ("new", asked + 1, True)
+    assert not [text for text in agent.status()["warnings"] if "apn" in text]
 
 
 def test_modem_manager_is_killed_and_comes_back(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from failover.config.modems import Dialer, Roaming
 from failover.config.modems import Modem as Choice
 from failover.core.dialler import GRACE, REMINDED, RETRY, RETRY_MAX, SEEN, Dialler, dial
 from failover.model import Family
-from failover.modem import Bearer, Deed, IpMethod, IpSettings, Modem, ModemState
+from failover.modem import Bearer, Deed, Dial, IpMethod, IpSettings, Modem, ModemState
 
 SELF = Choice(imei="356938035640011", connect=Dialer.SELF, pin="4711")
 AUTO = replace(SELF, connect=Dialer.AUTO)
@@ -20,9 +20,15 @@ LOCKED = replace(MODEM, state=ModemState.LOCKED, lock="sim-pin", pin_tries=3)
 
 
 def due(
-    dialler: Dialler, now: float, modem: Modem | None, choice: Choice = SELF, *, urgent: bool = False
+    dialler: Dialler,
+    now: float,
+    modem: Modem | None,
+    choice: Choice = SELF,
+    *,
+    urgent: bool = False,
+    spare: bool = False,
 ) -> Deed | None:
-    return dialler.due(now, choice, modem, urgent=urgent)
+    return dialler.due(now, choice, modem, urgent=urgent, spare=spare)
 
 
 def of_bearer(method: IpMethod) -> Modem:
@@ -67,6 +73,19 @@ def test_others_have_ten_seconds_to_take_it() -> None:
     assert due(dialler, 112.0, MODEM, AUTO) is Deed.CONNECT, "nobody took it before"
     assert due(dialler, 113.0, replace(MODEM, foreign="NetworkManager"), AUTO) is None
     assert dialler.deadline == inf
+
+
+def test_who_knows_by_what_it_was_connected_has_it_dialled_anew_where_that_is_another_one_now() -> None:
+    there, mended = of_bearer(IpMethod.STATIC), replace(SELF, dial=Dial("internet"))
+    dialler = Dialler(lambda: 0.0)
+    assert due(dialler, 0.0, there, spare=True) is None
+    assert due(dialler, 1.0, there, mended) is None
+    assert dialler.outdated == ["apn"]
+    assert due(dialler, 2.0, there, mended, spare=True) is Deed.RECONNECT
+    other = Dialler(lambda: 0.0)
+    assert due(other, 0.0, there, spare=True) is None
+    assert due(other, 1.0, MODEM, spare=True) is Deed.CONNECT
+    assert due(other, 2.0, there, mended, spare=True) is None, "nobody knows who connected it meanwhile"
 
 
 @pytest.mark.parametrize("connect", [Dialer.NETWORKMANAGER, Dialer.NONE])
