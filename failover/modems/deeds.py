@@ -50,6 +50,8 @@ SECONDS: Final = {
 """At most."""
 POWERING_UP: Final = 20.0
 """Seconds for a modem that was switched off to be on again, after whatever went wrong."""
+SWITCHING_OFF: Final = 3
+"""Attempts; who dials the modem may be quicker to enable it again than we are to take its power."""
 CENTRING: Final = 10.0
 """Seconds for a modem to become data-centric; what it was asked for is done without that."""
 _DBUS: Final = "org.freedesktop.DBus.Error"
@@ -75,6 +77,7 @@ UNKNOWN: Final = frozenset(
         f"{_DBUS}.NameHasNoOwner",
     )
 )
+WRONG_STATE: Final = f"{SERVICE}.Error.Core.WrongState"
 WRONG_PIN: Final = f"{SERVICE}.Error.MobileEquipment.IncorrectPassword"
 NO_APN: Final = f"{SERVICE}.Error.Core.InvalidArgs"
 """Also what else is amiss with what a bearer is asked for."""
@@ -222,14 +225,27 @@ async def _register(doing: _Doing) -> bool:
     (mm_iface_modem_3gpp_register_in_network), and that it may be on a network that is dead."""
     await _centre(doing)
     try:
-        await doing.ask(f"{MODEM}.Enable", "b", False)
-        with suppress(BusError):  # not every modem can; to be disabled already makes most leave the network
-            await doing.ask(f"{MODEM}.SetPowerState", "u", PRIMARY_LOW)
+        await _switch_off(doing)
     finally:
         async with asyncio.timeout(POWERING_UP):
             await doing.ask(f"{MODEM}.Enable", "b", True)
-    await doing.ask(f"{THREE_GPP}.Register", "s", "")
+    try:
+        await doing.ask(f"{THREE_GPP}.Register", "s", "")
+    except BusError as error:
+        if error.name != WRONG_STATE:  # it is connected by now
+            raise
     return True
+
+
+async def _switch_off(doing: _Doing) -> None:
+    for _ in range(SWITCHING_OFF):
+        await doing.ask(f"{MODEM}.Enable", "b", False)
+        try:
+            await doing.ask(f"{MODEM}.SetPowerState", "u", PRIMARY_LOW)
+            return
+        except BusError as error:
+            if error.name != WRONG_STATE:  # not every modem can; to be disabled already makes most leave the network
+                return
 
 
 async def _reset(doing: _Doing) -> bool:

@@ -15,7 +15,7 @@ from dbus_fast.aio import MessageBus
 from failover.model import FAMILIES, Family
 from failover.modem import Deed, Dial, ModemState
 from failover.modem import Modem as Told
-from failover.modems.deeds import BUSY, STOPPED
+from failover.modems.deeds import BUSY, STOPPED, SWITCHING_OFF
 from failover.modems.power import escaped
 from failover.seam import ActOnModem, ModemActed
 from tests.enclosure import CHECKOUT, PATIENCE
@@ -317,6 +317,16 @@ def test_a_modem_that_was_switched_off_is_switched_on_again_though_the_time_is_o
     assert acted(rig, Deed.REGISTER).error == "not done after 1 s"
     calls = [(call.member, call.body) for call in fake.calls() if call.interface == MODEM]
     assert calls == [("Enable", [False]), *between, ("Enable", [True])]
+
+
+def test_a_modem_that_somebody_enables_and_connects_meanwhile_registers_anew_all_the_same(rig: Rig, fake: Fake) -> None:
+    wrong = Refusal(f"{CORE}.WrongState", "not in disabled or failed state; or it is connected")
+    fake.answer("Enable", Reply())
+    for member in ("SetPowerState", "Register"):
+        fake.answer(member, wrong)
+    assert done(acted(rig, Deed.REGISTER))
+    calls = [(call.member, call.body) for call in fake.calls() if call.interface == MODEM]
+    assert calls == [("Enable", [False]), ("SetPowerState", [2])] * SWITCHING_OFF + [("Enable", [True])]
 
 
 def test_with_a_handle_that_is_none_nothing_is_done(rig: Rig) -> None:
