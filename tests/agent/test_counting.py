@@ -188,6 +188,8 @@ def test_what_others_do_to_their_own_is_no_loss(road: Road, monkeypatch: pytest.
 
 
 def test_whoever_removes_it_again_and_again_wins_for_a_while(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("failover.counting.WINDOW", 10 * PATIENCE)
+
     async def scene(bench: Bench) -> None:
         bench.counting.follow(WANTED)
         for _ in range(REPAIRS + 1):
@@ -316,13 +318,12 @@ def test_nft_that_hangs_or_fails_holds_up_nobody(road: Road, tmp_path: Path, mon
         new.rename(fake)
 
     async def scene(bench: Bench) -> None:
-        longest, before = 0.0, time.monotonic()
+        turns = 0
         bench.counting.follow(WANTED)
         while not bench.counting.read().weak:
             await asyncio.sleep(0)
-            now = time.monotonic()
-            longest, before = max(longest, now - before), now
-        assert longest < 0.25, "the loop turned while it hung"
+            turns += 1
+        assert turns > 20, "the loop turned while it hung"
         assert "since nft was not done after 0.3 s (how long does" in bench.said[0][1]
         become('echo "internal:0:0-0: Error: \x1b[31mno such thing" >&2; exit 1')
         await bench.until(lambda _: len(bench.said) == 2)

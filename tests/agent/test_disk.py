@@ -7,18 +7,21 @@ FAILOVER_SEED: which dice for the kills (else they are thrown anew and told).
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from failover.export import journal
 from failover.export.client import call
+from failover.export.memory import NAME
 from failover.lab import faults
 from failover.lab.namespaces import Namespace
 from failover.lab.world import World
@@ -37,8 +40,6 @@ MEMORY_MAX = 60_000
 """kB; 38,000 are usual."""
 PRECIOUS = b"somebody else's\n"
 KILLS = 8
-WRITTEN = 1.0
-"""Seconds after an answer within which what it promised is on disk."""
 CONFIG = "uplinks: [{name: au, interface: wwan0}, {name: docomo, interface: wwan1}, {name: depot, interface: wlan0}]\n"
 
 
@@ -253,6 +254,14 @@ def will(agent: Agent) -> Will:
     return use, *(one["name"] for one in status["uplinks"] if one["drained"])
 
 
+def is_remembered(state: Path, wanted: Will, _: object) -> bool:
+    """Whether it is on disk."""
+    if not (state / NAME).exists():
+        return wanted == (None,)
+    memory = json.loads((state / NAME).read_text())["memory"]
+    return (memory["use"], *memory["drained"]) == wanted
+
+
 def command_it(agent: Agent, dice: random.Random) -> Will:
     """Tell it something that it takes; what the operator wants from then on."""
     word, arguments = dice.choice(COMMANDS)
@@ -278,8 +287,8 @@ def test_killed_at_any_moment_it_keeps_the_operators_will_and_what_happened(van:
                 wills = [found, *(command_it(agent, dice) for _ in range(dice.randint(1, 6)))]
                 agent.process.send_signal(dice.choice((signal.SIGHUP, signal.SIGCONT)))
                 if dice.random() < 0.5:
-                    agent.hear(WRITTEN)
                     wills = wills[-1:]
+                    agent.until(partial(is_remembered, state, wills[0]))
                 agent.kill()
             ids += filter(None, agent.ids)
             assert not [line for line in warnings(agent) if str(state) in line], agent.lines

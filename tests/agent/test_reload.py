@@ -60,7 +60,7 @@ def test_of_many_changes_ten_are_answered_and_all_are_logged(tmp_path: Path) -> 
 def test_a_reload_that_comes_before_the_agent_listens_does_not_end_it(tmp_path: Path) -> None:
     with Namespace("parked") as parked, running(parked, tmp_path) as agent:
         status = Path(f"/proc/{agent.process.pid}/status")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while not int(re.findall(r"SigIgn:\s*(\w+)", status.read_text())[0], 16) & 1:
             assert time.monotonic() < deadline
         agent.process.send_signal(signal.SIGHUP)

@@ -1,6 +1,6 @@
 """Anybody on the bus, who sends signals to one connection: a process of its own, so that it costs only itself.
 
-python -m tests.modems.stranger ADDRESS TO MANNER     until its standard input ends
+python -m tests.modems.stranger ADDRESS TO MANNER     until it is killed
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 from dbus_fast import BusType, Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
-from tests.enclosure import CHECKOUT, PATIENCE
+from tests.enclosure import CHECKOUT
 from tests.modems.manager import MODEM, PROPERTIES, ROOT
 
 PATH = f"{ROOT}/Modem/0"
@@ -43,12 +43,8 @@ MANNERS: Final[dict[str, Callable[[str, int], Message]]] = {
 async def main(address: str, to: str, manner: str) -> None:
     bus = await MessageBus(address, BusType.SYSTEM).connect()
     loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    loop.add_reader(sys.stdin, over.set)
     print(bus.unique_name, flush=True)
     for number in count(1):
-        if over.is_set():
-            return
         message = MANNERS[manner](to, number)
         message.serial = bus.next_serial()
         data = bytes(message._marshall(False)) * (AT_ONCE if manner == "small" else 1)
@@ -60,13 +56,13 @@ async def main(address: str, to: str, manner: str) -> None:
 def stranger(address: str, to: str, manner: str) -> Iterator[None]:
     """Meanwhile there is one."""
     argv = [*THE_OTHERS_FIRST, sys.executable, "-m", "tests.modems.stranger", address, to, manner]
-    with subprocess.Popen(argv, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline()
         try:
             yield
         finally:
-            child.communicate(timeout=PATIENCE)
+            child.kill()
 
 
 if __name__ == "__main__":

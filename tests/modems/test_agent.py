@@ -77,8 +77,8 @@ def test_without_modemmanager_all_goes_on_and_when_it_comes_it_is_heard(pair: Va
         assert box.modem_manager is not None
         with box.hanging(box.modem_manager):
             assert agent.hear(6.0)
-            status = agent.status()
-            assert (status["active"]["ipv4"], verdict(status, "au")) == ("au", "up")
+            agent.until(lambda status: (status["active"]["ipv4"], verdict(status, "au")) == ("au", "up"))
+            assert not [line for line in agent.lines if "au ipv4 is" in line and ("down" in line or "absent" in line)]
         agent.until(lambda status: by_name(status)["au"]["modem"]["listed"])
         one.drop()
         agent.said("switch: ipv4 au -> softbank")  # NetworkManager may be the first to take the address away

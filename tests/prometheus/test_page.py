@@ -30,9 +30,7 @@ def test_promtool_finds_what_is_wrong() -> None:
 
 @pytest.mark.parametrize(("van", "names"), [("raw", HOSTILE), ("clean", tuple(map(clean, HOSTILE)))])
 def test_a_real_prometheus_takes_hostile_names_for_names(depot: Depot, van: str, names: tuple[str, ...]) -> None:
-    depot.yard.scraped(van, 2)
-    (build,) = depot.prometheus.query(f'failover_build_info{{instance="{van}"}}')
-    assert float(build["value"][1]) == 1
+    depot.yard.until(van, lambda: depot.prometheus.query(f'failover_build_info{{instance="{van}"}} == 1'))
     found = depot.prometheus.query(f'failover_uplink_info{{instance="{van}"}}')
     for label in ("uplink", "interface", "carrier"):
         assert {series["metric"][label] for series in found} == set(names)
@@ -43,7 +41,7 @@ def test_a_real_prometheus_takes_hostile_names_for_names(depot: Depot, van: str,
 
 def test_what_is_scraped_is_what_is_told(depot: Depot) -> None:
     """Packed and over HTTP."""
-    depot.yard.scraped("calm", 2)
+    depot.yard.until("calm", lambda: depot.prometheus.query('failover_build_info{instance="calm"}'))
     found = depot.prometheus.query('failover_uplink_active{instance="calm"} == 1')
     assert {(one["metric"]["uplink"], one["metric"]["family"]) for one in found} == {("au", "ipv4"), ("au", "ipv6")}
     (total,) = depot.prometheus.query('sum(failover_uplink_receive_bytes_total{instance="calm"})')
