@@ -18,10 +18,18 @@ class Relay:
     def __init__(self, bus: Path, words: str) -> None:
         self._bus, self._words = bus, words.encode()
         self._called = False
+        self._clients: list[asyncio.Task[None]] = []
         self.answered = asyncio.Event()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client, until either end has closed."""
+        self._clients.append(asyncio.create_task(self._serve(reader, writer)))
+
+    async def close(self) -> None:
+        """When all clients have."""
+        await asyncio.gather(*self._clients)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_unix_connection(self._bus)
         both = [asyncio.create_task(one) for one in (self._ask(reader, ours), self._tell(theirs, writer))]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -48,3 +56,4 @@ async def relayed(bus: Path, words: str, path: Path) -> AsyncIterator[Relay]:
     relay = Relay(bus, words)
     async with await asyncio.start_unix_server(relay.serve, path):
         yield relay
+        await relay.close()
