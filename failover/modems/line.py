@@ -75,12 +75,16 @@ class Line:
     def hear(self, heard: Callable[[Message], None]) -> None:
         """Signals to everybody go there from now on, after the answers that came before them, if those are taken where
         `call` is awaited. One to us alone is a stranger's: no service here sends any. Calls from others are left to the
-        library, which knows no method."""
+        library, which knows no method. Nothing is heard once it is closed."""
         loop = asyncio.get_running_loop()
+
+        def tell(message: Message) -> None:
+            if self._bus.connected:
+                heard(message)
 
         def handle(message: Message) -> None:
             if message.message_type is MessageType.SIGNAL and not message.destination:
-                loop.call_soon(heard, message)  # as who waits for an answer goes on in its next turn
+                loop.call_soon(tell, message)  # as who waits for an answer goes on in its next turn
 
         self._bus.add_message_handler(handle)
 
