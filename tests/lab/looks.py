@@ -7,6 +7,8 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import dns.message
 import dns.rcode
@@ -15,9 +17,27 @@ from failover.lab.frames import checksum
 from failover.lab.namespaces import Namespace
 from failover.lab.places import APP, ECHO_PORT, NAMES
 from failover.lab.reach import bound_socket
+from failover.lab.user import Seen, User
 from failover.model import Family
 
 WEB = NAMES["connectivitycheck.gstatic.com"]
+TRIES = 5
+T = TypeVar("T")
+
+
+def once(look: Callable[[], T], right: Callable[[T], object]) -> T:
+    """What is seen, as soon as it is right; at last, whatever it is. The machine may be busy."""
+    for _ in range(TRIES - 1):
+        if right(found := look()):
+            return found
+    return look()
+
+
+def undisturbed(user: User) -> dict[tuple[Family, str], Seen]:
+    """What it sees from now on, once all its flows are served lastingly."""
+    began = time.monotonic()
+    assert user.wait(began, timeout=10.0)
+    return user.seen(began)
 
 
 def answer_to_ping(

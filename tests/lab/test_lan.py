@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -22,7 +23,10 @@ from failover.lab.world import World
 from failover.model import FAMILIES, Family
 from tests.allowed import or_skip
 
+from .looks import once, undisturbed
+
 CLOSED_PORT = 1
+RTT = pytest.approx(0.031, abs=0.006)
 DOCOMO = 10 + CARRIERS[1].number
 
 
@@ -52,12 +56,10 @@ def test_every_client_is_served_as_the_van_itself(world: World) -> None:
     pattern = Pattern({"new": 0.02, "udp": 0.02, "tcp": 0.05, "begun": 0.1, "lookup": 0.1})
     for client in world.clients:
         with User(client, pattern=pattern) as user:
-            began = time.monotonic()
-            assert user.wait(began, timeout=10.0)
-            seen = user.seen(began)
+            seen = once(partial(undisturbed, user), lambda found: all(one.rtt_seconds == RTT for one in found.values()))
         assert {kind for _, kind in seen} == set(pattern.intervals)
         for flow in seen.values():
-            assert flow.rtt_seconds == pytest.approx(0.031, abs=0.006)
+            assert flow.rtt_seconds == RTT
             assert flow.reconnects == 0
 
 

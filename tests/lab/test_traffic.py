@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from failover.lab.pattern import CONNECTS, DENSE, IDLE, Pattern, requests
 from failover.lab.places import CARRIERS, GATEWAY6
 from failover.lab.reach import udp_echo
 from failover.lab.rtnl import Route
-from failover.lab.user import User
+from failover.lab.user import Seen, User
 from failover.lab.world import World
 from failover.model import FAMILIES, Family
+
+from .looks import once, undisturbed
 
 BETTER = (
     Route("default", 10 + CARRIERS[1].number, CARRIERS[1].gateway, metric=50),
@@ -44,15 +47,18 @@ def switch_back(world: World) -> None:
 
 
 def test_an_undisturbed_user_sees_no_outage(user: User) -> None:
-    started = time.monotonic()
-    assert user.wait(started, timeout=10.0)
-    flows = user.seen(started)
+    most = {"new": 0.02, "udp": 0.08, "tcp": 0.12}
+    flows = once(partial(undisturbed, user), lambda found: all(is_fine(one, most[one.kind]) for one in found.values()))
     assert set(flows) == {(family, kind) for family in FAMILIES for kind in DENSE.intervals}
     for flow in flows.values():
-        assert flow.outage_seconds is not None
-        assert flow.outage_seconds <= {"new": 0.02, "udp": 0.08, "tcp": 0.12}[flow.kind]
-        assert flow.rtt_seconds == pytest.approx(0.031, abs=0.004)
+        assert is_fine(flow, most[flow.kind]), flow
         assert flow.reconnects == 0
+
+
+def is_fine(flow: Seen, most: float) -> bool:
+    """It was out for no longer than that, and its round trips take 30 ms and a little."""
+    rtt = pytest.approx(0.031, abs=0.004)
+    return flow.outage_seconds is not None and flow.outage_seconds <= most and flow.rtt_seconds == rtt
 
 
 def test_a_blackout_lasts_until_the_switch_for_new_flows(world: World, user: User) -> None:
@@ -82,17 +88,18 @@ def test_a_blackout_lasts_until_the_switch_for_new_flows(world: World, user: Use
     (CONNECTS, "connect", 2.0),
 ])
 def test_a_pattern_sends_as_often_as_it_says(user: User, pattern: Pattern, kind: str, per_second: float) -> None:
-    began = user.change(pattern)
-    assert user.wait(began, timeout=10.0)
-    lasted = time.monotonic() - began
-    flows = user.seen(began)
+    def look() -> tuple[dict[tuple[Family, str], Seen], float]:
+        began = user.change(pattern)
+        assert user.wait(began, timeout=10.0)
+        lasted = time.monotonic() - began
+        return user.seen(began), lasted
+
+    flows, lasted = once(look, lambda found: all(is_fine(flow, 0.05) for flow in found[0].values()))
     assert set(flows) == {(family, kind) for family in FAMILIES}
     for flow in flows.values():
         assert flow.sent == pytest.approx(1 + lasted * per_second, abs=1)
         assert flow.answered >= flow.sent - 1
-        assert flow.outage_seconds is not None
-        assert flow.outage_seconds <= 0.05
-        assert flow.rtt_seconds == pytest.approx(0.031, abs=0.004)
+        assert is_fine(flow, 0.05), flow
 
 
 def test_who_is_idle_sends_nothing(world: World, user: User) -> None:
