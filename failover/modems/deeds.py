@@ -77,6 +77,7 @@ UNKNOWN: Final = frozenset(
         f"{_DBUS}.NameHasNoOwner",
     )
 )
+"""Who answers so cannot do it, or is gone."""
 WRONG_STATE: Final = f"{SERVICE}.Error.Core.WrongState"
 WRONG_PIN: Final = f"{SERVICE}.Error.MobileEquipment.IncorrectPassword"
 NO_APN: Final = f"{SERVICE}.Error.Core.InvalidArgs"
@@ -143,7 +144,7 @@ class Deeds:
         try:
             known = await _DEEDS[order.deed](_Doing(line, order, self._dialler(order.modem)))
         except BusError as error:
-            return _failed(order, error)
+            return _failed(order, error, unknown=error.name in UNKNOWN and await _unable(line, order))
         finally:
             await line.close()
         if known:
@@ -151,7 +152,18 @@ class Deeds:
         return ModemActed(order, f"there is no {power.unit(order.uplink)}", "see systemd/README.md", unknown=True)
 
 
-def _failed(order: ActOnModem, error: BusError) -> ModemActed:
+async def _unable(line: Line, order: ActOnModem) -> bool:
+    """Whether it is the modem that cannot do it, as is said: and none is gone, nor who dials it."""
+    if order.deed is Deed.RECONNECT:
+        return False
+    with suppress(BusError):
+        if order.modem:
+            await line.get(SERVICE, order.modem, f"{MODEM}.State")
+        return True
+    return False
+
+
+def _failed(order: ActOnModem, error: BusError, *, unknown: bool) -> ModemActed:
     if error.name == DENIED:
         return ModemActed(order, f"the system bus does not let us: {error}", ADMIT)
     if error.name in REFUSED:
@@ -162,7 +174,7 @@ def _failed(order: ActOnModem, error: BusError) -> ModemActed:
         )
     if error.name == NO_APN and order.deed in (Deed.CONNECT, Deed.RECONNECT) and not order.dial.apn:
         return ModemActed(order, str(error), "give this SIM's `apn:` in the config")
-    return ModemActed(order, str(error), error.hint, unknown=error.name in UNKNOWN)
+    return ModemActed(order, str(error), error.hint, unknown=unknown)
 
 
 def _action(order: ActOnModem, error: BusError) -> str:

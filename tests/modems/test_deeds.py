@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from dbus_fast import BusType, Message, MessageType, Variant
@@ -289,6 +290,20 @@ def test_an_error_is_told_in_clean_words_with_the_mend(
     answer = acted(rig, Deed.RESET)
     assert (answer.error, answer.unknown) == (error, unknown)
     assert hint in answer.hint
+
+
+@pytest.mark.parametrize("deed", [Deed.RESET, Deed.SELECT_SLOT, Deed.REGISTER])
+def test_a_modem_that_is_gone_or_whose_manager_is_was_not_unable(rig: Rig, fake: Fake, deed: Deed) -> None:
+    async def play() -> None:
+        async with listening(rig) as listener:
+            modem = await listener.modem("356938035640011")
+            for end in (partial(fake.remove, PATH), fake.vanish):
+                await asyncio.to_thread(end)
+                answer = await listener.act(modem, deed)
+                assert answer.error
+                assert not answer.unknown
+
+    asyncio.run(play())
 
 
 def test_no_secret_is_told_whatever_the_manager_says(rig: Rig, fake: Fake) -> None:
