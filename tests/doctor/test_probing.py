@@ -14,6 +14,7 @@ from tests.doctor.patient import TARGETS, Patient
 from tests.kernel.box import GATEWAYS, INTERNET, V4, V6, WAN0, WAN1
 
 NOWHERE = "icmp://198.51.100.9"
+FOR_EVER = 30.0
 
 
 def firewall(patient: Patient, hook: str, rule: str) -> None:
@@ -29,20 +30,22 @@ def levels(found: list[Finding]) -> list[Level]:
     return [finding.level for finding in found]
 
 
-def test_answers_over_every_uplink(patient: Patient) -> None:
+def test_answers_over_every_uplink(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("failover.doctor.probing.PATIENCE", FOR_EVER)
     start = time.monotonic()
     found = patient.check("probes")
-    assert time.monotonic() - start < PATIENCE, "when all have answered, nothing is waited for"
+    assert time.monotonic() - start < FOR_EVER, "when all have answered, nothing is waited for"
     assert levels(found) == [Level.OK] * 4
     assert [finding.text.split(":")[0] for finding in found] == ["wan0 ipv4", "wan0 ipv6", "wan1 ipv4", "wan1 ipv6"]
     assert f"{TARGETS[0]}, {TARGETS[1]} answer" in found[0].text
 
 
-def test_a_firewall_that_forbids_what_we_send(patient: Patient) -> None:
+def test_a_firewall_that_forbids_what_we_send(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("failover.doctor.probing.PATIENCE", FOR_EVER)
     firewall(patient, "output", "meta l4proto icmp drop")
     start = time.monotonic()
     found = patient.check("probes")
-    assert time.monotonic() - start < PATIENCE, "what is forbidden comes back at once"
+    assert time.monotonic() - start < FOR_EVER, "what is forbidden comes back at once"
     assert levels(found) == [Level.FAILURE, Level.OK] * 2
     assert f"a firewall of this box forbids {TARGETS[0]}, {TARGETS[1]} over wan0 ipv4" in found[0].text
     assert "meta mark & 0x3f000000 != 0 accept" in found[0].mend
@@ -59,7 +62,7 @@ def test_a_firewall_that_drops_the_answers(patient: Patient) -> None:
     firewall(patient, "input", "drop")
     start = time.monotonic()
     found = patient.check("probes")
-    assert time.monotonic() - start < PATIENCE + 1
+    assert time.monotonic() - start < 2 * PATIENCE, "for all at once"
     assert levels(found) == [Level.WARNING] * 4 + [Level.FAILURE]
     assert "forbids" not in found[0].text
     assert f"{TARGETS[0]} is silent" in found[0].text
