@@ -18,7 +18,7 @@ import pytest
 from failover.lab.namespaces import Namespace
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds that a test waits for anything; the machine may be busy."""
 POLKITD = "/usr/lib/polkit-1/polkitd"
 UNSHARE = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")

@@ -24,7 +24,7 @@ from failover.lab.namespaces import Namespace
 FAILOVER = (sys.executable, "-m", "failover")
 ENTRY = re.compile(rb" \[([0-9a-f]+-[0-9]+)\]$")
 """The id at the end of a log line."""
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds that a test waits for anything; the machine may be busy."""
 
 T = TypeVar("T")

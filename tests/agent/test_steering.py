@@ -30,7 +30,7 @@ def source(van: Namespace, family: Family, uid: int) -> str | None:
     """The carrier whose address a new flow has, once it was answered; None when the kernel refuses it."""
     with van.socket(AF[family], socket.SOCK_DGRAM) as made:
         os.fchown(made.fileno(), uid, -1)
-        made.settimeout(5)
+        made.settimeout(20)
         try:
             made.connect((APP[family], ECHO_PORT))
         except OSError:

@@ -19,7 +19,7 @@ from failover.model import ControlError
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
 STATUS = b'{"command":"status"}\n'
 WATCH = b'{"command":"watch"}\n'
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds that a test waits for anything; the machine may be busy."""
 
 

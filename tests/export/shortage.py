@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from failover.lab.wire import End, cable
 from failover.model import FAMILIES, Family
 
 V4, V6 = FAMILIES
-SETTLES = 5.0
+SETTLES = 20.0
 """Seconds within which the kernel tells of a carrier (it may hold that back for one)."""
 SILENCE = 0.1
 """Seconds without an event."""

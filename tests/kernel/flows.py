@@ -22,7 +22,7 @@ NOWHERE = {V4: "203.0.113.77", V6: "2001:db8:f::77"}
 """The far end answers nothing that is sent there."""
 SOURCE = OWN[WAN0]
 MANY = 5000
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 class Place:

@@ -39,7 +39,7 @@ REFUSED = {V4: "203.0.113.66", V6: "2001:db8:f::66"}
 """The far end answers with an ICMP error."""
 RECVERR = {V4: (socket.IPPROTO_IP, 11), V6: (socket.IPPROTO_IPV6, 25)}
 """IP_RECVERR, IPV6_RECVERR: ICMP errors are told."""
-PATIENCE = 5.0
+PATIENCE = 20.0
 TAPS = (Tap("wan0", ("10.10.0.0/24", "fd10::/64")), Tap("wan1", ("10.20.0.0/24", "fd20::/64")))
 WANTED = CountFlows(TAPS, MASK)
 Came = dict[str, int]

@@ -26,7 +26,7 @@ from .box import AF, INTERNET, OWN, V4, V6, WAN0, WAN1, Box
 MASK = 0x3F000000
 GIVEN = {V4: ("10.64.1.2", 30), V6: ("2001:db8:64::2", 64)}
 GATEWAY = {V4: "10.64.1.1", V6: "2001:db8:64::1"}
-PATIENCE = 5.0
+PATIENCE = 20.0
 UPLINK = Uplink("docomo", "wan0")
 
 

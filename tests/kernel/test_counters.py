@@ -106,7 +106,7 @@ def test_what_others_begin_is_neither_sent_nor_received(road: Road, counted: Cou
             asker.bind((INTERNET[family], 0))
             asker.connect((address, PORT))
             for one in (server, asker):
-                one.settimeout(5)
+                one.settimeout(20)
             for _ in range(2):
                 asker.send(b"?")
                 data, whom = server.recvfrom(10)

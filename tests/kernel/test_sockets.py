@@ -245,7 +245,7 @@ def test_sockets_that_are_gone_are_forgotten(stack: ExitStack) -> None:
 def unanswered(stack: ExitStack, address: str) -> socket.socket:
     """A connection that is not yet, once its SYN has gone out twice."""
     wire = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
-    wire.settimeout(5.0)
+    wire.settimeout(20.0)
     wire.bind(("wwan0", ETH_P_ALL))
     opened = begun(stack, address)
     opened.connect_ex((APP[V4], ECHO_PORT))

@@ -111,7 +111,7 @@ def test_open_flows_stay_and_new_ones_move_under_strict_rp_filter(box: Box, kern
     server = box.far.socket(AF[family], socket.SOCK_DGRAM)
     with server, _flow(box, family) as old:
         server.bind((INTERNET[family], 4000))
-        server.settimeout(5)
+        server.settimeout(20)
         assert apply(kernel, Verb.REPLACE, default(family, 15500, WAN1)) == [None]
         with _flow(box, family) as new:
             for flow, index in ((old, WAN0), (new, WAN1)):
@@ -124,7 +124,7 @@ def test_open_flows_stay_and_new_ones_move_under_strict_rp_filter(box: Box, kern
 
 def _flow(box: Box, family: Family) -> socket.socket:
     flow = box.van.socket(AF[family], socket.SOCK_DGRAM)
-    flow.settimeout(5)
+    flow.settimeout(20)
     with box.van.entered():
         flow.connect((INTERNET[family], 4000))
     return flow

@@ -21,7 +21,7 @@ from failover.lab.wire import End, cable
 from failover.model import FAMILIES, Family
 from failover.sim.matching import USER
 
-SETTLES = 5.0
+SETTLES = 20.0
 """Seconds within which the kernel tells of a carrier (it may hold that back for one)."""
 INTERNET = {Family.IPV4: "203.0.113.1", Family.IPV6: "2001:db8:ffff::1"}
 LAN = {Family.IPV4: "192.168.50.9", Family.IPV6: "fd00:50::9"}

@@ -36,7 +36,7 @@ INTERNET = {V4: "203.0.113.1", V6: "2001:db8:ffff::1"}
 AF = {V4: socket.AF_INET, V6: socket.AF_INET6}
 PORT = 4000
 TUNNEL = "wg0"
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds for what is expected to come."""
 SILENCE = 0.3
 """Seconds that count as no answer, where none is expected."""

@@ -23,7 +23,7 @@ TRAFFIC = Pattern({"new": 0.02, "udp": 0.05, "tcp": 0.05})
 CALM = 0.7
 """Seconds of traffic before a fault."""
 LOOK = 0.05
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 class Van:

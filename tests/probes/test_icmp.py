@@ -321,7 +321,7 @@ def test_a_busy_loop_does_not_lengthen_the_rtt(ground: Ground, family: Family) -
         return result.rtt
 
     async def script(bench: Bench) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while await busy(bench) > 0.02:
             assert time.monotonic() < deadline
 
