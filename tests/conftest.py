@@ -8,6 +8,7 @@ What is shared by the tests of several rooms stands here too.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Generator, Iterator
 from typing import TypeVar
@@ -41,6 +42,12 @@ class InTurn(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         if nodeid.startswith(PATIENT):
             return nodeid.rpartition("/")[0]
         return nodeid.partition("::")[0] if nodeid.startswith(COMPUTING) else "real time"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ctrl-C ends what tests start even where they run in a shell's background, which has its children ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> InTurn:
