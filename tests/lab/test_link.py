@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -20,19 +21,24 @@ from .looks import echoes, once, tcp_echo
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("interface", ["wwan0", "wwan1", "wlan0"])
 def test_the_round_trip_is_30_ms(world: World, family: Family, interface: str) -> None:
-    times = [udp_echo(world.van, family, interface) for _ in range(7)]
-    known = [seconds for seconds in times if seconds is not None]
+    known = once(partial(known_of, world, family, interface, 7), lambda found: statistics.median(found) < 0.036)
     assert len(known) == 7
     assert min(known) >= 0.030
     assert statistics.median(known) < 0.036
+
+
+def known_of(world: World, family: Family, interface: str, count: int) -> list[float]:
+    """Of so many round trips those that came to an end."""
+    times = [udp_echo(world.van, family, interface) for _ in range(count)]
+    return [seconds for seconds in times if seconds is not None]
 
 
 @pytest.mark.parametrize(("delay", "most"), [(0.0, 0.001), (0.05, 0.106)])
 def test_a_world_may_be_near_or_far(delay: float, most: float) -> None:
     """0.2 ms is what the userspace link itself takes."""
     with World(delay=delay) as world:
-        times = [udp_echo(world.van, Family.IPV4, "wwan0") for _ in range(9)]
-    known = [seconds for seconds in times if seconds is not None]
+        look = partial(known_of, world, Family.IPV4, "wwan0", 9)
+        known = once(look, lambda found: statistics.median(found) <= most)
     assert len(known) == 9
     assert 2 * delay <= statistics.median(known) <= most
 
@@ -54,13 +60,12 @@ def test_a_brown_link_delays_by_what_it_says(world: World) -> None:
 def test_jitter_spreads_the_round_trips(world: World) -> None:
     world.shape({"carrier": "au", "direction": "up", "shape": {"jitter": 0.02}})
     try:
-        times = [udp_echo(world.van, Family.IPV4, "wwan0") for _ in range(12)]
+        known = once(partial(known_of, world, Family.IPV4, "wwan0", 12), lambda found: max(found) < 0.060)
     finally:
         world.shape({"carrier": "au", "shape": {"jitter": 0.0}})
-    known = [seconds for seconds in times if seconds is not None]
     assert min(known) >= 0.030
     assert max(known) - min(known) > 0.005
-    assert sorted(known)[-3] < 0.060, "the machine may be busy twice"
+    assert max(known) < 0.060
 
 
 def test_loss_is_what_it_says(world: World) -> None:
