@@ -27,12 +27,14 @@ from failover.names.sources import told
 from failover.resolvers import Resolvers, Way
 
 FOLDER = Path("/run/failover")
+PATIENCE = 30.0
+"""Seconds for an answer of systemd-resolved, which has to ask polkit; the machine may be busy."""
 
 
 def made(way: Way) -> Backend:
     match way:
         case Way.RESOLVED:
-            return Resolved(FOLDER / RECORD)
+            return Resolved(FOLDER / RECORD, Bus(seconds=PATIENCE))
         case Way.RESOLVCONF:
             return Resolvconf(resolvconf.find() or "")
     raise AssertionError(way)
