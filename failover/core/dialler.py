@@ -57,8 +57,8 @@ class Dialler:
         self._pins = set() if pins is None else pins
         self._asked: Dial | None = None
         """What its connection was asked for by; None: there is none, or nobody knows."""
-        self._renewed = False
-        """It was tried to have that as the config says now, and since then nobody needed it more."""
+        self._renewed: Dial | None = None
+        """What it was to be dialled anew by, and since then nobody needed it more."""
         self._connected_at: float | None = None
         self._seen_by = -inf
         """When it will have told what came of a PIN."""
@@ -69,7 +69,7 @@ class Dialler:
         """The deed that brings it nearer to a connection; None: none, or not now. `modem`: as it is, with the right
         SIM; `urgent`: that SIM was just chosen, and nobody knows who else has seen that; `spare`: nobody would miss its
         connection for a moment."""
-        self.deadline, self.trouble, self.futile, self.outdated = inf, "", False, []
+        self.rest()
         if modem is None or modem.bearer or modem.state not in IDLE:
             self._idle_since = None
         elif self._idle_since is None:
@@ -102,6 +102,10 @@ class Dialler:
             self.deadline = self._after
             return None
         return Deed.CONNECT
+
+    def rest(self) -> None:
+        """There is nothing to do, nor to say."""
+        self.deadline, self.trouble, self.futile, self.outdated = inf, "", False, []
 
     def connected(self, dial: Dial) -> None:
         """It was asked for by that."""
@@ -136,15 +140,15 @@ class Dialler:
             self._failures, self._after = 0, -inf
 
     def _outdates(self, now: float, choice: Choice, modem: Modem, *, spare: bool) -> bool:
-        """Whether its connection, which is ours, is to be made anew as the config says now: once, while it is spare. Of
-        one that was found, the config of that moment is as good as any."""
-        if modem.bearer is None:
+        """Whether its connection, which is ours, is to be made anew as the config says now: once for each thing that it
+        says, while it is spare. Of one that was found, the config of that moment is as good as any."""
+        if modem.bearer is None or modem.foreign:
             self._asked = None
         elif self.serves(now, choice, modem):
             self._asked = self._asked or choice.dial
             self.outdated = dial_changes(self._asked, choice.dial)
-        before, self._renewed = self._renewed, bool(self.outdated) and spare
-        if before or not self._renewed:
+        before, self._renewed = self._renewed, choice.dial if self.outdated and spare else None
+        if self._renewed in (None, before):
             return False
         self.outdated = []
         return True

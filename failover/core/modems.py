@@ -104,7 +104,8 @@ class Modems:
         for key, shop in self._shops.items():
             mine = [post for post in posts if post.choice.key == key]
             done += shop.due(now, mine, self._world(mine, lanes, will, used, config.repair, rides))
-        troubles = [(post, self._trouble(now, post) or self._outdated(post, used, config)) for post in posts]
+        ground = lanes, will, used, config
+        troubles = [(post, self._trouble(now, post) or self._outdated(post, *ground)) for post in posts]
         self.warnings = tuple(f"{post.uplink.name}: {trouble}" for post, trouble in troubles if trouble)
         return done
 
@@ -199,16 +200,13 @@ class Modems:
             return f"there is no modem with {name_of(post.choice)}: `failover modems` lists those that are there"
         return shop.dialler.trouble or shop.complaint(post.uplink.name)
 
-    def _outdated(self, post: Post, used: frozenset[str], config: Config) -> str:
-        """What of the config is not in force yet, and what has the uplink dialled anew; a rule may hold traffic there,
-        whatever uplink the operator uses."""
+    def _outdated(self, post: Post, lanes: Lanes, will: Will, used: frozenset[str], config: Config) -> str:
+        """What of the config is not in force yet, and what has the uplink dialled anew."""
         name, modem, keys = post.uplink.name, post.sight.modem, self._shops[post.choice.key].dialler.outdated
         if not keys or modem is None or post.tie.bar is Bar.COLD:
             return ""
         carries = name in used
-        others = (one.name for one in config.uplinks if not one.modem or one.modem.key != post.choice.key)
-        other = next(others, "") if carries and not config.rules else ""
-        number = modem.handle.rpartition("/")[2]
+        other, number = _instead(post, lanes, will, config) if carries else "", modem.handle.rpartition("/")[2]
         way = f"failover use {other} --for 1m" if other else f"mmcli -m {number} --simple-disconnect"
         places = ", ".join(f"uplinks.{name}.modem.{key}" for key in keys)
         count = f"{places} {'count' if len(keys) > 1 else 'counts'} from its next connection"
@@ -235,6 +233,16 @@ class Modems:
             refused=bound.fault if bound.bar is Bar.CLOSED else "",
             slot_due=change if change < inf else None,
         )
+
+
+def _instead(post: Post, lanes: Lanes, will: Will, config: Config) -> str:
+    """What the operator may use for a moment to have all traffic leave this uplink and its modem; empty: nothing can
+    take it, or a rule may hold some of it there, whatever is used."""
+    rest = [one.name for one in config.uplinks if not one.modem or one.modem.key != post.choice.key]
+    rivals = [lanes[lane.family] for lane in post.lanes if lane.verdict in RECEIVING]
+    able = [{lane.uplink.name for lane in listed if lane.verdict in RECEIVING} for listed in rivals]
+    fit = (name for name in rest if able and all(name in names for names in able) and name not in will.drained)
+    return "" if config.rules else next(fit, "")
 
 
 def _where(past: ModemPast | None, slot: int) -> str:

@@ -190,6 +190,7 @@ class Workshop:
                 return
         at_it = here is not None and self.changes(now, here.uplink.name, here.sight)
         if here is None or here.choice.connect is Dialer.NONE or at_it:
+            self.dialler.rest()
             return
         right = modem if here.tie.bar is not Bar.CLOSED else None
         lost = need is not None and not need.stuck and need.lost_at <= now
@@ -282,6 +283,8 @@ class Workshop:
             self._busy = None
             if order.deed is Deed.SELECT_SLOT:
                 self.change.told(now, failed=bool(event.error), unable=event.unknown)
+            elif order.deed in (Deed.CONNECT, Deed.RECONNECT) and not event.error:
+                self.dialler.connected(order.dial)
         rung = next((rung for rung, deed in _DEEDS.items() if deed is order.deed), None)
         if event.unknown and rung is not None:
             self._unable[rung] = now + UNABLE
@@ -290,8 +293,6 @@ class Workshop:
             return []
         self.dialler.acted(now, order.deed, post.choice, failed=bool(event.error))
         if not event.error:
-            if order.deed in (Deed.CONNECT, Deed.RECONNECT):
-                self.dialler.connected(order.dial)
             self._complaint = "", ""
             return []
         mend = f"; {event.hint}" if event.hint else ""

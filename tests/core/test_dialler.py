@@ -86,6 +86,9 @@ def test_who_knows_by_what_it_was_connected_has_it_dialled_anew_where_that_is_an
     assert due(other, 0.0, there, spare=True) is None
     assert due(other, 1.0, MODEM, spare=True) is Deed.CONNECT
     assert due(other, 2.0, there, mended, spare=True) is None, "nobody knows who connected it meanwhile"
+    dialler.connected(SELF.dial)
+    assert due(dialler, 3.0, replace(there, foreign="NetworkManager"), SELF, spare=True) is None
+    assert due(dialler, 4.0, there, mended, spare=True) is None, "it was another's meanwhile"
 
 
 @pytest.mark.parametrize("connect", [Dialer.NETWORKMANAGER, Dialer.NONE])

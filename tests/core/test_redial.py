@@ -11,7 +11,7 @@ import pytest
 from failover.config import Reconfigured
 from failover.config.modems import Dialer, Repair, Roaming
 from failover.config.rules import Aim, Match, TrafficRule
-from failover.model import NoticeKind, Use, Verdict
+from failover.model import Drain, NoticeKind, Use, Verdict
 from failover.modem import Deed, Dial
 
 from .box import dead
@@ -89,6 +89,17 @@ def test_what_is_put_back_before_it_came_into_force_changes_nothing() -> None:
     assert (box.deeds, warnings(box)) == ([], ())
 
 
+@pytest.mark.parametrize("last", ["newer", ""])
+def test_another_reload_while_it_is_dialled_anew_is_obeyed_after_that(last: str) -> None:
+    box, _, _ = pair()
+    reload(box, "au", apn="new")
+    box.run(101.0)
+    reload(box, "au", apn=last)
+    box.run(1000.0)
+    assert [(at, deed.dial.apn) for at, deed in box.deeds] == [(100.0, "new"), (102.0, last)]
+    assert (box.verdict("au"), warnings(box)) == (Verdict.UP, ())
+
+
 @pytest.mark.parametrize("fields", [{"pin": "4711"}, {"roaming": Roaming.DENY}, {"iccid": "89811000000110000001"}])
 def test_what_no_connection_is_asked_for_by_leaves_it_alone(fields: dict[str, Any]) -> None:
     box, _, _ = pair()
@@ -127,6 +138,47 @@ def test_what_changes_while_it_is_dialled_is_not_missed() -> None:
         (100.0, Deed.CONNECT, ""),
         (101.0, Deed.RECONNECT, "new"),
     ]
+
+
+def test_what_changes_while_it_is_dialled_is_not_missed_under_another_name() -> None:
+    box, _, other = pair()
+    box.drop(other)
+    box.run(100.5)
+    docomo, au = box.engine.config.uplinks
+    assert au.modem
+    kddi = replace(au, name="kddi", modem=replace(au.modem, dial=Dial("new")))
+    box.tell(Reconfigured(replace(box.engine.config, uplinks=(docomo, kddi))))
+    box.run(300.0)
+    assert [(at, deed.deed, deed.dial.apn) for at, deed in box.deeds] == [
+        (100.0, Deed.CONNECT, ""),
+        (101.0, Deed.RECONNECT, "new"),
+    ]
+
+
+def test_what_the_config_leaves_alone_is_warned_of_no_more() -> None:
+    box, _, other = pair()
+    box.set(other, connected=False, lock="sim-pin")
+    reload(box, "docomo", apn="new")
+    box.run(110.0)
+    assert len(warnings(box)) == 2
+    for name in ("docomo", "au"):
+        reload(box, name, connect=Dialer.NONE)
+        box.run(box.now + 10.0)
+    assert warnings(box) == ()
+
+
+@pytest.mark.parametrize("unfit", ["down", "drained"])
+def test_no_uplink_is_advised_that_could_not_take_the_traffic(unfit: str) -> None:
+    box, _, _ = pair()
+    if unfit == "down":
+        box.weather["au"] = dead(100.0, 1000.0)
+    else:
+        box.ask(Drain("au"))
+    box.run(110.0)
+    reload(box, "docomo", apn="new")
+    box.run(111.0)
+    (warning,) = [text for text in warnings(box) if "apn" in text]
+    assert warning.partition("`")[2] == "mmcli -m 0 --simple-disconnect` has it dialled anew"
 
 
 def test_what_cannot_be_dialled_anew_is_tried_once_and_said() -> None:
