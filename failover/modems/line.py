@@ -45,7 +45,7 @@ class _Gated(MessageBus):
 
 
 class Line:
-    """`open`, then `call`, `match` and `hear`; `lost` is done when it is. To be closed."""
+    """`open`, then `call`, `match`, `hear` and `wait`; `lost` is done when it is. To be closed."""
 
     def __init__(self, bus: MessageBus, hidden: Sequence[str]) -> None:
         self._bus, self._hidden = bus, tuple(word for word in hidden if word)
@@ -87,6 +87,16 @@ class Line:
                 loop.call_soon(tell, message)  # as who waits for an answer goes on in its next turn
 
         self._bus.add_message_handler(handle)
+
+    async def wait(self, news: asyncio.Event) -> None:
+        """Until something is heard that sets it. BusError, when nothing can be heard any more."""
+        waiting = asyncio.ensure_future(news.wait())
+        try:
+            await asyncio.wait((waiting, self.lost), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if not news.is_set():
+            raise BusError("the system bus is lost", "is dbus running?")
 
     async def match(self, rule: str) -> None:
         """Have signals sent here. BusError."""

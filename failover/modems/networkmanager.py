@@ -102,7 +102,7 @@ async def reactivate(line: Line, device: str) -> None:
     (active,) = await line.call(owner, PATH, f"{SERVICE}.ActivateConnection", "ooo", body, "o", inf)
     while (state := states.get(active)) not in (ACTIVATED, DEACTIVATED) and not gone.is_set():
         news.clear()
-        await news.wait()
+        await line.wait(news)
     if state != ACTIVATED:
         why = "went meanwhile" if gone.is_set() else "could not connect it"
         raise BusError(f"NetworkManager {why}", "what does `journalctl -u NetworkManager` say?", "Failed")

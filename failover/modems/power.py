@@ -60,7 +60,7 @@ async def cycle(line: Line, uplink: str) -> bool:
     (job,) = await line.call(SERVICE, PATH, f"{MANAGER}.StartUnit", "ss", [name, "replace"], "o", inf)
     while job not in results:
         ended.clear()
-        await ended.wait()
+        await line.wait(ended)
     if results[job] != "done":
         raise BusError(f"{name} ended as {results[job]}", f"journalctl -u {name}", "Failed")
     return True

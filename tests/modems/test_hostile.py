@@ -6,19 +6,24 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from dbus_fast import Variant
+from dbus_fast import BusType, Message, Variant
+from dbus_fast.aio import MessageBus
 
+from failover.bus import BusError
 from failover.modem import ModemState, Signal
+from failover.modems import networkmanager
+from failover.modems.line import Line
 from failover.modems.reading import BEARERS
 from failover.modems.watch import BURST, IN, SLOWER, Watch
 from failover.seam import ModemsTold
+from tests.enclosure import PATIENCE
 from tests.modems.fake import NEVER, Fake, Refusal, Reply, bearer, modem
 from tests.modems.lateness import LOOK, Lateness, measured
 from tests.modems.listener import Listener, begun, listening
@@ -328,6 +333,45 @@ def test_a_bus_that_goes_and_comes_back(tmp_path: Path) -> None:
                 await listener.until(lambda: listener.said, "a complaint")
                 with daemon(tmp_path), Fake(address, {PATH: modem(Bearers=Variant("ao", []), Sim=Variant("o", "/"))}):
                     await listener.modem(IMEI)
+
+    asyncio.run(play())
+
+
+async def in_network_managers_place(address: str) -> tuple[MessageBus, asyncio.Event]:
+    """It connects for ever; the event: it was asked to."""
+    bus, asked = await MessageBus(address, BusType.SYSTEM).connect(), asyncio.Event()
+
+    def handle(call: Message) -> Message | None:
+        match call.member:
+            case "Get":
+                return Message.new_method_return(call, "v", [Variant("o", "/")])
+            case "ActivateConnection":
+                asked.set()
+                return Message.new_method_return(call, "o", ["/active"])
+        return None
+
+    bus.add_message_handler(handle)
+    await bus.request_name(networkmanager.SERVICE)
+    return bus, asked
+
+
+def test_nothing_is_waited_for_on_a_bus_that_is_gone(tmp_path: Path) -> None:
+    async def play() -> None:
+        with ExitStack() as first:
+            address = first.enter_context(daemon(tmp_path))
+            bus, asked = await in_network_managers_place(address)
+            line = await Line.open(address)
+            connecting = asyncio.create_task(networkmanager.reactivate(line, "/device"))
+            await asked.wait()
+            await bus.call(Message(*DAEMON, "GetId"))  # the bus has the answer,
+            await line.owner(networkmanager.SERVICE)  # and so has who waits for it
+            await asyncio.to_thread(first.close)
+            async with asyncio.timeout(PATIENCE):
+                with pytest.raises(BusError, match="the system bus is lost"):
+                    await connecting
+                await line.close()
+                with suppress(Exception):
+                    await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
     asyncio.run(play())
 
