@@ -11,12 +11,13 @@ import pytest
 from failover.config import Reconfigured
 from failover.config.modems import Dialer, Repair, Roaming
 from failover.config.rules import Aim, Match, TrafficRule
+from failover.facts import Address
 from failover.model import Drain, NoticeKind, Use, Verdict
 from failover.modem import Deed, Dial
 
 from .box import dead
 from .garage import NETWORKS, Garage, Unit, imei, of_modem
-from .worlds import V4
+from .worlds import V4, V6, way
 
 RECONNECT = [(100.0, "reconnect")]
 
@@ -167,13 +168,19 @@ def test_what_the_config_leaves_alone_is_warned_of_no_more() -> None:
     assert warnings(box) == ()
 
 
-@pytest.mark.parametrize("unfit", ["down", "drained"])
+@pytest.mark.parametrize("unfit", ["down", "drained", "without IPv6"])
 def test_no_uplink_is_advised_that_could_not_take_the_traffic(unfit: str) -> None:
     box, _, _ = pair()
     if unfit == "down":
         box.weather["au"] = dead(100.0, 1000.0)
-    else:
+    elif unfit == "drained":
         box.ask(Drain("au"))
+    else:
+        index = next(link.index for link in box.facts.links if link.name == "wwan0")
+        routes = (*box.facts.routes, way(index, V6, "fe80::1"))
+        addresses = (*box.facts.addresses, Address(index, V6, "2001:db8::2", 64))
+        box.facts = replace(box.facts, addresses=addresses, routes=routes)
+        box.stir()
     box.run(110.0)
     reload(box, "docomo", apn="new")
     box.run(111.0)
