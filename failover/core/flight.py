@@ -227,6 +227,8 @@ class Flight:
 class Hindrance:
     """What keeps this box from sending any probe at all: no evidence about the link, but somebody should know."""
 
+    SURE: Final = 0.5
+    """Seconds that it lasts at least; of an interface that vanishes the kernel tells within some milliseconds."""
     UNSENT: Final = (Outcome.LOCAL, Outcome.NAME, None)
     """What may have come of a probe that never left the box."""
 
@@ -246,5 +248,5 @@ class Hindrance:
             self._since, self._words = min(self._since, now), words or "no reason given"
         if outcome not in self.UNSENT:
             self.clear()
-        lasts = self._since < now and not others and self._record.ends_in(self.UNSENT)
+        lasts = now >= self._since + self.SURE and not others and self._record.ends_in(self.UNSENT)
         return self._words if lasts else ""

@@ -130,11 +130,12 @@ def test_one_kind_that_gets_out_is_enough(kind: ProbeKind) -> None:
 
 STORIES = {
     "while others are out, nothing is said": (["0 send AB", "0 local A"], ""),
-    "not before all are back": (["0 send AB", "0 local A", "0.1 local B"], "no reason given"),
-    "a name that cannot be asked for is no way out": (["0 send AW", "0 local A", "0.1 noname W"], "no reason given"),
+    "not before all are back": (["0 send AB", "0 local A", "0.6 local B"], "no reason given"),
+    "a name that cannot be asked for is no way out": (["0 send AW", "0 local A", "0.6 noname W"], "no reason given"),
     "all at one moment is a device that went away": (["0 send AB", "0.1 local A", "0.1 local B"], ""),
+    "a moment may be long on a busy machine": (["0 send AB", "0.1 local A", "0.4 local B"], ""),
     "and again is not": (
-        ["0 send AB", "0.1 local A", "0.1 local B", "0.5 send A", "0.5 local A"],
+        ["0 send AB", "0.1 local A", "0.1 local B", "0.7 send A", "0.7 local A"],
         "no reason given",
     ),
     "an answer in between begins it anew": (
