@@ -6,8 +6,8 @@ One at a time for each modem. A PIN and a password go to the manager, and nowher
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -51,7 +51,7 @@ SECONDS: Final = {
 POWERING_UP: Final = 20.0
 """Seconds for a modem that was switched off to be on again, after whatever went wrong."""
 SWITCHING_OFF: Final = 3
-"""Attempts; who dials the modem may be quicker to enable it again than we are to take its power."""
+"""Attempts; others may be quicker to enable it again than we are to take its power."""
 CENTRING: Final = 10.0
 """Seconds for a modem to become data-centric; what it was asked for is done without that."""
 _DBUS: Final = "org.freedesktop.DBus.Error"
@@ -236,21 +236,39 @@ async def _register(doing: _Doing) -> bool:
     """The radio off and on. Register("") alone does nothing where the modem believes to be registered
     (mm_iface_modem_3gpp_register_in_network), and that it may be on a network that is dead."""
     await _centre(doing)
-    try:
-        await _switch_off(doing)
-    finally:
-        async with asyncio.timeout(POWERING_UP):
-            await doing.ask(f"{MODEM}.Enable", "b", True)
-    try:
-        await doing.ask(f"{THREE_GPP}.Register", "s", "")
-    except BusError as error:
-        if error.name != WRONG_STATE:  # it is connected by now
-            raise
+    async with _unattended(doing):
+        try:
+            await _switch_off(doing)
+        finally:
+            async with asyncio.timeout(POWERING_UP):
+                await doing.ask(f"{MODEM}.Enable", "b", True)
+        try:
+            await doing.ask(f"{THREE_GPP}.Register", "s", "")
+        except BusError as error:
+            if error.name != WRONG_STATE:  # it is connected by now
+                raise
     return True
 
 
+@asynccontextmanager
+async def _unattended(doing: _Doing) -> AsyncIterator[None]:
+    """NetworkManager dials the modem again afterwards, whatever happened meanwhile."""
+    profile = NOTHING
+    if doing.device:
+        with suppress(BusError):
+            profile = await networkmanager.profile(doing.line, doing.device)
+    try:
+        yield
+    finally:
+        if doing.device:
+            await networkmanager.dial(doing.line, doing.device, profile)
+
+
 async def _switch_off(doing: _Doing) -> None:
+    """NetworkManager would connect a modem that is being disabled before it is; others may do so, too."""
     for _ in range(SWITCHING_OFF):
+        if doing.device:
+            await networkmanager.leave(doing.line, doing.device)
         await doing.ask(f"{MODEM}.Enable", "b", False)
         try:
             await doing.ask(f"{MODEM}.SetPowerState", "u", PRIMARY_LOW)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import Final
 
@@ -31,6 +33,17 @@ ACTIVATED, DEACTIVATED = 2, 4
 """NMActiveConnectionState."""
 DEVICES: Final = 256
 """Looked at at most."""
+_ERROR: Final = "org.freedesktop.DBus.Error"
+IDLE: Final = frozenset(
+    (
+        f"{DEVICE}.NotActive",
+        f"{_ERROR}.NoReply",
+        f"{_ERROR}.ServiceUnknown",
+        f"{_ERROR}.NameHasNoOwner",
+        f"{_ERROR}.UnknownObject",
+    )
+)
+"""Its answers, or the bus's for it, when it does not dial with that device; one that was started anew does unasked."""
 
 
 class Dialler:
@@ -80,6 +93,27 @@ class Dialler:
         return next((path for path, (handle, managed) in self._modems.items() if managed and handle == modem), "")
 
 
+async def leave(line: Line, device: str) -> None:
+    """Have it let go of the device, and leave it so until somebody activates it. BusError, unless it does not dial."""
+    with _idle_too():
+        await line.call(SERVICE, device, f"{DEVICE}.Disconnect")
+
+
+async def dial(line: Line, device: str, connection: str) -> None:
+    """Have it begin to connect the device; `NOTHING` lets it choose the profile. BusError as of leave()."""
+    with _idle_too():
+        await line.call(SERVICE, PATH, f"{SERVICE}.ActivateConnection", "ooo", [connection, device, NOTHING], "o")
+
+
+@contextmanager
+def _idle_too() -> Iterator[None]:
+    try:
+        yield
+    except BusError as error:
+        if error.name not in IDLE:
+            raise
+
+
 async def reactivate(line: Line, device: str) -> None:
     """The connection that is active on the device, else the best one for it, anew; until it stands. BusError."""
     news, gone = asyncio.Event(), asyncio.Event()
@@ -97,7 +131,7 @@ async def reactivate(line: Line, device: str) -> None:
     line.hear(hear)
     await line.match(owned(owner))
     await line.match(f"sender='{SERVICE}',interface='{ACTIVE}',member='StateChanged'")
-    connection = await _connection(line, device)
+    connection = await profile(line, device)
     body = [connection, device, NOTHING]
     (active,) = await line.call(owner, PATH, f"{SERVICE}.ActivateConnection", "ooo", body, "o", inf)
     while (state := states.get(active)) not in (ACTIVATED, DEACTIVATED) and not gone.is_set():
@@ -108,8 +142,8 @@ async def reactivate(line: Line, device: str) -> None:
         raise BusError(f"NetworkManager {why}", "what does `journalctl -u NetworkManager` say?", "Failed")
 
 
-async def _connection(line: Line, device: str) -> str:
-    """The profile that is active on the device; `NOTHING` lets NetworkManager choose."""
+async def profile(line: Line, device: str) -> str:
+    """The one that is active on the device; `NOTHING`: none is. BusError."""
     active = told(await line.get(SERVICE, device, f"{DEVICE}.ActiveConnection"), "o") or NOTHING
     if active == NOTHING:
         return NOTHING

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from failover.export.client import call
 from failover.facts import PREFS_OWNED, TABLES_OWNED, Facts, Route, Rule
 from failover.kernel.kernel import Kernel
@@ -82,6 +84,20 @@ class Agent:
         while (left := deadline - time.monotonic()) > 0:
             self._take(left)
         self.process.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Its process stands still meanwhile, and what it had begun in children is over."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+        for child in psutil.Process(self.process.pid).children():
+            ended = os.pidfd_open(child.pid)
+            assert select.select([ended], [], [], PATIENCE)[0]
+            os.close(ended)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def ready(self) -> Agent:
         self.said("failover: ready: ")

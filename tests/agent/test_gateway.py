@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import select
-import signal
 import socket
 import subprocess
 import time
@@ -257,16 +256,12 @@ def test_a_table_that_somebody_flushed_is_back_and_what_began_without_it_goes_on
     with serving(world, config) as agent, contextlib.ExitStack() as stack:
         open_ = [stack.enter_context(flow(world, family, TCP)) for family in FAMILIES]
         start = len(agent.lines)
-        agent.process.send_signal(signal.SIGSTOP)  # it does not see at once
-        nft(
-            van,
-            f"flush ruleset\n{TRACKING}",
-        )
-        stray = stack.enter_context(world.clients[0].socket(AF[FAMILIES[0]], UDP))
-        stray.connect((APP[FAMILIES[0]], NOBODYS_PORT))
-        stray.send(b"12345678")
-        assert translated(van, stray) is False
-        agent.process.send_signal(signal.SIGCONT)
+        with agent.stopped():  # it does not see at once
+            nft(van, f"flush ruleset\n{TRACKING}")
+            stray = stack.enter_context(world.clients[0].socket(AF[FAMILIES[0]], UDP))
+            stray.connect((APP[FAMILIES[0]], NOBODYS_PORT))
+            stray.send(b"12345678")
+            assert translated(van, stray) is False
         agent.said("loading it again", start)
 
         def told(_: object) -> bool:
@@ -281,12 +276,12 @@ def test_a_table_that_somebody_flushed_is_back_and_what_began_without_it_goes_on
 
 def translated(van: Namespace, one: socket.socket) -> bool | None:
     """Whether its replies would come to the box and not to the client; None where it is not tracked."""
-    source, port = one.getsockname()[:2]
+    source, peer = one.getsockname(), one.getpeername()
     with van.entered(), contextlib.closing(Netlink(NETLINK_NETFILTER)) as netlink:
         told = list(netlink.pieces(conntrack.IPCTNL_MSG_CT_GET, conntrack.HEAD.pack(0, 0, 0)))
     for body in (body for piece in told for body in piece.bodies):
-        if conntrack.entry(body).flow[:2] == (source, port):
-            return wire.address_bytes(Family.of(source), source) not in dict(
+        if conntrack.entry(body).flow[:4] == (*source[:2], *peer[:2]):
+            return wire.address_bytes(Family.of(source[0]), source[0]) not in dict(
                 wire.attributes(body, conntrack.HEAD.size)
             ).get(conntrack.CTA_TUPLE_REPLY, b"")
     return None

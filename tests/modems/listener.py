@@ -6,17 +6,21 @@ python -m tests.modems.listener IMEI DEED      prints the error and its mend, if
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from failover.bus import DEFAULT_ADDRESS
 from failover.modem import Deed, Message, Modem
 from failover.modems.room import Modems
 from failover.seam import ActOnModem, ModemActed, ModemsTold, OfModems
-from tests.enclosure import PATIENCE
+from tests.enclosure import CHECKOUT, PATIENCE
+from tests.modems.box import USERS
+from tests.modems.mbim import MbimModem
 from tests.modems.rig import Rig
 
 GIVE_WAY = 0.0005
@@ -107,6 +111,21 @@ async def begun(address: str, root: Path) -> AsyncIterator[Listener]:
     finally:
         await listener.room.close()
         sys.setswitchinterval(before)
+
+
+@contextmanager
+def acting(rig: Rig, modem: MbimModem, deed: Deed, user: str = "root") -> Iterator[subprocess.Popen[Any]]:
+    """This program in the box, as that user: who is asked there must see the process that asks."""
+    become = ["setpriv", f"--reuid={USERS[user]}", f"--regid={USERS[user]}", "--clear-groups"]
+    argv = [*become, sys.executable, "-m", "tests.modems.listener", modem.imei, deed]
+    with rig.inside.popen(argv, stdout=subprocess.PIPE, cwd=CHECKOUT, text=True) as child:
+        yield child
+
+
+def act(rig: Rig, modem: MbimModem, deed: Deed, user: str = "root") -> str:
+    """The error and its mend to which it comes there, if any."""
+    with acting(rig, modem, deed, user) as child:
+        return str(child.communicate(timeout=PATIENCE)[0]).strip()
 
 
 async def main(imei: str, deed: str) -> str:

@@ -62,9 +62,11 @@ Handler = Callable[["MbimModem", Reader], Answer]
 
 
 class MbimModem(Modem):
-    """`switch_seconds` and `boot_seconds` may be changed."""
+    """`switch_seconds`, `boot_seconds` and `answer_seconds` may be changed."""
 
     switch_seconds = SWITCH
+    answer_seconds = 0.0
+    """What it is told to do it does at once, and says so after that."""
     receive_bytes = transmit_bytes = 0
     """What the bearer's statistics say; ModemManager asks every 30 s."""
 
@@ -87,7 +89,17 @@ class MbimModem(Modem):
         elif message.kind == COMMAND:
             answer = self._answer(message)
             if answer is not None:
-                terminal.write(message.answered(*answer))
+                self._say(terminal, message.answered(*answer))
+
+    def _say(self, terminal: Terminal, answer: bytes) -> None:
+        def say() -> None:
+            if terminal in self.terminals:
+                terminal.write(answer)
+
+        if self.answer_seconds:
+            self.hand.later(self.answer_seconds, say)
+        else:
+            say()
 
     def _answer(self, message: Message) -> Answer:
         key = (message.service, message.command)

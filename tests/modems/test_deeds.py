@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -19,12 +16,11 @@ from failover.modem import Modem as Told
 from failover.modems.deeds import BUSY, STOPPED, SWITCHING_OFF
 from failover.modems.power import escaped
 from failover.seam import ActOnModem, ModemActed
-from tests.enclosure import CHECKOUT, PATIENCE
+from tests.enclosure import CHECKOUT
 from tests.modems.at import AtModem
-from tests.modems.box import USERS, require
 from tests.modems.carriers import RAKUTEN, SOFTBANK, sim_of
 from tests.modems.fake import NEVER, Fake, Refusal, Reply
-from tests.modems.listener import listening
+from tests.modems.listener import act, listening
 from tests.modems.manager import DAEMON, MODEM, MODEM_MANAGER, ROOT, THREE_GPP
 from tests.modems.mbim import MbimModem
 from tests.modems.modem import Command, Manner
@@ -154,64 +150,20 @@ def test_one_deed_at_a_time_and_each_is_answered_when_the_room_is_closed(
     asyncio.run(play())
 
 
-def inside(
-    rig: Rig, modem: MbimModem, deed: Deed, user: str = "root", meanwhile: Callable[[], object] = lambda: None
-) -> str:
-    """The error that it comes to in the box: who is asked there must see the process that asks."""
-    become = ["setpriv", f"--reuid={USERS[user]}", f"--regid={USERS[user]}", "--clear-groups"]
-    argv = [*become, sys.executable, "-m", "tests.modems.listener", modem.imei, deed]
-    with rig.inside.popen(argv, stdout=subprocess.PIPE, cwd=CHECKOUT, text=True) as child:
-        meanwhile()
-        return str(child.communicate(timeout=PATIENCE)[0]).strip()
-
-
 def test_what_a_user_may_not_do_is_told_with_the_mend(rig: Rig, mbim: MbimModem) -> None:
     rig.manager.listed(mbim.imei)
     control = f"{MODEM_MANAGER}.Device.Control"
-    assert f"polkit must allow {control}" in inside(rig, mbim, Deed.ENABLE, "failover")
-    denied = inside(rig, mbim, Deed.SELECT_SLOT, "failover")
+    assert f"polkit must allow {control}" in act(rig, mbim, Deed.ENABLE, "failover")
+    denied = act(rig, mbim, Deed.SELECT_SLOT, "failover")
     assert denied.startswith("the system bus does not let us")
     assert denied.endswith("install systemd/failover-dbus.conf as systemd/README.md says")
     installed = rig.box.root / "etc/dbus-1/system.d/failover.conf"
     shutil.copy(CHECKOUT / "systemd/failover-dbus.conf", installed)
     service, path, interface = DAEMON
     rig.manager.call(path, interface, "ReloadConfig", to=service)
-    assert f"polkit must allow {control}" in inside(rig, mbim, Deed.SELECT_SLOT, "failover")
+    assert f"polkit must allow {control}" in act(rig, mbim, Deed.SELECT_SLOT, "failover")
     installed.unlink()
     rig.manager.call(path, interface, "ReloadConfig", to=service)
-
-
-def test_network_manager_reconnects_what_it_dials(rig: Rig, mbim: MbimModem) -> None:
-    require("NetworkManager")
-    rig.box.profile("lte", "cdc-wdm0")
-    rig.box.start_network_manager()
-    try:
-        rig.manager.becomes(rig.manager.listed(mbim.imei), MODEM, "State", lambda state: state == ModemState.CONNECTED)
-        dials = len(mbim.counts.dials)
-        mbim.drop_silently()
-        assert inside(rig, mbim, Deed.RECONNECT) == ""
-        assert len(mbim.counts.dials) == dials + 1
-        assert mbim.bearer is not None
-    finally:
-        rig.box.kill_network_manager()
-
-
-def test_network_manager_that_goes_meanwhile_is_not_waited_for(rig: Rig, mbim: MbimModem) -> None:
-    require("NetworkManager")
-    rig.box.profile("lte", "cdc-wdm0")
-    rig.box.start_network_manager()
-    path = rig.manager.listed(mbim.imei)
-    rig.manager.becomes(path, MODEM, "State", lambda state: state == ModemState.CONNECTED)
-    mbim.fail(Command.CONNECT, Manner.IGNORE)
-
-    def kill() -> None:
-        rig.manager.becomes(path, MODEM, "State", lambda state: state == ModemState.CONNECTING)
-        rig.box.kill_network_manager()
-
-    try:
-        assert inside(rig, mbim, Deed.RECONNECT, meanwhile=kill).startswith("NetworkManager went meanwhile; ")
-    finally:
-        rig.box.kill_network_manager()
 
 
 # --- somebody else in ModemManager's place ---------------------------------------------------------------------------
