@@ -6,27 +6,41 @@ from collections.abc import Iterator
 
 import pytest
 
+from failover.lab.namespaces import Namespace
 from failover.modem import Deed, ModemState
+from tests.allowed import or_skip
 from tests.modems.box import require
 from tests.modems.listener import act, acting
 from tests.modems.manager import MODEM
 from tests.modems.mbim import MbimModem
 from tests.modems.modem import Command, Manner
-from tests.modems.rig import Rig
+from tests.modems.rig import Rig, rigged
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    """A van of its own, with one modem."""
+    require("NetworkManager")
+    with or_skip(), Namespace("dialled") as van, rigged(van, start=False) as made:
+        made.mbim()
+        made.box.profile("lte", "cdc-wdm0")
+        made.start()
+        yield made
 
 
 @pytest.fixture
-def dialled(rig: Rig, mbim: MbimModem) -> Iterator[MbimModem]:
-    """It is connected."""
-    require("NetworkManager")
-    rig.box.profile("lte", "cdc-wdm0")
+def dialled(rig: Rig) -> Iterator[MbimModem]:
+    """It is connected, by NetworkManager."""
+    modem = rig.modems[1]
+    assert isinstance(modem, MbimModem)
     rig.box.start_network_manager()
     try:
-        until(rig, mbim, ModemState.CONNECTED)
-        yield mbim
+        until(rig, modem, ModemState.CONNECTED)
+        yield modem
     finally:
-        mbim.answer_seconds = 0.0
+        modem.answer_seconds = 0.0
         rig.box.kill_network_manager()
+        rig.calm(modem)
 
 
 def until(rig: Rig, modem: MbimModem, wanted: ModemState) -> None:
