@@ -171,3 +171,13 @@ def strangers(road: Road) -> None:
             "counter name torn",
         ),
     )
+
+
+def is_reset(flow: socket.socket) -> bool:
+    """Whether a TCP flow is with its next packet: a question, or an acknowledgement of what came before."""
+    try:
+        flow.send(b"?")
+        flow.recv(10)
+    except ConnectionResetError:
+        return True
+    return False
