@@ -88,8 +88,8 @@ def test_what_went_wrong_while_it_was_stopped_is_found_afterwards(world: World, 
             assert agent.hear(3.0)
             assert active(facts(van)) == "wwan0"
             agent.process.send_signal(signal.SIGCONT)
-            wait(lambda found: active(found) == "wwan1")
-            agent.said("switch: ipv4 forwarded traffic wwan0 -> wwan1")
+            wait(lambda found: active(found) not in (None, "wwan0"))  # whichever of the others answers first
+            agent.said("switch: ipv4 forwarded traffic wwan0 -> ")
 
 
 def test_a_full_pipe_that_nobody_reads_stops_nothing(world: World, van: Namespace, tmp_path: Path) -> None:

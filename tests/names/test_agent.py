@@ -88,6 +88,7 @@ def test_names_follow_there_and_back_and_cleanup_puts_all_back(
         blackout(carriers, 1)
         ours.said("one -> two")
         began = time.monotonic()
+        until(lambda: [asked for _, asked in links(root, carriers)] == [False, True])
         assert program.look_up("after.example") == "192.0.2.2"
         assert time.monotonic() - began < WITHIN
         blackout(carriers, 1, over=True)
@@ -111,6 +112,7 @@ def test_the_same_resolver_of_two_carriers_is_asked_over_the_one_in_use(
         all_up(ours)
         blackout(carriers, 1)
         ours.said("one -> two")
+        until(lambda: [asked for _, asked in links(root, carriers)] == [False, True])
         assert program.look_up("second.example") == "192.0.2.2"
 
 
